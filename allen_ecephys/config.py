@@ -1,0 +1,72 @@
+"""Settings: each is an environment variable, listed here and nowhere else, and printed by ``allen-ecephys config``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One environment variable and what it does."""
+
+    variable: str
+    meaning: str
+    default: str
+
+    @property
+    def value(self) -> str:
+        """The text in force: the environment's, or the default."""
+        return os.environ.get(self.variable) or self.default
+
+
+CACHE_DIR = Setting(
+    "ALLEN_ECEPHYS_CACHE_DIR",
+    "folder of the project cache where no manifest is named",
+    "the user's cache folder of this operating system",
+)
+OFFLINE = Setting("ALLEN_ECEPHYS_OFFLINE", "1: never open a network connection", "0")
+PROGRESS = Setting("ALLEN_ECEPHYS_PROGRESS", "1: always show progress bars, 0: never", "in terminals and notebooks")
+THREADS = Setting("ALLEN_ECEPHYS_THREADS", "threads that read and transfer at once", "the number of cores, at most 8")
+
+SETTINGS = (CACHE_DIR, OFFLINE, PROGRESS, THREADS)
+
+
+def cache_dir() -> Path:
+    """Return the folder of the project cache: ``ALLEN_ECEPHYS_CACHE_DIR`` or the user's cache folder."""
+    chosen = os.environ.get(CACHE_DIR.variable)
+    if chosen:
+        return Path(chosen).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("allen-ecephys", appauthor=False)
+
+
+def offline() -> bool:
+    """Tell whether network connections are forbidden."""
+    return OFFLINE.value.strip().lower() in {"1", "true", "yes", "on"}
+
+
+def show_progress() -> bool:
+    """Tell whether progress bars are shown: by setting, else in terminals and notebooks."""
+    chosen = os.environ.get(PROGRESS.variable, "").strip().lower()
+    if chosen:
+        return chosen in {"1", "true", "yes", "on"}
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+def threads() -> int:
+    """Return how many threads read or transfer at once."""
+    chosen = os.environ.get(THREADS.variable, "").strip()
+    if chosen:
+        try:
+            number = int(chosen)
+        except ValueError:
+            number = 0
+        if number < 1:
+            msg = f"{THREADS.variable} must be a whole number of at least 1; got {chosen!r}"
+            raise ValueError(msg)
+        return number
+    return min(8, os.cpu_count() or 1)

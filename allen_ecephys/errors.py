@@ -1,0 +1,108 @@
+"""Every error the package raises on purpose.
+
+One hierarchy: each class is an :class:`AllenEcephysError` and also the built-in a caller would expect, so that both
+``except AllenEcephysError`` and ``except KeyError`` work. A message says what was wrong, where, and what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+
+class AllenEcephysError(Exception):
+    """Base class of all errors raised by this package."""
+
+
+# --- asking for something that is not there ---------------------------------------------------------------------
+
+
+class UnknownIdError(AllenEcephysError, KeyError):
+    """An id (session, unit, presentation, probe, channel) that the table asked does not hold."""
+
+    def __str__(self) -> str:
+        # KeyError shows the repr of its argument; a message is to be read, not parsed.
+        return str(self.args[0]) if self.args else ""
+
+
+class UnknownNameError(AllenEcephysError, ValueError):
+    """A name (filter bound, stimulus, session type, option) that does not exist."""
+
+
+class MissingDataError(AllenEcephysError, LookupError):
+    """A part that this file or dataset does not have (no eye tracking, no LFP, no such stimulus)."""
+
+
+class MissingExtraError(AllenEcephysError, ImportError):
+    """A library that only some users need is not installed."""
+
+
+# --- files -------------------------------------------------------------------------------------------------------
+
+
+class FileFormatError(AllenEcephysError, ValueError):
+    """A file that is readable but is not what it should be (no HDF5, HDF5 but no NWB, a table without a column)."""
+
+
+class CorruptFileError(AllenEcephysError, OSError):
+    """A file that is damaged: truncated, or not the bytes that were published."""
+
+
+class ChecksumError(CorruptFileError):
+    """A file whose digest differs from the published one."""
+
+
+class ClosedSessionError(AllenEcephysError, ValueError):
+    """A session that was closed is asked for data it had not read."""
+
+
+# --- fetching ----------------------------------------------------------------------------------------------------
+
+
+class ManifestError(AllenEcephysError, ValueError):
+    """A manifest that is no manifest, of another version, or that names a path outside its folder."""
+
+
+class RemoteNotFoundError(AllenEcephysError, FileNotFoundError):
+    """The remote does not have the file (404, 410)."""
+
+
+class AccessError(AllenEcephysError, PermissionError):
+    """The remote refuses to give the file (401, 403), or the cache folder cannot be written."""
+
+
+class DownloadError(AllenEcephysError, ConnectionError):
+    """A transfer that failed after all retries."""
+
+
+class RemoteChangedError(DownloadError):
+    """The remote file changed while it was being read."""
+
+
+class OfflineError(AllenEcephysError, ConnectionError):
+    """A file is not in the cache, and the cache may not use the network."""
+
+
+class DiskFullError(AllenEcephysError, OSError):
+    """The disk has no room for the file."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` if a known name is close to `name`, else an empty string."""
+    close = get_close_matches(str(name), [str(k) for k in known], n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def missing_extra(library: str, extra: str, purpose: str) -> MissingExtraError:
+    """Return the error for an optional library that is not installed, naming the extra that brings it."""
+    return MissingExtraError(f"{purpose} needs {library}: pip install 'allen-ecephys[{extra}]'")
+
+
+def truncated_file(path: str | Path, found: int | None, expected: int | None) -> CorruptFileError:
+    """Return the error for a file that ends before its contents do."""
+    sizes = "" if found is None or expected is None else f" ({found:,} of {expected:,} bytes)"
+    return CorruptFileError(
+        f"{path} is truncated{sizes}: a copy or download of it was cut. "
+        "Fetch it again (a project cache does so by itself after `allen-ecephys cache verify`)."
+    )

@@ -1,0 +1,1 @@
+"""The file layout of the release, and reading it."""
