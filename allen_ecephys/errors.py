@@ -41,6 +41,10 @@ class MissingExtraError(AllenEcephysError, ImportError):
 # --- files -------------------------------------------------------------------------------------------------------
 
 
+class MissingFileError(AllenEcephysError, FileNotFoundError):
+    """A file that is not where it was said to be."""
+
+
 class FileFormatError(AllenEcephysError, ValueError):
     """A file that is readable but is not what it should be (no HDF5, HDF5 but no NWB, a table without a column)."""
 
@@ -86,6 +90,29 @@ class OfflineError(AllenEcephysError, ConnectionError):
 
 class DiskFullError(AllenEcephysError, OSError):
     """The disk has no room for the file."""
+
+
+# --- processing --------------------------------------------------------------------------------------------------
+
+
+class RecordingTooShortError(AllenEcephysError, ValueError):
+    """A recording shorter than what a step needs to read."""
+
+
+class GeometryError(AllenEcephysError, ValueError):
+    """Channel positions that are missing, of another count than the channels, or given twice."""
+
+
+class NonFiniteError(AllenEcephysError, ValueError):
+    """Samples that are NaN or infinite, which a filter or a covariance would spread over everything."""
+
+
+class ChannelCountError(FileFormatError):
+    """A raw file that does not hold the number of channels it was opened with."""
+
+
+class StageError(AllenEcephysError, RuntimeError):
+    """A stage of the processing that cannot run, or whose output on disk is not what its manifest says."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

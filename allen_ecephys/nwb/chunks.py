@@ -1,0 +1,222 @@
+"""Parts of a chunked, compressed table of samples: only the chunks asked for, inflated in parallel.
+
+HDF5 inflates chunks one after the other, whole, under one lock. Here the compressed bytes of each chunk are fetched as
+they are and inflated by a few threads, and only as far as the last row asked for.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from allen_ecephys.config import threads
+from allen_ecephys.errors import CorruptFileError, FileFormatError
+
+if TYPE_CHECKING:
+    import h5py
+
+    from .reader import NwbReader
+
+#: Bytes a block of rows has where the dataset is not chunked.
+UNCHUNKED_BYTES = 8_000_000
+
+#: Below this many decoded bytes a pool of threads costs more than it saves.
+SERIAL_BYTES = 2_000_000
+
+#: HDF5's numbers of the filters that are undone here.
+DEFLATE, SHUFFLE = 1, 2
+
+Rows = slice | np.ndarray
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows and columns wanted of one chunk, and where they go."""
+
+    row: int  # first row of the chunk
+    column: int  # first column of the chunk
+    rows: Rows  # wanted, counted within the chunk
+    columns: Rows
+    to_rows: Rows  # where they go in the result
+    to_columns: Rows
+    last_row: int  # last row wanted, counted within the chunk
+
+
+class SampleTable:
+    """A two-dimensional dataset (samples x channels) of a file, read in parts.
+
+    Parameters
+    ----------
+    reader
+        The file.
+    path
+        The dataset.
+
+    Raises
+    ------
+    FileFormatError
+        If the dataset does not have two dimensions.
+    """
+
+    def __init__(self, reader: NwbReader, path: str) -> None:
+        dataset = reader.dataset(path)
+        if dataset.ndim != 2:
+            msg = f"{path} of {reader.name} has shape {dataset.shape}; expected samples x channels"
+            raise FileFormatError(msg)
+        self.reader = reader
+        self.path = path
+        self.shape: tuple[int, int] = (int(dataset.shape[0]), int(dataset.shape[1]))
+        self.dtype = np.dtype(dataset.dtype)
+        self.chunks = dataset.chunks
+        self.filters = _filters(dataset)
+        row_bytes = max(1, self.shape[1] * self.dtype.itemsize)
+        self.block: tuple[int, int] = (
+            (int(self.chunks[0]), int(self.chunks[1]))
+            if self.chunks
+            else (max(1, UNCHUNKED_BYTES // row_bytes), max(1, self.shape[1]))
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"reader": self.reader, "path": self.path}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["reader"], state["path"])  # type: ignore[misc]
+
+    def read(self, rows: Rows, columns: Rows) -> np.ndarray:
+        """Return the values at `rows` x `columns`.
+
+        Parameters
+        ----------
+        rows, columns
+            A slice of step 1, or indices in any order.
+
+        Returns
+        -------
+        ndarray
+            Shape (rows, columns), the dataset's dtype. Each column is contiguous in memory: a channel's trace is what
+            filters and spectra run along. Besides the result, a few chunks are held at a time.
+        """
+        rows, columns = _normal(rows, self.shape[0]), _normal(columns, self.shape[1])
+        result = np.empty((_count(columns), _count(rows)), dtype=self.dtype).T
+        dataset = self.reader.dataset(self.path)
+        parts = self._parts(rows, columns)
+        inflates = self.filters is not None
+        workers = threads() if inflates and result.nbytes > SERIAL_BYTES else 1
+        if workers == 1:
+            for part in parts:
+                self._place(part, self._fetch(dataset, part), result)
+            return result
+        with ThreadPoolExecutor(workers) as pool:
+            waiting: deque[Future[None]] = deque()
+            for part in parts:
+                if len(waiting) >= 4 * workers:
+                    waiting.popleft().result()
+                waiting.append(pool.submit(self._place, part, self._fetch(dataset, part), result))
+            for future in waiting:
+                future.result()
+        return result
+
+    def _parts(self, rows: Rows, columns: Rows) -> Iterator[Part]:
+        """Yield the chunks touched, block of rows by block of rows."""
+        across = list(_within_blocks(columns, self.block[1]))
+        for row, wanted_rows, to_rows, last in _within_blocks(rows, self.block[0]):
+            for column, wanted_columns, to_columns, _ in across:
+                yield Part(row, column, wanted_rows, wanted_columns, to_rows, to_columns, last)
+
+    def _fetch(self, dataset: h5py.Dataset, part: Part) -> bytes | np.ndarray:
+        """Return the chunk as it lies in the file, or decoded by HDF5 where its filters are not undone here."""
+        try:
+            if self.filters is not None:
+                info = dataset.id.get_chunk_info_by_coord((part.row, part.column))
+                if info.byte_offset is not None and info.filter_mask == 0:
+                    return bytes(dataset.id.read_direct_chunk((part.row, part.column))[1])
+            height = part.last_row + 1
+            return np.asarray(dataset[part.row : part.row + height, part.column : part.column + self.block[1]])
+        except OSError as error:
+            if type(error) is not OSError:
+                raise
+            msg = f"{self.path} of {self.reader.name} is damaged near sample {part.row:,}: fetch the file again"
+            raise CorruptFileError(msg) from error
+
+    def _place(self, part: Part, chunk: bytes | np.ndarray, result: np.ndarray) -> None:
+        values = self._inflate(part, chunk) if isinstance(chunk, bytes) else chunk
+        picked = values[part.rows, :][:, part.columns]
+        if isinstance(part.to_rows, slice) or isinstance(part.to_columns, slice):
+            result[part.to_rows, part.to_columns] = picked
+        else:
+            result[np.ix_(part.to_rows, part.to_columns)] = picked
+
+    def _inflate(self, part: Part, raw: bytes) -> np.ndarray:
+        """Return the rows of a chunk up to the last one wanted."""
+        height, width = self.block
+        size = height * width * self.dtype.itemsize
+        wanted = (part.last_row + 1) * width * self.dtype.itemsize
+        if self.filters == (DEFLATE,):
+            inflater = zlib.decompressobj()
+            chunk = self._checked(part, inflater.decompress, raw, wanted)
+            return np.frombuffer(chunk, dtype=self.dtype, count=wanted // self.dtype.itemsize).reshape(-1, width)
+        chunk = self._checked(part, zlib.decompress, raw, zlib.MAX_WBITS, size) if self.filters else raw
+        if len(chunk) < size:
+            raise self._damage(part)
+        if self.filters and self.filters[0] == SHUFFLE:
+            shuffled = np.frombuffer(chunk, dtype=np.uint8, count=size).reshape(self.dtype.itemsize, -1)
+            chunk = shuffled.T.tobytes()
+        return np.frombuffer(chunk, dtype=self.dtype, count=height * width).reshape(height, width)
+
+    def _checked(self, part: Part, inflate: Any, raw: bytes, *arguments: int) -> bytes:
+        try:
+            chunk: bytes = inflate(raw, *arguments)
+        except zlib.error as error:
+            raise self._damage(part) from error
+        if self.filters == (DEFLATE,) and len(chunk) < arguments[0]:
+            raise self._damage(part)
+        return chunk
+
+    def _damage(self, part: Part) -> CorruptFileError:
+        return CorruptFileError(
+            f"{self.path} of {self.reader.name} is damaged: the chunk at sample {part.row:,}, channel {part.column} "
+            "does not decompress. Fetch the file again."
+        )
+
+
+def _filters(dataset: h5py.Dataset) -> tuple[int, ...] | None:
+    """Return the filters of a chunked dataset if all can be undone here, else None (HDF5 then reads)."""
+    if dataset.chunks is None:
+        return None
+    properties = dataset.id.get_create_plist()
+    filters = tuple(int(properties.get_filter(i)[0]) for i in range(properties.get_nfilters()))
+    return filters if filters in {(), (DEFLATE,), (SHUFFLE, DEFLATE)} else None
+
+
+def _normal(key: Rows, size: int) -> Rows:
+    """Return a slice with both ends, or indices as int64."""
+    if isinstance(key, slice):
+        start, stop, _ = key.indices(size)
+        return slice(start, max(start, stop))
+    return np.asarray(key, dtype=np.int64)
+
+
+def _count(key: Rows) -> int:
+    return key.stop - key.start if isinstance(key, slice) else len(key)
+
+
+def _within_blocks(key: Rows, size: int) -> Iterator[tuple[int, Rows, Rows, int]]:
+    """Split a selection by block: first index of the block, what is wanted in it, where that goes, its last index."""
+    if isinstance(key, slice):
+        for begin in range(key.start // size * size, key.stop, size):
+            low, high = max(key.start, begin), min(key.stop, begin + size)
+            if high > low:
+                yield begin, slice(low - begin, high - begin), slice(low - key.start, high - key.start), high - 1 - begin
+        return
+    order = np.argsort(key, kind="stable")
+    ascending = key[order]
+    edges = np.flatnonzero(np.diff(ascending // size)) + 1
+    for places in np.split(order, edges) if len(key) else []:
+        begin = int(key[places[0]]) // size * size
+        yield begin, key[places] - begin, places, int(key[places[-1]]) - begin

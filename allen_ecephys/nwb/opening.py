@@ -1,0 +1,158 @@
+"""Opening a source as an HDF5 file, and saying plainly what is wrong with one that does not open."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from allen_ecephys.errors import CorruptFileError, FileFormatError, MissingFileError, suggest, truncated_file
+
+if TYPE_CHECKING:
+    import h5py
+
+logger = logging.getLogger(__name__)
+
+#: First bytes of every HDF5 file (HDF5 file format specification, section II.A).
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+#: The layout of the 2020 release; earlier files are laid out differently.
+OLDEST_VERSION = (2, 2, 2)
+
+#: HDF5's words for a file whose end lies before the end that its header names.
+_TRUNCATED = re.compile(r"truncated file: eof = (\d+).*stored_eof = (\d+)")
+
+#: Bytes fetched at once, and blocks of that size kept, where a URL is read through fsspec: at most 128 MiB.
+_BLOCK_SIZE = 4 << 20
+_BLOCKS = 32
+
+
+@runtime_checkable
+class BinaryFile(Protocol):
+    """What h5py needs of an open binary file."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return at most `size` bytes."""
+        ...
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Move to a position."""
+        ...
+
+    def tell(self) -> int:
+        """Return the position."""
+        ...
+
+
+def absolute(source: object) -> str | BinaryFile:
+    """Return a source as h5py or fsspec takes it; paths become absolute.
+
+    So a pickled session opens the same file from another working folder.
+    """
+    if isinstance(source, os.PathLike):
+        source = os.fspath(source)
+    if not isinstance(source, str):
+        if not isinstance(source, BinaryFile):
+            msg = f"a path, a URL or an open binary file is needed; got {source!r}"
+            raise TypeError(msg)
+        return source
+    source = source.removeprefix("file://")
+    return source if "://" in source else str(Path(source).expanduser().absolute())
+
+
+def check_exists(path: Path) -> None:
+    """Refuse a local path that is no file."""
+    if not path.exists():
+        near = suggest(path.name, (p.name for p in path.parent.glob("*.nwb"))) if path.parent.is_dir() else ""
+        msg = f"there is no file {path}{near or '; check the path'}"
+        raise MissingFileError(msg)
+    if path.is_dir():
+        msg = f"{path} is a folder; name the NWB file in it"
+        raise FileFormatError(msg)
+
+
+def open_url(url: str) -> Any:
+    """Return the file at an fsspec URL, open for reading in blocks."""
+    import fsspec
+
+    file_system, path = fsspec.core.url_to_fs(url)
+    try:
+        return file_system.open(
+            path, "rb", block_size=_BLOCK_SIZE, cache_type="blockcache", cache_options={"maxblocks": _BLOCKS}
+        )
+    except FileNotFoundError as error:
+        msg = f"there is no file {url}; check the address"
+        raise MissingFileError(msg) from error
+
+
+def open_hdf5(source: str | BinaryFile, name: str) -> h5py.File:
+    """Open a local path or an open binary file; `name` is what messages call it.
+
+    Raises
+    ------
+    FileFormatError
+        If it is no HDF5 file.
+    CorruptFileError
+        If it is one that is truncated, empty or damaged.
+    """
+    import h5py
+
+    try:
+        # The file is never written to, so it takes no lock: others may append to it, and file systems without locks
+        # work.
+        return h5py.File(source, "r", locking=False) if isinstance(source, str) else h5py.File(source, mode="r")
+    except OSError as error:
+        if type(error) is not OSError:
+            raise  # permission, connection: already says what is wrong
+        raise _explained(error, source, name) from error
+
+
+def _explained(error: OSError, source: str | BinaryFile, name: str) -> CorruptFileError | FileFormatError:
+    """Return the error for a file that HDF5 does not open."""
+    cut = _TRUNCATED.search(str(error))
+    if cut:
+        return truncated_file(name, int(cut[1]), int(cut[2]))
+    head = _first_bytes(source, len(HDF5_SIGNATURE))
+    if not head:
+        return CorruptFileError(f"{name} is empty (0 bytes): its copy or download did not happen; fetch it again")
+    if head == HDF5_SIGNATURE:
+        return CorruptFileError(f"{name} is a damaged HDF5 file; fetch it again ({error})")
+    return FileFormatError(
+        f"{name} is not an HDF5 file and so no NWB file (it starts with {head!r}); check what was saved there"
+    )
+
+
+def _first_bytes(source: str | BinaryFile, count: int) -> bytes:
+    if isinstance(source, str):
+        with Path(source).open("rb") as raw:
+            return raw.read(count)
+    source.seek(0)
+    return source.read(count)
+
+
+def check_version(file: h5py.File, name: str) -> None:
+    """Refuse a file that is no NWB 2; log a line for one older than the release's layout.
+
+    Versions are compared as numbers: 2.10.0 is newer than 2.2.2.
+    """
+    version = file.attrs.get("nwb_version")
+    if version is None:
+        old = "nwb_version" in file
+        what = "is an NWB 1 file; only NWB 2 is read" if old else "is an HDF5 file, but not an NWB file"
+        msg = f"{name} {what} (it has no attribute 'nwb_version'); open a session file of the release"
+        raise FileFormatError(msg)
+    text = version.decode() if isinstance(version, bytes) else str(version)
+    numbers = version_numbers(text)
+    if numbers[:1] < (2,):
+        msg = f"{name} is an NWB {text} file; only NWB 2 is read"
+        raise FileFormatError(msg)
+    if numbers < OLDEST_VERSION:
+        logger.warning("%s is NWB %s, older than the 2020 release (2.2.2): parts may not be found", name, text)
+
+
+def version_numbers(text: str) -> tuple[int, ...]:
+    """Return the leading numbers of a version: ``"2.10.0-beta"`` -> ``(2, 10, 0)``."""
+    found = re.match(r"\d+(?:\.\d+)*", text.strip())
+    return tuple(int(part) for part in found[0].split(".")) if found else ()

@@ -1,0 +1,322 @@
+"""Reading of NWB files with h5py: one handle, opened on first use, nothing read before it is asked for."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from allen_ecephys.errors import ClosedSessionError, CorruptFileError, FileFormatError, MissingDataError, suggest
+
+from .opening import BinaryFile, absolute, check_exists, check_version, open_hdf5, open_url
+
+if TYPE_CHECKING:
+    import h5py
+    import pandas as pd
+
+
+class NwbReader:
+    """One NWB file, read through one lazily opened h5py handle.
+
+    Parameters
+    ----------
+    source
+        Path of a local file, an fsspec URL, or an open binary file. An open file is the caller's to close.
+
+    Raises
+    ------
+    MissingFileError
+        If a local path does not exist. All other faults of a file show when it is first read.
+
+    Notes
+    -----
+    Everything read through the methods is checked for links out of the file: an HDF5 file can name other files, and
+    one from a stranger could so bring any file of the reader's computer into an analysis.
+    """
+
+    def __init__(self, source: str | os.PathLike[str] | BinaryFile) -> None:
+        self.source: str | BinaryFile = absolute(source)
+        self._file: h5py.File | None = None
+        self._stream: Any = None
+        self._closed = False
+        self._lock = threading.RLock()
+        self._inside: set[str] = set()
+        if isinstance(self.source, str) and "://" not in self.source:
+            check_exists(Path(self.source))
+
+    # --- the handle --------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The file's path or URL, for messages."""
+        if isinstance(self.source, str):
+            return self.source
+        return str(getattr(self.source, "name", None) or repr(self.source))
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._closed
+
+    @property
+    def file(self) -> h5py.File:
+        """The open HDF5 file (read-only).
+
+        Raises
+        ------
+        ClosedSessionError
+            After :meth:`close`.
+        FileFormatError
+            If the file is no HDF5, or no NWB 2.
+        CorruptFileError
+            If it is truncated or damaged.
+        """
+        with self._lock:
+            if self._closed:
+                msg = f"{self.name} was closed; open it again to read more from it"
+                raise ClosedSessionError(msg)
+            if self._file is None:
+                self._file = self._open()
+            return self._file
+
+    def close(self) -> None:
+        """Close the handle. What was read before stays usable; a second call does nothing."""
+        with self._lock:
+            self._closed = True
+            if self._file is not None:
+                self._file.close()
+            if self._stream is not None:
+                self._stream.close()
+            self._file = self._stream = None
+
+    def __enter__(self) -> NwbReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"source": self.source, "closed": self._closed}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["source"])  # type: ignore[misc]
+        self._closed = state["closed"]
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open" if self._file is not None else "not opened yet"
+        return f"NwbReader({self.name!r}, {state})"
+
+    def _open(self) -> h5py.File:
+        source: Any = self.source
+        if isinstance(source, str) and "://" in source:
+            source = self._stream = open_url(source)
+        file = open_hdf5(source, self.name)
+        try:
+            check_version(file, self.name)
+        except FileFormatError:
+            file.close()
+            raise
+        return file
+
+    # --- objects -----------------------------------------------------------------------------------------------
+
+    def has(self, path: str) -> bool:
+        """Tell whether the file holds a group or dataset at `path`."""
+        with self._lock:
+            return bool(self._is_inside(path)) and path in self.file
+
+    def dataset(self, path: str) -> h5py.Dataset:
+        """Return the dataset at `path`, unread.
+
+        Raises
+        ------
+        MissingDataError
+            If there is none.
+        FileFormatError
+            If it, or a link on the way to it, points out of the file.
+        """
+        import h5py
+
+        found = self._object(path)
+        if not isinstance(found, h5py.Dataset):
+            msg = f"{path} of {self.name} is a group, not a dataset"
+            raise FileFormatError(msg)
+        return found
+
+    def array(self, path: str, selection: Any = ()) -> np.ndarray[Any, Any]:
+        """Return the values of the dataset at `path`, or those that `selection` picks (h5py indexing).
+
+        Text comes as an array of str, boolean enums as bool. Raises as :meth:`dataset`, and CorruptFileError where
+        the bytes cannot be read.
+        """
+        import h5py
+
+        dataset = self.dataset(path)
+        if h5py.check_string_dtype(dataset.dtype) is not None:
+            return decoded(np.asarray(self._read(dataset, selection)))
+        values = np.asarray(self._read(dataset, selection))
+        return values.astype(bool) if h5py.check_enum_dtype(dataset.dtype) == {"FALSE": 0, "TRUE": 1} else values
+
+    def text(self, path: str) -> str:
+        """Return the scalar text at `path`."""
+        value = self._read(self.dataset(path), ())
+        return value.decode() if isinstance(value, bytes) else str(value)
+
+    def attribute(self, path: str, name: str, default: Any = None) -> Any:
+        """Return attribute `name` of the object at `path`, as a Python value or an array, or `default`."""
+        with self._lock:
+            value = self._object(path).attrs.get(name, default)
+        if isinstance(value, bytes):
+            return value.decode()
+        return value.item() if isinstance(value, np.generic) else value
+
+    def children(self, path: str = "/") -> list[str]:
+        """Return the names in the group at `path`, or an empty list where there is no such group."""
+        import h5py
+
+        if path.strip("/") and not self.has(path):
+            return []
+        group = self._object(path)
+        return list(group) if isinstance(group, h5py.Group) else []
+
+    def table(self, path: str, columns: Iterable[str] | None = None, exclude_ragged: bool = True) -> pd.DataFrame:
+        """Return the columns of the DynamicTable at `path`.
+
+        Parameters
+        ----------
+        path
+            The table's group.
+        columns
+            Names to read; those the table lacks are left out (a released file leaves out columns without a value).
+            Default: all, in the order of the file.
+        exclude_ragged
+            Leave out columns with several values a row; else each of their cells is an array.
+
+        Returns
+        -------
+        DataFrame
+            Index: the table's ``id`` (int64). Text as str, booleans as bool. Object references are left out.
+        """
+        import pandas as pd
+
+        names = self.column_names(path) if columns is None else [c for c in columns if self.has(f"{path}/{c}")]
+        data: dict[str, Any] = {}
+        for name in names:
+            column = self._column(f"{path}/{name}", exclude_ragged)
+            if column is not None:
+                data[name] = column
+        index = pd.Index(self.array(f"{path}/id").astype(np.int64), name="id")
+        for name, column in data.items():
+            if len(column) != len(index):
+                msg = (
+                    f"column {name!r} of table {path} in {self.name} has {len(column):,} values for {len(index):,} "
+                    "rows: the file was written wrongly"
+                )
+                raise FileFormatError(msg)
+        return pd.DataFrame(data, index=index)
+
+    def column_names(self, path: str) -> list[str]:
+        """Return the names of the columns of the DynamicTable at `path` that the file holds."""
+        listed = self.attribute(path, "colnames")
+        present = self.children(path)
+        if listed is None:
+            return [name for name in present if name != "id" and not name.endswith("_index")]
+        names = [name.decode() if isinstance(name, bytes) else str(name) for name in np.atleast_1d(listed)]
+        return [name for name in names if name in present]
+
+    def _column(self, path: str, exclude_ragged: bool) -> Any:
+        import h5py
+        import pandas as pd
+
+        dataset = self.dataset(path)
+        ragged = self.has(f"{path}_index")
+        if dataset.dtype.names or h5py.check_ref_dtype(dataset.dtype) is not None:
+            return None
+        if (ragged or dataset.ndim != 1) and exclude_ragged:
+            return None
+        if h5py.check_string_dtype(dataset.dtype) is not None and not ragged:
+            return text_column(self._read(dataset, ()))
+        values = self.array(path)
+        if not ragged:
+            return values if values.ndim == 1 else list(values)
+        stops = self.array(f"{path}_index").astype(np.int64)
+        starts = np.concatenate(([0], stops[:-1]))
+        return pd.Series([values[a:b] for a, b in zip(starts, stops, strict=True)], dtype=object).array
+
+    # --- safety ------------------------------------------------------------------------------------------------
+
+    def _object(self, path: str) -> h5py.Group | h5py.Dataset:
+        import h5py
+
+        with self._lock:
+            if not self._is_inside(path) or path not in self.file:
+                parent, _, name = path.strip("/").rpartition("/")
+                near = suggest(name, self.children(parent)) if parent and self.has(parent) else ""
+                msg = f"{self.name} holds no {path!r}{near}"
+                raise MissingDataError(msg)
+            found = self.file[path]
+            if isinstance(found, h5py.Dataset) and found.external:
+                msg = f"{path} of {self.name} keeps its bytes in another file, {found.external[0][0]!r}: refused"
+                raise FileFormatError(msg)
+            return cast("h5py.Group | h5py.Dataset", found)
+
+    def _is_inside(self, path: str, seen: frozenset[str] = frozenset()) -> bool:
+        """Tell whether each step to `path` exists; refuse a step out of the file.
+
+        Soft links are followed, whether a released file links to another group or a hostile one through it.
+        """
+        import h5py
+
+        path = "/" + path.strip("/")
+        if path in self._inside or path == "/":
+            return True
+        parent, _, name = path.rpartition("/")
+        if path in seen or not self._is_inside(parent, seen | {path}):
+            return False
+        group = self.file[parent or "/"]
+        link = group.get(name, getlink=True) if isinstance(group, h5py.Group) else None
+        if isinstance(link, h5py.ExternalLink):
+            msg = f"{path} of {self.name} links to another file, {link.filename!r}: refused"
+            raise FileFormatError(msg)
+        if isinstance(link, h5py.SoftLink):
+            target = link.path if link.path.startswith("/") else f"{parent}/{link.path}"
+            if not self._is_inside(target, seen | {path}):
+                return False
+        if link is not None:
+            self._inside.add(path)
+        return link is not None
+
+    def _read(self, dataset: h5py.Dataset, selection: Any) -> Any:
+        try:
+            return dataset[selection]
+        except OSError as error:
+            if type(error) is not OSError:
+                raise
+            msg = f"{dataset.name} of {self.name} cannot be read: the file is damaged; fetch it again ({error})"
+            raise CorruptFileError(msg) from error
+
+
+def decoded(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return an object array of bytes as one of str; the file's text is UTF-8 or ASCII."""
+    flat = [v.decode() if isinstance(v, bytes) else str(v) for v in values.ravel().tolist()]
+    out = np.empty(len(flat), dtype=object)
+    out[:] = flat
+    return out.reshape(values.shape)
+
+
+def text_column(values: Any) -> Any:
+    """Return bytes read by h5py as a pandas text array; each distinct value is decoded once.
+
+    A presentations table repeats a handful of texts tens of thousands of times.
+    """
+    import pandas as pd
+
+    codes, distinct = pd.factorize(np.asarray(values, dtype=object))
+    return pd.Series(list(decoded(np.asarray(distinct, dtype=object))), dtype=str).array.take(codes)

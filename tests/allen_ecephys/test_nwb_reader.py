@@ -1,0 +1,267 @@
+"""The reader: every source opens, every fault of a file is named, nothing outside the file is followed."""
+
+from __future__ import annotations
+
+import io
+import logging
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from allen_ecephys.errors import (
+    ClosedSessionError,
+    CorruptFileError,
+    FileFormatError,
+    MissingDataError,
+    MissingFileError,
+)
+from allen_ecephys.nwb.opening import version_numbers
+from allen_ecephys.nwb.reader import NwbReader
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def session_file(write_session: Write) -> Path:
+    return write_session(
+        spike_times=[[1.0, 2.0], [3.0]],
+        invalid_times=pd.DataFrame(
+            {"start_time": [0.5], "stop_time": [0.6], "tags": [["EcephysProbe", "100", "probeA"]]}
+        ),
+    )
+
+
+def test_opens_on_first_use_and_once(session_file: Path) -> None:
+    reader = NwbReader(session_file)
+    assert "not opened" in repr(reader)
+    assert reader.text("identifier") == "12345"
+    assert reader.file is reader.file
+
+
+@pytest.mark.parametrize("kind", ["str", "path", "file url", "memory url", "file object", "bytes"])
+def test_reads_every_kind_of_source(session_file: Path, kind: str) -> None:
+    memory = "memory://reader/session.nwb"
+    with fsspec.open(memory, "wb") as target:
+        target.write(session_file.read_bytes())
+    with session_file.open("rb") as handle:
+        source: Any = {
+            "str": str(session_file),
+            "path": session_file,
+            "file url": f"file://{session_file}",
+            "memory url": memory,
+            "file object": handle,
+            "bytes": io.BytesIO(session_file.read_bytes()),
+        }[kind]
+        with NwbReader(source) as reader:
+            assert reader.array("units/spike_times").tolist() == [1.0, 2.0, 3.0]
+
+
+def test_no_source() -> None:
+    with pytest.raises(TypeError, match="a path, a URL or an open binary file"):
+        NwbReader(42)  # type: ignore[arg-type]
+
+
+def test_table_types(session_file: Path) -> None:
+    table = NwbReader(session_file).table("general/extracellular_ephys/electrodes")
+    assert table.index.name == "id"
+    assert table.index.dtype == np.int64
+    assert table["valid_data"].dtype == bool
+    assert pd.api.types.is_string_dtype(table["location"])
+    assert table["location"].tolist() == ["VISp", "VISp", "LGd-sh", ""] * 2
+    assert table["probe_id"].dtype == np.int64
+
+
+def test_table_chosen_columns_may_be_absent(session_file: Path) -> None:
+    table = NwbReader(session_file).table("units", ["snr", "no_such_column"])
+    assert list(table.columns) == ["snr"]
+
+
+def test_ragged_columns_only_when_asked_for(session_file: Path) -> None:
+    reader = NwbReader(session_file)
+    assert "spike_times" not in reader.table("units")
+    assert "tags" not in reader.table("intervals/invalid_times")
+    tags = reader.table("intervals/invalid_times", exclude_ragged=False)["tags"]
+    assert tags.iloc[0].tolist() == ["EcephysProbe", "100", "probeA"]
+
+
+def test_table_of_unequal_columns_is_refused(session_file: Path) -> None:
+    with h5py.File(session_file, "a") as file:
+        del file["units/snr"]
+        file["units/snr"] = [1.0, 2.0, 3.0]
+    with pytest.raises(FileFormatError, match=r"'snr'.* 3 values for 2 rows"):
+        NwbReader(session_file).table("units")
+
+
+def test_attribute_and_soft_link(session_file: Path) -> None:
+    reader = NwbReader(session_file)
+    assert reader.attribute("general/subject", "specimen_name") == "Sst-IRES-Cre;Ai32-1234"
+    assert reader.attribute("general/subject", "nothing", 7) == 7
+    assert reader.attribute("general/extracellular_ephys/probeA/device", "sampling_rate") == 30000.0
+    assert reader.array("processing/running/running_wheel_rotation/timestamps").tolist() == [0, 1, 2, 3, 4]
+
+
+def test_missing_parts_are_named(session_file: Path) -> None:
+    reader = NwbReader(session_file)
+    assert not reader.has("processing/eye_tracking")
+    assert reader.children("processing/eye_tracking") == []
+    with pytest.raises(MissingDataError, match="spike_time'; did you mean 'spike_times'"):
+        reader.dataset("units/spike_time")
+    with pytest.raises(FileFormatError, match="group, not a dataset"):
+        reader.dataset("units")
+
+
+def test_missing_file_is_a_file_not_found_error(session_file: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"did you mean 'session_0\.nwb'") as caught:
+        NwbReader(session_file.parent / "sesion_0.nwb")
+    assert isinstance(caught.value, FileNotFoundError)
+    with pytest.raises(MissingFileError, match="memory://"):
+        _ = NwbReader("memory://reader/absent.nwb").file
+    with pytest.raises(FileFormatError, match="is a folder"):
+        NwbReader(session_file.parent)
+
+
+def test_not_hdf5(tmp_path: Path) -> None:
+    path = tmp_path / "page.nwb"
+    path.write_bytes(b"<!DOCTYPE html>")
+    with pytest.raises(FileFormatError, match=r"not an HDF5 file.*<!DOCTY"):
+        _ = NwbReader(path).file
+
+
+def test_empty_file(tmp_path: Path) -> None:
+    path = tmp_path / "empty.nwb"
+    path.touch()
+    with pytest.raises(CorruptFileError, match="0 bytes"):
+        _ = NwbReader(path).file
+
+
+def test_hdf5_but_not_nwb(tmp_path: Path) -> None:
+    path = tmp_path / "other.nwb"
+    with h5py.File(path, "w") as file:
+        file["data"] = [1]
+    with pytest.raises(FileFormatError, match="is an HDF5 file, but not an NWB file"):
+        _ = NwbReader(path).file
+
+
+@pytest.mark.parametrize("as_object", [False, True])
+def test_truncated_file_names_both_sizes(session_file: Path, as_object: bool) -> None:
+    whole = session_file.read_bytes()
+    session_file.write_bytes(whole[: len(whole) // 2])
+    source = io.BytesIO(session_file.read_bytes()) if as_object else session_file
+    with pytest.raises(CorruptFileError, match=f"truncated.*{len(whole) // 2:,} of {len(whole):,} bytes"):
+        _ = NwbReader(source).file
+    assert session_file.exists()
+
+
+def test_damaged_inside(session_file: Path) -> None:
+    whole = bytearray(session_file.read_bytes())
+    whole[8:96] = b"\xff" * 88  # the superblock
+    session_file.write_bytes(whole)
+    with pytest.raises(CorruptFileError, match="damaged"):
+        _ = NwbReader(session_file).file
+
+
+@pytest.mark.parametrize(("version", "read"), [("2.2.2", True), ("2.10.0", True), ("2.8.0", True), ("1.0.6", False)])
+def test_versions_are_compared_as_numbers(
+    write_session: Write, caplog: pytest.LogCaptureFixture, version: str, read: bool
+) -> None:
+    reader = NwbReader(write_session(nwb_version=version))
+    if read:
+        with caplog.at_level(logging.WARNING):
+            assert reader.text("identifier") == "12345"
+        assert not caplog.records
+    else:
+        with pytest.raises(FileFormatError, match=r"NWB 1\.0\.6 file; only NWB 2"):
+            _ = reader.file
+
+
+def test_version_older_than_the_release_is_logged(write_session: Write, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        _ = NwbReader(write_session(nwb_version="2.0.2")).file
+    assert "older than the 2020 release" in caplog.text
+
+
+def test_version_numbers() -> None:
+    assert version_numbers("2.10.0-alpha.1") == (2, 10, 0)
+    assert version_numbers("unknown") == ()
+
+
+def test_closed_reader(session_file: Path) -> None:
+    reader = NwbReader(session_file)
+    kept = reader.array("units/spike_times")
+    reader.close()
+    reader.close()
+    assert kept[0] == 1.0
+    with pytest.raises(ClosedSessionError, match=r"session_0\.nwb was closed"):
+        reader.array("units/spike_times")
+    # The handle is gone: the file can be opened for writing.
+    with h5py.File(session_file, "a"):
+        pass
+
+
+def test_pickle_reopens(session_file: Path) -> None:
+    reader = NwbReader(session_file)
+    _ = reader.file
+    copy = pickle.loads(pickle.dumps(reader))
+    assert "not opened" in repr(copy)
+    assert copy.text("identifier") == "12345"
+    copy.close()
+    assert pickle.loads(pickle.dumps(copy)).closed
+
+
+def test_external_link_is_refused(session_file: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.h5"
+    with h5py.File(secret, "w") as file:
+        file["group/data"] = [1.0]
+    with h5py.File(session_file, "a") as file:
+        file["direct"] = h5py.ExternalLink("secret.h5", "/group/data")
+        file["folder"] = h5py.ExternalLink("secret.h5", "/group")
+        file["soft"] = h5py.SoftLink("/folder/data")
+    reader = NwbReader(session_file)
+    for path in ("direct", "folder/data", "soft"):
+        with pytest.raises(FileFormatError, match=r"links to another file, 'secret\.h5': refused"):
+            reader.array(path)
+
+
+def test_external_storage_is_refused(session_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "password.txt").write_bytes(b"x" * 16)
+    with h5py.File(session_file, "a") as file:
+        file.create_dataset("stolen", (2,), "f8", external=[(str(tmp_path / "password.txt"), 0, 16)])
+    with pytest.raises(FileFormatError, match=r"/?stolen.*in another file.*password\.txt.*refused"):
+        NwbReader(session_file).array("stolen")
+
+
+def test_soft_link_in_a_circle(session_file: Path) -> None:
+    with h5py.File(session_file, "a") as file:
+        file["one"] = h5py.SoftLink("/two")
+        file["two"] = h5py.SoftLink("/one")
+    assert not NwbReader(session_file).has("one")
+
+
+def test_relative_path_survives_a_change_of_folder(session_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(session_file.parent)
+    reader = NwbReader(session_file.name)
+    monkeypatch.chdir("/")
+    assert reader.text("identifier") == "12345"
+
+
+def test_replica_is_read_completely(replica: Path) -> None:
+    with NwbReader(replica / "session_715093703.nwb") as reader:
+        paths: list[str] = []
+        reader.file.visit(lambda path: paths.append(path))
+        datasets = [p for p in paths if isinstance(reader.file[p], h5py.Dataset)]
+        assert len(datasets) > 100
+        for path in datasets:
+            assert reader.array(path).shape == reader.dataset(path).shape
+        tables = [p for p in paths if reader.attribute(p, "colnames") is not None]
+        assert len(tables) >= 12
+        for path in tables:
+            table = reader.table(path, exclude_ragged=False)
+            # Object references are what a table leaves out.
+            assert set(reader.column_names(path)) - set(table.columns) <= {"timeseries", "group"}
