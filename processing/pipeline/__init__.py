@@ -1,0 +1,1 @@
+"""Stages on files: atomic outputs, manifests, resuming."""

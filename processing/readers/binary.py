@@ -1,0 +1,260 @@
+"""Plain binary files: a matrix of samples, sample-major, without a header."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from allen_ecephys.errors import CorruptFileError, FileFormatError, MissingDataError
+
+from ..recording import Channels, check_bounds, checked_geometry
+
+logger = logging.getLogger(__name__)
+
+
+class BinaryRecording:
+    """Samples in a flat file, value(t, column) at ``offset + itemsize * (t * n_columns + column)``.
+
+    Each read asks the operating system for exactly the bytes of its window (``pread``): memory stays bounded by
+    the window for files of any size, a file cut while it is read is an error instead of a killed process, and
+    several threads may read at once. :meth:`memory_map` gives the whole file as an array for random access.
+
+    Parameters
+    ----------
+    path
+        The file.
+    n_columns
+        Values per sample in the file, synchronization columns included.
+    sampling_rate
+        Hz.
+    uv_per_bit
+        Microvolts per count: one number, or one per channel.
+    geometry
+        (n_channels, 2) positions in um.
+    channels
+        Columns that are channels, in order; all by default.
+    reference_channels
+        Channels without signal, as indices into the channels.
+    dtype
+        Of the file: int16 (the default), any other integer, or float32/float64.
+    offset
+        Bytes before the first sample.
+    n_samples
+        Samples to use; by default as many as the file holds.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FileFormatError
+        If the file cannot hold a sample, or a parameter makes no sense.
+    GeometryError
+        If positions are missing, wrongly counted or repeated.
+
+    Notes
+    -----
+    A file whose size is not a whole number of samples is read up to the last whole one; the rest is logged and
+    counted in :attr:`dropped_bytes`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        n_columns: int,
+        sampling_rate: float,
+        uv_per_bit: float | npt.ArrayLike,
+        geometry: npt.ArrayLike | None,
+        channels: npt.ArrayLike | None = None,
+        reference_channels: npt.ArrayLike = (),
+        dtype: npt.DTypeLike = np.int16,
+        offset: int = 0,
+        n_samples: int | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.n_columns = int(n_columns)
+        self.sampling_rate = float(sampling_rate)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.offset = int(offset)
+        where = str(self.path)
+        if self.n_columns < 1 or not self.sampling_rate > 0 or self.dtype.kind not in "iuf":
+            msg = (
+                f"{where}: {n_columns} columns at {sampling_rate} Hz of dtype {self.dtype} is no recording; "
+                "columns and rate are positive, the dtype is a number"
+            )
+            raise FileFormatError(msg)
+        self.columns = self._checked_columns(channels, where)
+        self.n_channels = len(self.columns)
+        self.uv_per_bit: npt.NDArray[np.float64] = self._checked_gains(uv_per_bit, where)
+        self.geometry = checked_geometry(geometry, self.n_channels, where)
+        self.reference_channels: npt.NDArray[np.int64] = np.unique(np.asarray(reference_channels, dtype=np.int64))
+        if len(self.reference_channels) and not (
+            self.reference_channels[0] >= 0 and self.reference_channels[-1] < self.n_channels
+        ):
+            listed = self.reference_channels.tolist()
+            msg = f"{where}: reference channels {listed} are not all in 0..{self.n_channels - 1}; number them from 0"
+            raise FileFormatError(msg)
+        self.n_samples, self.dropped_bytes = self._count_samples(n_samples)
+        self._descriptor: int | None = None
+        self._opening = Lock()
+
+    def _checked_columns(self, channels: npt.ArrayLike | None, where: str) -> npt.NDArray[np.int64]:
+        columns = np.arange(self.n_columns) if channels is None else np.asarray(channels, dtype=np.int64).ravel()
+        inside = (columns >= 0) & (columns < self.n_columns)
+        if not len(columns) or not inside.all() or len(np.unique(columns)) < len(columns):
+            msg = (
+                f"{where}: channel columns {columns[:10].tolist()}... are not distinct columns in "
+                f"0..{self.n_columns - 1}; compare the channel list with the file's metadata"
+            )
+            raise FileFormatError(msg)
+        return columns.astype(np.int64)
+
+    def _checked_gains(self, uv_per_bit: float | npt.ArrayLike, where: str) -> npt.NDArray[np.float64]:
+        gains = np.asarray(uv_per_bit, dtype=np.float64)
+        if gains.shape not in {(), (self.n_channels,)} or not (np.isfinite(gains) & (gains > 0)).all():
+            found = f"{uv_per_bit!r:.80}"
+            msg = f"{where}: uv_per_bit is one positive number or one per channel ({self.n_channels}), not {found}"
+            raise FileFormatError(msg)
+        return np.array(np.broadcast_to(gains, self.n_channels))
+
+    def _count_samples(self, n_samples: int | None) -> tuple[int, int]:
+        size = self.path.stat().st_size - self.offset
+        sample_bytes = self.n_columns * self.dtype.itemsize
+        held, rest = divmod(max(size, 0), sample_bytes)
+        if n_samples is not None:
+            if not 0 <= n_samples <= held:
+                msg = (
+                    f"{self.path} holds {held} samples of {self.n_columns} columns, not {n_samples}; "
+                    "it was cut, or is another file than its metadata describes"
+                )
+                raise CorruptFileError(msg)
+            return int(n_samples), 0
+        if rest:
+            logger.warning(
+                "%s: %d bytes after the last whole sample are left out (%d samples of %d columns x %d bytes)",
+                self.path, rest, held, self.n_columns, self.dtype.itemsize,
+            )  # fmt: skip
+        return int(held), int(rest)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.path.name!r}, {self.n_channels} channels, "
+            f"{self.n_samples / self.sampling_rate:.1f} s at {self.sampling_rate:g} Hz, {self.dtype})"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in {"_descriptor", "_opening"}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _descriptor=None, _opening=Lock())
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; a later read opens it again."""
+        descriptor = self.__dict__.get("_descriptor")
+        if descriptor is not None:
+            self._descriptor = None
+            os.close(descriptor)
+
+    def memory_map(self) -> np.memmap[Any, np.dtype[Any]]:
+        """Return the whole file as a read-only memory map (n_samples, n_columns).
+
+        Raises
+        ------
+        MissingDataError
+            If the file holds no sample (an empty file cannot be mapped).
+        """
+        if not self.n_samples:
+            msg = f"{self.path} holds no samples, so there is nothing to map"
+            raise MissingDataError(msg)
+        shape = (self.n_samples, self.n_columns)
+        return np.memmap(self.path, dtype=self.dtype, mode="r", offset=self.offset, shape=shape)
+
+    def read_columns(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Return all columns of samples ``[start, stop)``, synchronization columns included.
+
+        Raises
+        ------
+        IndexError
+            If the window leaves the recording.
+        CorruptFileError
+            If the file has become shorter than it was when it was opened.
+        """
+        start, stop = int(start), int(stop)
+        check_bounds(start, stop, self.n_samples, str(self.path))
+        samples = np.empty((stop - start, self.n_columns), self.dtype)
+        if not samples.size:
+            return samples
+        with self._opening:
+            if self._descriptor is None:
+                self._descriptor = os.open(self.path, os.O_RDONLY)
+        view = samples.reshape(-1).view(np.uint8).data
+        position = self.offset + start * self.n_columns * self.dtype.itemsize
+        while len(view):
+            count = os.preadv(self._descriptor, [view], position)
+            if count == 0:
+                msg = f"{self.path} ends at byte {position}, before sample {stop}: it was cut after it was opened"
+                raise CorruptFileError(msg)
+            view, position = view[count:], position + count
+        return samples
+
+    def read(self, start: int, stop: int, channels: Channels = None) -> npt.NDArray[Any]:
+        """Return samples ``[start, stop)`` of `channels` (all by default) as stored, (stop - start, channels)."""
+        samples = self.read_columns(start, stop)
+        if channels is None:
+            return samples if self._all_columns else samples[:, self.columns]
+        return samples[:, self.columns[channels]]
+
+    @property
+    def _all_columns(self) -> bool:
+        return self.n_channels == self.n_columns and bool((np.diff(self.columns) == 1).all())
+
+    def read_uv(self, start: int, stop: int, channels: Channels = None) -> npt.NDArray[np.float32]:
+        """Return samples ``[start, stop)`` of `channels` (all by default) in microvolts, float32."""
+        samples = self.read(start, stop, channels)
+        gains = self.uv_per_bit if channels is None else self.uv_per_bit[channels]
+        scaled: npt.NDArray[np.float32] = np.multiply(samples, gains.astype(np.float32), dtype=np.float32)
+        return scaled
+
+
+def open_binary(
+    path: str | os.PathLike[str],
+    n_channels: int = 384,
+    *,
+    sampling_rate: float = 30_000.0,
+    uv_per_bit: float | npt.ArrayLike = 0.195,
+    geometry: npt.ArrayLike | None = None,
+    reference_channels: npt.ArrayLike = (),
+    dtype: npt.DTypeLike = np.int16,
+) -> BinaryRecording:
+    """Open a headerless file whose columns are all channels.
+
+    The defaults are those of the released recordings: 384 channels, 30 kHz, 0.195 uV per count; 384 channels without
+    `geometry` get the Neuropixels 3A / 1.0 staggered layout.
+
+    Raises
+    ------
+    GeometryError
+        If `geometry` is left out for another number of channels.
+    """
+    from ..probes import neuropixels_1_geometry
+
+    if geometry is None and n_channels == 384:
+        geometry = neuropixels_1_geometry()
+    return BinaryRecording(
+        path,
+        n_columns=n_channels,
+        sampling_rate=sampling_rate,
+        uv_per_bit=uv_per_bit,
+        geometry=geometry,
+        reference_channels=reference_channels,
+        dtype=dtype,
+    )

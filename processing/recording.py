@@ -1,0 +1,127 @@
+"""The one way in which every processing step sees raw probe data.
+
+A :class:`Recording` is a matrix ``samples[time, channel]`` with five facts: sampling rate, microvolts per count,
+channel positions, unusable (reference) channels and dtype. Readers for Open Ephys, SpikeGLX and plain binary files
+return one, and so does the simulator; steps take any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from allen_ecephys.errors import GeometryError
+
+Channels = Sequence[int] | npt.NDArray[np.integer[Any]] | slice | None
+
+
+@runtime_checkable
+class Recording(Protocol):
+    """Raw samples of one band of one probe.
+
+    Attributes
+    ----------
+    n_samples, n_channels
+        Size of the matrix. Sample numbers are Python integers or int64: 384 channels overflow an int32 flat index
+        after 186 s.
+    sampling_rate
+        Hz (nominal clock of the probe).
+    uv_per_bit
+        float64 (n_channels,): microvolts per count; 1.0 where samples are microvolts already.
+    geometry
+        float64 (n_channels, 2): x (across) and y (along the probe, from the tip up) in um.
+    reference_channels
+        int64: channels that carry no signal (references), as indices into this recording's channels.
+    dtype
+        Of the samples as stored.
+    """
+
+    @property
+    def n_samples(self) -> int: ...  # noqa: D102
+    @property
+    def n_channels(self) -> int: ...  # noqa: D102
+    @property
+    def sampling_rate(self) -> float: ...  # noqa: D102
+    @property
+    def uv_per_bit(self) -> npt.NDArray[np.float64]: ...  # noqa: D102
+    @property
+    def geometry(self) -> npt.NDArray[np.float64]: ...  # noqa: D102
+    @property
+    def reference_channels(self) -> npt.NDArray[np.int64]: ...  # noqa: D102
+    @property
+    def dtype(self) -> np.dtype[Any]: ...  # noqa: D102
+
+    def read(self, start: int, stop: int, channels: Channels = None) -> npt.NDArray[Any]:
+        """Return samples ``[start, stop)`` as stored, shape (stop - start, channels); only these bytes are read."""
+        ...
+
+    def read_uv(self, start: int, stop: int, channels: Channels = None) -> npt.NDArray[np.float32]:
+        """Return samples ``[start, stop)`` in microvolts, float32."""
+        ...
+
+
+def duration(recording: Recording) -> float:
+    """Return the length of a recording in seconds (nominal clock)."""
+    return recording.n_samples / recording.sampling_rate
+
+
+def chunk_bounds(n_samples: int, chunk_samples: int, start: int = 0) -> Iterator[tuple[int, int]]:
+    """Yield ``(start, stop)`` of consecutive chunks that cover ``[start, n_samples)``; the last may be shorter.
+
+    Raises
+    ------
+    ValueError
+        If `chunk_samples` is not at least 1.
+    """
+    if chunk_samples < 1:
+        msg = f"chunk_samples is {chunk_samples}; a chunk holds at least one sample"
+        raise ValueError(msg)
+    for first in range(start, n_samples, chunk_samples):
+        yield first, min(first + chunk_samples, n_samples)
+
+
+def check_bounds(start: int, stop: int, n_samples: int, where: str) -> None:
+    """Raise IndexError unless ``0 <= start <= stop <= n_samples``."""
+    if not 0 <= start <= stop <= n_samples:
+        msg = (
+            f"samples [{start}, {stop}) of {where} were asked for, which holds [0, {n_samples}); clip the window first"
+        )
+        raise IndexError(msg)
+
+
+def checked_geometry(geometry: npt.ArrayLike | None, n_channels: int, where: str) -> npt.NDArray[np.float64]:
+    """Return channel positions as float64 (n_channels, 2), or raise for missing, wrongly counted or repeated positions.
+
+    Raises
+    ------
+    GeometryError
+        If positions are missing, not (n_channels, 2), not finite, or two channels share one.
+    """
+    if geometry is None:
+        msg = (
+            f"{where} has no channel positions: pass geometry, an array ({n_channels}, 2) of x and y in um "
+            "(allen_ecephys.processing.probes.neuropixels_1_geometry() for a Neuropixels 3A or 1.0 probe)"
+        )
+        raise GeometryError(msg)
+    positions = np.array(geometry, dtype=np.float64)
+    if positions.shape != (n_channels, 2):
+        msg = f"geometry of {where} has shape {positions.shape}; {n_channels} channels need ({n_channels}, 2)"
+        raise GeometryError(msg)
+    if not np.isfinite(positions).all():
+        bad = np.flatnonzero(~np.isfinite(positions).all(axis=1)).tolist()
+        msg = f"geometry of {where} is not finite for channels {bad[:10]}; give every channel x and y in um"
+        raise GeometryError(msg)
+    _, first, counts = np.unique(positions, axis=0, return_index=True, return_counts=True)
+    if (counts > 1).any():
+        position = positions[first[np.argmax(counts > 1)]]
+        twins = np.flatnonzero((positions == position).all(axis=1)).tolist()
+        msg = (
+            f"geometry of {where} puts channels {twins[:10]} at the same place "
+            f"(x {position[0]:g}, y {position[1]:g} um); distances between channels would be wrong. "
+            "Check the channel map, or whether two probes were mixed."
+        )
+        raise GeometryError(msg)
+    return positions
