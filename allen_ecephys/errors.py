@@ -68,6 +68,10 @@ class ManifestError(AllenEcephysError, ValueError):
     """A manifest that is no manifest, of another version, or that names a path outside its folder."""
 
 
+class UnsafePathError(AllenEcephysError, ValueError):
+    """A key, id or name that would lead out of the cache's folder, or that no file system holds."""
+
+
 class RemoteNotFoundError(AllenEcephysError, FileNotFoundError):
     """The remote does not have the file (404, 410)."""
 
