@@ -115,6 +115,10 @@ class ChannelCountError(FileFormatError):
     """A raw file that does not hold the number of channels it was opened with."""
 
 
+class SpikeTrainError(AllenEcephysError, ValueError):
+    """Spikes that do not fit together or their recording: no whole numbers, past its end, of units never named."""
+
+
 class StageError(AllenEcephysError, RuntimeError):
     """A stage of the processing that cannot run, or whose output on disk is not what its manifest says."""
 
