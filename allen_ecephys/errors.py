@@ -49,6 +49,10 @@ class FileFormatError(AllenEcephysError, ValueError):
     """A file that is readable but is not what it should be (no HDF5, HDF5 but no NWB, a table without a column)."""
 
 
+class InvalidContentsError(AllenEcephysError, ValueError):
+    """Arrays or tables that must not be written: lengths that disagree, times out of order, ids that repeat."""
+
+
 class CorruptFileError(AllenEcephysError, OSError):
     """A file that is damaged: truncated, or not the bytes that were published."""
 
