@@ -55,27 +55,27 @@ class RemoteFile:
 
 
 class RangeResponse(Protocol):
-    """An open answer to a request for bytes: a context manager that iterates over its body.
+    """An open answer to a request for bytes: a context manager that iterates over its body."""
 
-    Attributes
-    ----------
-    status
-        206 if the body is the range asked for, 200 if it is the whole file.
-    start
-        Offset in the file of the body's first byte, as the remote states it.
-    length
-        Bytes of the body as stated, or None.
-    total
-        Bytes of the whole file as stated, or None.
-    etag
-        Version tag of the file the body belongs to, or None.
-    """
+    @property
+    def status(self) -> int:
+        """206 if the body is the range asked for, 200 if it is the whole file."""
 
-    status: int
-    start: int
-    length: int | None
-    total: int | None
-    etag: str | None
+    @property
+    def start(self) -> int:
+        """Offset in the file of the body's first byte, as the remote states it."""
+
+    @property
+    def length(self) -> int | None:
+        """Bytes of the body as stated, or None."""
+
+    @property
+    def total(self) -> int | None:
+        """Bytes of the whole file as stated, or None."""
+
+    @property
+    def etag(self) -> str | None:
+        """Version tag of the file the body belongs to, or None."""
 
     def __enter__(self) -> Self: ...
 
