@@ -244,7 +244,9 @@ class HttpResponse:
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            yield from self._answer.raw.stream(CHUNK_BYTES, decode_content=False)
+            # read1 hands over what has come: read() and stream() would hold back the bytes before a cut or a drip.
+            while chunk := self._answer.raw.read1(CHUNK_BYTES, decode_content=False):
+                yield chunk
         except (urllib3.exceptions.HTTPError, requests.exceptions.RequestException, OSError) as error:
             msg = f"the transfer of {self._url} broke off: {_reason(error)}"
             raise DownloadError(msg) from error
