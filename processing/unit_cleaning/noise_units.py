@@ -1,0 +1,219 @@
+"""Decide which sorted units are noise: the release's template tests, then rules on waveforms and spike trains.
+
+In the release the template tests were followed by a look at every remaining unit; the second set of rules stands in for
+most of that look. A unit that is not noise is called ``good``, which is no claim that it is a single neuron.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit
+
+from .noise_templates import TEMPLATE_SAMPLES, TemplateThresholds, noise_template_tests
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import ArrayLike, NDArray
+
+    from ..sorted_spikes import SortedSpikes
+
+
+@dataclass(frozen=True)
+class NoiseThresholds:
+    """Limits of the rules that call a unit noise.
+
+    Attributes
+    ----------
+    template
+        Limits of the template tests.
+    min_spikes, min_firing_rate
+        Fewer spikes, or a lower rate (Hz): the template died out.
+    min_amplitude, min_snr
+        Trough (uV) and signal-to-noise ratio below *both* of which the raw data hold no waveform.
+    max_extent
+        Energy-weighted mean distance (um) to the template's centre.
+    edge_spread
+        Channels; a template this wide whose peak is the last channel is an artefact of the edge.
+    lobe_height, max_lobes
+        More than `max_lobes` lobes above this fraction of the trough within 1 ms after it: an oscillation.
+    window_end
+        Fraction of the peak to which the waveform is back at both ends of its window.
+    coincidence_window, coincidence_distance, max_coincidence
+        Samples, um, fraction of spikes: spikes at one time far apart on the probe are electrical artefacts.
+    """
+
+    template: TemplateThresholds = field(default_factory=TemplateThresholds)
+    min_spikes: int = 100
+    min_firing_rate: float = 0.01
+    min_amplitude: float = 15.0
+    min_snr: float = 1.0
+    max_extent: float = 100.0
+    edge_spread: int = 20
+    lobe_height: float = 0.4
+    max_lobes: int = 1
+    window_end: float = 0.5
+    coincidence_window: int = 2
+    coincidence_distance: float = 500.0
+    max_coincidence: float = 0.5
+
+
+#: Columns of the verdict, each true where its rule calls the unit noise.
+RULES = (
+    "fails_spread",
+    "fails_time",
+    "fails_foci",
+    "too_few_spikes",
+    "no_waveform",
+    "too_extended",
+    "at_edge",
+    "oscillates",
+    "coincident",
+)
+
+
+def find_noise_units(
+    waveforms: ArrayLike,
+    geometry: ArrayLike,
+    spikes: SortedSpikes,
+    *,
+    snr: ArrayLike,
+    duration: float,
+    sampling_rate: float = 30000.0,
+    masked_channels: ArrayLike = (),
+    thresholds: NoiseThresholds | None = None,
+) -> pd.DataFrame:
+    """Judge every unit.
+
+    Parameters
+    ----------
+    waveforms
+        Mean waveform (uV) of each unit, shape (n_units, n_channels, n_samples), trough near sample 20, channels in
+        order of depth. The template tests see the first 61 samples.
+    geometry
+        Positions (um), shape (n_channels, 2).
+    spikes
+        The units' spikes; rows of `waveforms` are ``spikes.unit_ids``.
+    snr
+        Signal-to-noise ratio of each unit, shape (n_units,).
+    duration
+        Length (s) of the recording, for the firing rate.
+    masked_channels
+        Channels without usable data (references, dead); they take no part in the tests.
+    thresholds
+        Limits of all rules.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``unit_id``; the numbers the rules saw, one bool column for each rule (see ``RULES``), ``positive_peak``
+        (peak larger than trough: likely an axon; kept), ``quality`` ("good" or "noise") and ``reasons`` (names of the
+        rules that spoke, separated by commas).
+    """
+    import pandas as pd
+
+    limits = thresholds or NoiseThresholds()
+    shapes = np.asarray(waveforms, dtype=np.float64)
+    positions = np.asarray(geometry, dtype=np.float64)
+    masked = np.zeros(positions.shape[0], dtype=bool)
+    masked[np.asarray(masked_channels, dtype=np.int64)] = True
+    used = shapes[:, ~masked]
+    if used.shape[1] == 0:
+        # A probe without one usable channel has no waveforms, and so no neurons.
+        used, masked = shapes * 0.0, np.zeros_like(masked)
+    sites = positions[~masked]
+    table = noise_template_tests(used[:, :, :TEMPLATE_SAMPLES], sites, limits.template)
+    amplitude = np.ptp(used, axis=2)
+    peak = amplitude.argmax(axis=1)
+    at_peak = used[np.arange(len(used)), peak]
+    counts = spikes.counts()
+    rates = counts / duration if duration > 0 else np.zeros(counts.size)
+    table["extent"] = energy_extent(amplitude, sites)
+    table["coincidence"] = coincidence(spikes, sites[peak, 1], limits)
+    table["too_few_spikes"] = (counts < limits.min_spikes) | (rates < limits.min_firing_rate)
+    table["no_waveform"] = (-at_peak.min(axis=1) < limits.min_amplitude) & ~(
+        np.asarray(snr, dtype=np.float64) >= limits.min_snr
+    )
+    table["too_extended"] = table["extent"] > limits.max_extent
+    table["at_edge"] = (peak == sites.shape[0] - 1) & (table["smoothed_spread"] > limits.edge_spread)
+    table["oscillates"] = [oscillates(wave, sampling_rate, limits) for wave in at_peak]
+    table["coincident"] = table["coincidence"] > limits.max_coincidence
+    table["positive_peak"] = at_peak.max(axis=1) > -at_peak.min(axis=1)
+    verdicts = table[list(RULES)].to_numpy(dtype=bool)
+    table["quality"] = np.where(verdicts.any(axis=1), "noise", "good")
+    table["reasons"] = [",".join(np.asarray(RULES)[row]) for row in verdicts]
+    table.index = pd.Index(spikes.unit_ids, name="unit_id")
+    return table.astype({"quality": "str", "reasons": "str"})
+
+
+def energy_extent(amplitude: NDArray[np.float64], positions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the energy-weighted mean distance (um) of channels to each template's centre, shape (n_units,).
+
+    Channels below a tenth of the largest amplitude (n_units, n_channels) count as silent; energy is amplitude squared.
+    """
+    loud = np.where(amplitude >= 0.1 * amplitude.max(axis=1, keepdims=True), amplitude, 0.0) ** 2
+    total = loud.sum(axis=1, keepdims=True)
+    weight = np.divide(loud, total, out=np.zeros_like(loud), where=total > 0)
+    centre = weight @ positions
+    distance = np.linalg.norm(positions[None] - centre[:, None], axis=2)
+    return np.asarray((weight * distance).sum(axis=1))
+
+
+def oscillates(waveform: NDArray[np.float64], sampling_rate: float, limits: NoiseThresholds) -> bool:
+    """Tell whether a waveform (n_samples,) rings after its trough, or is not back at rest at the window's ends."""
+    from scipy.signal import find_peaks
+
+    size = np.abs(waveform).max()
+    if size == 0:
+        return False
+    if max(abs(waveform[0]), abs(waveform[-1])) > limits.window_end * size:
+        return True
+    extreme = int(np.abs(waveform).argmax())
+    after = np.abs(waveform[extreme : extreme + round(0.001 * sampling_rate) + 1]) / size
+    lobes, _ = find_peaks(after, height=limits.lobe_height, prominence=limits.lobe_height / 2)
+    return bool(lobes.size > limits.max_lobes)
+
+
+def coincidence(spikes: SortedSpikes, depths: NDArray[np.float64], limits: NoiseThresholds) -> NDArray[np.float64]:
+    """Return the fraction of each unit's spikes that coincide, beyond chance, with spikes far away on the probe.
+
+    With a probability ``p`` of a coincidence and ``p0`` of one by chance (Poisson, from the rate of all far units) it
+    is ``(p - p0) / (1 - p0)``, so that a thousand active units do not call each other artefacts. `depths` (um) are
+    those of the units' peak channels; shape (n_units,), NaN for units without spikes.
+    """
+    order = np.argsort(spikes.samples, kind="stable")
+    times = spikes.samples[order]
+    hits = _count_coincident(
+        times, spikes.unit_index[order], depths, limits.coincidence_window, limits.coincidence_distance
+    )
+    counts = spikes.counts()
+    fraction = np.divide(hits, counts, out=np.full(counts.size, np.nan), where=counts > 0)
+    far = np.abs(depths[:, None] - depths) > limits.coincidence_distance
+    span = max(int(times[-1] - times[0]), 1) if times.size else 1
+    expected = (far @ counts) * (2 * limits.coincidence_window + 1) / span
+    return np.asarray((fraction - 1) * np.exp(np.minimum(expected, 50.0)) + 1)
+
+
+@njit(cache=True, nogil=True)
+def _count_coincident(
+    times: NDArray[np.int64],
+    units: NDArray[np.int64],
+    depths: NDArray[np.float64],
+    window: int,
+    distance: float,
+) -> NDArray[np.int64]:
+    """Count, for each unit, spikes with another within `window` samples on a unit more than `distance` away."""
+    hits = np.zeros(depths.size, dtype=np.int64)
+    first = 0
+    for i in range(times.size):
+        while times[i] - times[first] > window:
+            first += 1
+        j = first
+        while j < times.size and times[j] - times[i] <= window:
+            if abs(depths[units[j]] - depths[units[i]]) > distance:
+                hits[units[i]] += 1
+                break
+            j += 1
+    return hits
