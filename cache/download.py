@@ -86,6 +86,9 @@ def fetch(
     """
     destination = Path(destination)
     if _look(destination, expected) is CachedFileAction.USE:
+        if _lock_path(destination).exists():  # left by a process that was killed after publishing
+            with _turn(destination, expected, policy), contextlib.suppress(OSError):
+                remove_litter(destination, policy)
         return destination
     if offline():
         return _without_network(destination, key, expected)
@@ -161,9 +164,12 @@ def _turn(destination: Path, expected: RemoteFile | None, policy: TransferPolicy
     def is_there() -> bool:
         return _look(destination, expected) is CachedFileAction.USE
 
-    lock = destination.with_name(destination.name + ".lock")
-    with best_effort_lock(lock, still_alive=someone_is_at_it, done=is_there, sleep=policy.sleep):
+    with best_effort_lock(_lock_path(destination), still_alive=someone_is_at_it, done=is_there, sleep=policy.sleep):
         yield
+
+
+def _lock_path(destination: Path) -> Path:
+    return destination.with_name(destination.name + ".lock")
 
 
 def _is_good(destination: Path, expected: RemoteFile | None) -> bool:

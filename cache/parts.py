@@ -137,7 +137,7 @@ class PartFile:
                 self._append([header], os.O_CREAT | os.O_EXCL)
             else:
                 self._append([{"owner": this_process()}])
-        except OSError:
+        except BaseException:
             os.close(self._descriptor)
             raise
 
@@ -152,16 +152,11 @@ class PartFile:
         return journal_of(self.path)
 
     def _append(self, entries: list[Any], create: int = 0) -> None:
-        text = "".join(json.dumps(entry) + "\n" for entry in entries)
         try:
-            descriptor = os.open(self.journal_path, os.O_WRONLY | os.O_APPEND | create, 0o666)
+            _append_lines(self.journal_path, entries, create)
         except FileNotFoundError as error:
             msg = f"{self.journal_path.name} was taken by another process"
             raise PartLostError(msg) from error
-        try:
-            os.write(descriptor, text.encode())
-        finally:
-            os.close(descriptor)
 
     def learn(self, *, size: int | None, etag: str | None) -> None:
         """Note what an answer tells about the file and nobody knew before."""
@@ -281,6 +276,15 @@ class PartFile:
         os.close(self._descriptor)
 
 
+def _append_lines(journal: Path, entries: list[Any], create: int = 0) -> None:
+    text = "".join(json.dumps(entry) + "\n" for entry in entries)
+    descriptor = os.open(journal, os.O_WRONLY | os.O_APPEND | create, 0o666)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
 def part_name(destination: Path) -> Path:
     """Return a part name for `destination` that nobody else has."""
     return destination.with_name(f"{destination.name}.{uuid.uuid4().hex[:8]}.part")
@@ -340,8 +344,12 @@ def _take(part: Path, destination: Path) -> Path | None:
     """Rename an abandoned part to a name of our own; None if another process was faster."""
     mine = part_name(destination)
     try:
+        # Under its new name it must not look abandoned for a moment, or a third process would take it from us.
+        with contextlib.suppress(FileNotFoundError):
+            _append_lines(journal_of(part), [{"owner": this_process()}])
+        os.utime(part)
         part.rename(mine)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return None
     with contextlib.suppress(FileNotFoundError):
         journal_of(part).rename(journal_of(mine))
@@ -378,7 +386,8 @@ def claim_part(
         mine = _take(part, destination)
         journal = read_journal(journal_of(mine)) if mine is not None else None
         if mine is not None and journal is not None:
-            return PartFile(mine, journal, policy, new=False)
+            with contextlib.suppress(FileNotFoundError, PartLostError):
+                return PartFile(mine, journal, policy, new=False)
     return None
 
 
