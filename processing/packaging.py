@@ -1,0 +1,387 @@
+"""Session files: one recorded session, in the layout of the release and in current NWB.
+
+The tables are written with pynwb. The three ragged columns of the units, which are nearly all of a file, are laid out
+by pynwb at their full size and then filled unit by unit with h5py, so that memory stays bounded by the largest unit;
+they are contiguous and uncompressed, as in the release. Nothing appears under the file's name until it is complete.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_OID, UUID, uuid5
+
+import numpy as np
+
+from allen_ecephys.errors import DiskFullError, InvalidContentsError
+from allen_ecephys.nwb import layout
+from allen_ecephys.progress import progress_bar
+
+from .session_contents import (
+    EyeTracking,
+    RigGeometry,
+    SessionContents,
+    SessionMetadata,
+    check_contents,
+    check_spikes,
+)
+
+if TYPE_CHECKING:
+    import h5py
+    import pandas as pd
+
+__all__ = [
+    "EyeTracking",
+    "RigGeometry",
+    "SessionContents",
+    "SessionMetadata",
+    "write_session_nwb",
+]
+
+logger = logging.getLogger(__name__)
+
+#: Room that the tables, specifications and HDF5's own structures take at most, next to the ragged columns (bytes).
+_TABLES_AT_MOST = 300_000_000
+
+_GAZE_SERIES = {
+    "eye_area": ("Pixels ^ 2", ("eye_area",)),
+    "pupil_area": ("Pixels ^ 2", ("pupil_area",)),
+    "screen_coordinates": ("Centimeters", ("screen_coordinates_y_cm", "screen_coordinates_x_cm")),
+    "screen_coordinates_spherical": (
+        "Degrees",
+        ("screen_coordinates_spherical_y_deg", "screen_coordinates_spherical_x_deg"),
+    ),
+}
+
+
+def write_session_nwb(path: str | os.PathLike[str], contents: SessionContents, *, overwrite: bool = False) -> Path:
+    """Write one session as an NWB file laid out as the released ones.
+
+    Parameters
+    ----------
+    path
+        File to write (``.nwb``). It appears, complete, when this function returns, and not before.
+    contents
+        The session; see :class:`SessionContents` for shapes, dtypes and units.
+    overwrite
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    InvalidContentsError
+        If tables and arrays contradict each other, or spike times are unsorted, negative or not finite.
+    FileExistsError
+        If the file exists and `overwrite` is False.
+    DiskFullError
+        If the disk has no room for the file.
+
+    Notes
+    -----
+    All units are written, whatever their quality; filtering is for reading. Presentations are written in the order of
+    their start times. Two calls with equal contents, `file_create_date` included, give equal object ids.
+    """
+    check_contents(contents)
+    counts = np.array([len(times) for times in contents.spike_times], dtype=np.int64)
+    with published(path, overwrite=overwrite, needs=_bytes_needed(contents, counts)) as part:
+        nwbfile = _skeleton(contents, counts)
+        write_with_pynwb(nwbfile, part)
+        import h5py
+
+        with h5py.File(part, "r+") as file:
+            _fill_ragged(file[layout.UNITS], contents, counts)
+            name_objects(file)
+    return Path(path)
+
+
+@contextmanager
+def published(path: str | os.PathLike[str], *, overwrite: bool, needs: int) -> Iterator[Path]:
+    """Give a name to write to; what was written there takes the final name if, and only if, all went well."""
+    final = Path(path)
+    if final.exists() and not overwrite:
+        msg = f"{final} exists already; choose another name or pass overwrite=True"
+        raise FileExistsError(msg)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    if (free := shutil.disk_usage(final.parent).free) < needs:
+        msg = f"{final} needs about {needs / 1e9:.2f} GB, and {final.parent} has {free / 1e9:.2f} GB free; make room"
+        raise DiskFullError(errno.ENOSPC, msg)
+    part = final.with_name(f".{final.stem}.{os.getpid()}.part.nwb")
+    try:
+        yield part
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.replace(final)
+    except OSError as error:
+        # HDF5 reports a full disk by its text only.
+        if error.errno == errno.ENOSPC or "No space left" in str(error):
+            msg = f"the disk filled up while {final} was written; nothing was published. Make room and write again"
+            raise DiskFullError(errno.ENOSPC, msg) from error
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_with_pynwb(nwbfile: Any, path: Path) -> None:
+    """Write a file's containers with the extension's types, its specification cached in the file."""
+    from pynwb import NWBHDF5IO
+
+    from .nwb_extension import build_manager
+
+    with NWBHDF5IO(str(path), "w", manager=build_manager()) as io:
+        io.write(nwbfile)
+
+
+def name_objects(file: h5py.File) -> None:
+    """Give every object an id that follows from the file's identity and its path: equal input gives equal ids."""
+    created = b"".join(np.atleast_1d(file["file_create_date"][()]))
+    root = uuid5(UUID(NAMESPACE_OID.hex), f"{file[layout.IDENTIFIER][()]!r} {created!r}")
+
+    def name(path: str, item: Any) -> None:
+        if "object_id" in item.attrs:
+            item.attrs["object_id"] = str(uuid5(root, path))
+
+    name("/", file)
+    file.visititems(name)
+
+
+def new_file(metadata: SessionMetadata, identifier: str, description: str) -> Any:
+    """Return a file with its metadata and subject, and nothing else."""
+    from pynwb import NWBFile
+
+    from .nwb_extension import extension_class
+
+    age = metadata.age_in_days
+    nwbfile = NWBFile(
+        session_description=description,
+        identifier=identifier,
+        session_id=str(metadata.session_id),
+        session_start_time=metadata.session_start_time,
+        timestamps_reference_time=metadata.session_start_time,
+        file_create_date=metadata.file_create_date,
+        institution=metadata.institution,
+        stimulus_notes=metadata.session_type,
+    )
+    nwbfile.subject = extension_class("EcephysSpecimen")(
+        specimen_name=metadata.specimen_name,
+        age_in_days=float(age),
+        age=f"P{age:.0f}D" if np.isfinite(age) else None,
+        genotype=metadata.full_genotype,
+        sex=metadata.sex,
+        strain=metadata.strain,
+        species=metadata.species,
+        subject_id=metadata.subject_id,
+    )
+    return nwbfile
+
+
+def add_probes(nwbfile: Any, probes: pd.DataFrame, channels: pd.DataFrame) -> None:
+    """Add devices, electrode groups and the electrodes table."""
+    from .nwb_extension import extension_class
+    from .nwb_tables import electrodes_table
+
+    groups = {}
+    for probe_id, probe in probes.iterrows():
+        name = str(probe["description"])
+        device = extension_class("EcephysProbe")(
+            name=name, probe_id=int(str(probe_id)), sampling_rate=float(probe["sampling_rate"])
+        )
+        groups[int(str(probe_id))] = extension_class("EcephysElectrodeGroup")(
+            name=name,
+            description="Ecephys Electrode Group",
+            location=layout.ELECTRODE_LOCATION,
+            device=device,
+            probe_id=int(str(probe_id)),
+            has_lfp_data=bool(probe["has_lfp_data"]),
+            lfp_sampling_rate=float(probe["lfp_sampling_rate"]),
+        )
+        nwbfile.add_device(device)
+        nwbfile.add_electrode_group(groups[int(str(probe_id))])
+    nwbfile.electrodes = electrodes_table(channels, groups)
+
+
+def _skeleton(contents: SessionContents, counts: Any) -> Any:
+    """Return the file with every table, its ragged columns laid out but empty."""
+    nwbfile = new_file(contents.metadata, str(contents.metadata.session_id), layout.SESSION_DESCRIPTION)
+    add_probes(nwbfile, contents.probes, contents.channels)
+    _add_units(nwbfile, contents, counts)
+    _add_stimuli(nwbfile, contents)
+    if contents.running_speed is not None:
+        _add_running(nwbfile, contents.running_speed)
+    if contents.raw_running is not None:
+        _add_raw_running(nwbfile, contents.raw_running)
+    if contents.optogenetic_stimulation_epochs is not None and len(contents.optogenetic_stimulation_epochs):
+        _add_optotagging(nwbfile, contents.optogenetic_stimulation_epochs)
+    if contents.rig_geometry is not None:
+        _add_rig(nwbfile, contents.rig_geometry)
+    if contents.eye_tracking is not None:
+        _add_eye_tracking(nwbfile, contents.eye_tracking)
+    return nwbfile
+
+
+def _ragged_shapes(contents: SessionContents, counts: Any) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """Return the flat shape and the row ends of every ragged column that is present."""
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    shapes: dict[str, tuple[tuple[int, ...], Any]] = {"spike_times": ((total,), ends)}
+    if contents.spike_amplitudes is not None:
+        shapes["spike_amplitudes"] = ((total,), ends)
+    if contents.mean_waveforms is not None and len(contents.mean_waveforms):
+        probe_of = contents.channels["probe_id"]
+        per_probe = probe_of.value_counts()
+        rows = np.cumsum(per_probe.loc[probe_of.loc[contents.units["peak_channel_id"]]].to_numpy(np.int64))
+        shapes["waveform_mean"] = ((int(rows[-1]), np.asarray(contents.mean_waveforms[0]).shape[-1]), rows)
+    return shapes
+
+
+def _bytes_needed(contents: SessionContents, counts: Any) -> int:
+    shapes = _ragged_shapes(contents, counts)
+    ragged = sum(8 * int(np.prod(shape)) for shape, _ in shapes.values())
+    rows = len(contents.stimulus_presentations) + len(contents.channels)
+    return ragged + min(_TABLES_AT_MOST, 2_000_000 + 2_000 * rows)
+
+
+def _add_units(nwbfile: Any, contents: SessionContents, counts: Any) -> None:
+    from hdmf.backends.hdf5 import H5DataIO
+    from pynwb.misc import Units
+
+    from .nwb_tables import column, ragged_column, unit_columns
+
+    columns = unit_columns(contents.units)
+    names = [c.name for c in columns]
+    for name, (shape, ends) in _ragged_shapes(contents, counts).items():
+        empty = H5DataIO(shape=shape, dtype=np.dtype("f8"))
+        columns += ragged_column(column(name, empty, layout.RAGGED_UNIT_COLUMNS[name][1]), ends)
+        names.append(name)
+    nwbfile.units = Units(
+        name="units",
+        description="all units of all probes, noise included",
+        columns=columns,
+        colnames=names,
+        id=contents.units.index.to_numpy(np.int64),
+    )
+
+
+def _fill_ragged(table: h5py.Group, contents: SessionContents, counts: Any) -> None:
+    """Write spikes, amplitudes and waveforms one unit at a time."""
+    shapes = _ragged_shapes(contents, counts)
+    units = progress_bar(contents.units.index, desc="Writing units", unit="unit")
+    for row, unit_id in enumerate(units):
+        times = np.asarray(contents.spike_times[row], dtype=np.float64)
+        check_spikes(int(unit_id), times)
+        for name, (shape, ends) in shapes.items():
+            start, stop = (int(ends[row - 1]) if row else 0), int(ends[row])
+            values = times if name == "spike_times" else _ragged_row(contents, name, row)
+            if values.shape != (stop - start, *shape[1:]):
+                msg = (
+                    f"{name} of unit {unit_id} has shape {values.shape}, not {(stop - start, *shape[1:])} "
+                    f"({'channels of its probe x samples' if name == 'waveform_mean' else 'one value a spike'})"
+                )
+                raise InvalidContentsError(msg)
+            table[name][start:stop] = values
+
+
+def _ragged_row(contents: SessionContents, name: str, row: int) -> Any:
+    source = contents.spike_amplitudes if name == "spike_amplitudes" else contents.mean_waveforms
+    # Only columns that are present have a shape, so the source is there.
+    return np.asarray(source[row], dtype=np.float64) if source is not None else np.empty(0)
+
+
+def _add_stimuli(nwbfile: Any, contents: SessionContents) -> None:
+    from .nwb_tables import interval_table, presentation_tables, time_series
+
+    presentations = contents.stimulus_presentations.sort_values("start_time", kind="stable")
+    starts = presentations["start_time"].to_numpy(np.float64)
+    series = time_series("timestamps", starts, starts, "s", "start of every presentation, all stimuli in order")
+    nwbfile.create_processing_module("stimulus", "times of the stimuli").add(series)
+    for table in presentation_tables(presentations, series):
+        nwbfile.add_time_intervals(table)
+    invalid = contents.invalid_times
+    if invalid is not None and len(invalid):
+        description = "intervals in which a probe, a stimulus or the whole session must not be used"
+        table = interval_table("invalid_times", description, invalid, [], invalid["tags"])
+        nwbfile.invalid_times = table
+
+
+def _add_running(nwbfile: Any, running: pd.DataFrame) -> None:
+    from .nwb_tables import time_series
+
+    module = nwbfile.create_processing_module("running", "running speed data")
+    start, end, velocity = (running[name].to_numpy(np.float64) for name in ("start_time", "end_time", "velocity"))
+    speed = time_series("running_speed", velocity, start, "cm/s", "running speed; timestamps are the bins' starts")
+    module.add(speed)
+    nothing = np.full(len(end), np.nan)
+    meaning = "no data; timestamps are the ends of the bins of running_speed"
+    module.add(time_series("running_speed_end_times", nothing, end, "cm/s", meaning))
+    if "net_rotation" in running.columns:
+        rotation = running["net_rotation"].to_numpy(np.float64)
+        module.add(time_series("running_wheel_rotation", rotation, speed, "radians", "rotation in each bin"))
+
+
+def _add_raw_running(nwbfile: Any, raw: pd.DataFrame) -> None:
+    from .nwb_tables import time_series
+
+    times = raw["frame_time"].to_numpy(np.float64)
+    rotation = time_series(
+        "raw_running_wheel_rotation", raw["net_rotation"].to_numpy(np.float64), times, "radians", "unprocessed rotation"
+    )
+    nwbfile.add_acquisition(rotation)
+    for name, key in (("signal", "signal_voltage"), ("supply", "supply_voltage")):
+        data = raw[key].to_numpy(np.float64)
+        series = time_series(f"running_wheel_{name}_voltage", data, rotation, "V", f"{name} of the wheel's encoder")
+        nwbfile.add_acquisition(series)
+
+
+def _add_optotagging(nwbfile: Any, epochs: pd.DataFrame) -> None:
+    from .nwb_tables import OPTOTAGGING_COLUMNS, column, interval_table, time_series, typed
+
+    module = nwbfile.create_processing_module("optotagging", "optogenetic stimulation")
+    starts = epochs["start_time"].to_numpy(np.float64)
+    durations = epochs["duration"].to_numpy(np.float64)
+    series = time_series("optotagging", durations, starts, "seconds", "duration of every light pulse, at its start")
+    module.add(series)
+    parameters = [
+        column(name, typed(epochs[name], "f8" if name in {"level", "duration"} else "str"), meaning)
+        for name, meaning in OPTOTAGGING_COLUMNS.items()
+    ]
+    tags = [(layout.OPTOTAGGING_TAG,)] * len(epochs)
+    name = layout.OPTOTAGGING.rsplit("/", 1)[1]
+    times = (series, np.arange(len(epochs)))
+    module.add(interval_table(name, "light pulses for optotagging", epochs, parameters, tags, times))
+
+
+def _add_rig(nwbfile: Any, rig: RigGeometry) -> None:
+    from .nwb_extension import extension_class
+
+    kind = extension_class("EcephysEyeTrackingRigMetadata")
+    vectors = {
+        name: np.array(getattr(rig, name), dtype=np.float64)
+        for name in ("monitor_position", "camera_position", "led_position", "monitor_rotation", "camera_rotation")
+    }
+    units = {f"{name}__unit": "deg" if name.endswith("rotation") else "mm" for name in vectors}
+    module = nwbfile.create_processing_module("eye_tracking_rig_metadata", "Eye tracking rig metadata module")
+    module.add(kind(name="eye_tracking_rig_metadata", equipment=rig.equipment, **vectors, **units))
+
+
+def _add_eye_tracking(nwbfile: Any, eye: EyeTracking) -> None:
+    from .nwb_tables import ellipse_table, time_series
+
+    fits = nwbfile.create_processing_module("eye_tracking", "Eye tracking processing module")
+    for part, name in layout.ELLIPSE_FITS.items():
+        fits.add(ellipse_table(name, eye.ellipse_fits[part]))
+    for module_name, gaze in (("raw_gaze_mapping", eye.raw_gaze), ("filtered_gaze_mapping", eye.filtered_gaze)):
+        module = nwbfile.create_processing_module(module_name, "where the animal looks, mapped to the screen")
+        times = gaze.index.to_numpy(np.float64)
+        for name, (unit, columns) in _GAZE_SERIES.items():
+            data = np.column_stack([gaze[key].to_numpy(np.float64) for key in columns])
+            values = data[:, 0] if len(columns) == 1 else data
+            module.add(time_series(name, values, times, unit, "in the order y, x" if len(columns) > 1 else "area"))

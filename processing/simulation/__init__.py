@@ -1,0 +1,5 @@
+"""Simulated sessions with the structure of the real ones, and the truth behind them."""
+
+from .session import GroundTruth, write_session
+
+__all__ = ["GroundTruth", "write_session"]

@@ -1,0 +1,333 @@
+"""Writing a simulated session: stimuli, animal, brain and probes put together, and the truth told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from allen_ecephys.progress import progress_bar
+
+from ..packaging import SessionContents, SessionMetadata, write_session_nwb
+from . import behavior, probe_layout, unit_metrics
+from .population import ConditionResponses, draw_units
+from .stimulus_sets import SessionType, check_session_type, stimulus_presentations
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+
+    Floats = npt.NDArray[np.float64]
+
+#: Units of a full session, as in the released session 715093703.
+FULL_UNITS = 2779
+#: Recording goes on after the last light pulse (s).
+_TAIL = 10.0
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """What a simulated session was made of.
+
+    Attributes
+    ----------
+    path
+        The session file.
+    session_id, session_type, seed, scale
+        What was asked for.
+    units
+        Index unit id; everything :func:`~.population.draw_units` drew (preferred orientation, temporal and spatial
+        frequency, receptive field, scene, ...), where the unit is (``structure_acronym``, ``probe_id``), whether light
+        drives it (``optotagged``), its ``quality`` and how many spikes it has (``spike_count``).
+    stimulus_presentations
+        Every presentation as written, in order of time.
+    invalid_times
+        As written.
+    duration
+        Length of the recording (s).
+    """
+
+    path: Path
+    session_id: int
+    session_type: SessionType
+    seed: int
+    scale: float
+    units: pd.DataFrame = field(repr=False)
+    stimulus_presentations: pd.DataFrame = field(repr=False)
+    invalid_times: pd.DataFrame | None = field(repr=False)
+    duration: float
+
+
+def write_session(
+    path: str | os.PathLike[str],
+    session_type: str = "brain_observatory_1.1",
+    scale: float = 1.0,
+    seed: int = 0,
+    *,
+    n_units: int | None = None,
+    n_probes: int = 6,
+    session_id: int | None = None,
+    eye_tracking: bool = True,
+    invalid_times: bool = True,
+    contrast_block: bool = False,
+    overwrite: bool = False,
+) -> GroundTruth:
+    """Simulate a session and write it as an NWB file in the released layout.
+
+    Parameters
+    ----------
+    path
+        The file to write.
+    session_type
+        ``"brain_observatory_1.1"`` or ``"functional_connectivity"``.
+    scale
+        Length of the stimulus blocks relative to the real session, above 0 and at most 1. At 1 the structure is exactly
+        the released one (70,390 or 77,362 presentations, about 2.7 h); below, conditions are repeated less often (but
+        all at least twice), movies are shorter. 0.02 gives about ten minutes.
+    seed
+        Decides everything that is drawn; equal seeds give equal contents, byte for byte.
+    n_units, n_probes
+        Size of the population (default: 2,779 x `scale`, at least 40) and number of probes (1 to 6).
+    session_id
+        Id of the session (default: 700,000,000 + `seed`); ids of probes, channels and units follow from it.
+    eye_tracking, invalid_times
+        Whether the session has them; released sessions lack them now and then.
+    contrast_block
+        Whether a *Brain Observatory 1.1* session ends with contrast gratings, as 8 of 32 do.
+    overwrite
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    GroundTruth
+        What the units prefer, and the tables behind the file.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such session type.
+    ValueError
+        If `scale`, `n_units` or `n_probes` are out of range.
+    FileExistsError, DiskFullError
+        As :func:`allen_ecephys.processing.packaging.write_session_nwb`.
+
+    Notes
+    -----
+    Spikes are kept in a temporary file beside `path` until they are written, never in memory: 1.0 GB at full scale.
+    """
+    kind = check_session_type(session_type)
+    count = max(40, round(FULL_UNITS * scale)) if n_units is None else n_units
+    _check_ranges(scale, count, n_probes)
+    path = Path(path)
+    if path.exists() and not overwrite:
+        msg = f"{path} exists already; choose another name or pass overwrite=True"
+        raise FileExistsError(msg)
+    number = 700_000_000 + seed if session_id is None else session_id
+    streams = np.random.default_rng([seed, 2]).spawn(6)
+    presentations = stimulus_presentations(kind, scale, seed, contrast_block=contrast_block)
+    pulses = behavior.light_pulses(float(presentations["stop_time"].iloc[-1]), scale, streams[0])
+    duration = float(pulses["stop_time"].iloc[-1]) + _TAIL
+    running, raw_running = behavior.running_tables(float(presentations["stop_time"].iloc[-1]), streams[1])
+    probes = probe_layout.probe_table(number, n_probes)
+    channels = probe_layout.channel_table(probes, streams[2])
+    units, truth = _draw_population(count, probes, channels, duration, streams[3])
+    invalid = behavior.invalid_intervals(number, probes, presentations, pulses) if invalid_times else None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:
+        timeline = _Timeline(presentations, pulses, running, duration, np.random.default_rng([seed, 3]))
+        spikes = _simulate_spikes(Path(folder) / "spike_times.f8", truth, timeline, seed)
+        counts = np.array([len(times) for times in spikes], dtype=np.int64)
+        truth["spike_count"] = counts
+        units["firing_rate"] = counts / duration
+        units["presence_ratio"] = [unit_metrics.presence_ratio(times, duration) for times in spikes]
+        contents = SessionContents(
+            metadata=_metadata(number, kind, seed),
+            probes=probes,
+            channels=channels,
+            units=units,
+            spike_times=spikes,
+            spike_amplitudes=probe_layout.SpikeAmplitudes(
+                counts, units["waveform_amplitude"].to_numpy(np.float64), seed
+            ),
+            mean_waveforms=probe_layout.MeanWaveforms(units, truth["probe_channel_number"].to_numpy(np.int64)),
+            stimulus_presentations=presentations,
+            running_speed=running,
+            raw_running=raw_running,
+            invalid_times=invalid,
+            optogenetic_stimulation_epochs=pulses,
+            eye_tracking=behavior.eye_tracking(duration, running, streams[4]) if eye_tracking else None,
+        )
+        write_session_nwb(path, contents, overwrite=overwrite)
+        del spikes, contents
+    return GroundTruth(path, number, kind, seed, scale, truth, presentations, invalid, duration)
+
+
+def _check_ranges(scale: float, n_units: int, n_probes: int) -> None:
+    if not 0 < scale <= 1:
+        msg = f"scale is {scale}; give a number above 0 and at most 1 (1 is the length of a real session)"
+        raise ValueError(msg)
+    if n_units < 1 or not 1 <= n_probes <= 6:
+        msg = f"n_units is {n_units} and n_probes {n_probes}; give at least one unit, and one to six probes"
+        raise ValueError(msg)
+
+
+def _metadata(session_id: int, session_type: SessionType, seed: int) -> SessionMetadata:
+    start = datetime(2019, 1, 1 + seed % 28, 9, 0, 0, tzinfo=UTC)
+    return SessionMetadata(
+        session_id=session_id,
+        session_start_time=start,
+        # A fixed date, so that equal seeds give equal contents, byte for byte.
+        file_create_date=start,
+        session_type=session_type,
+        specimen_name=f"Sst-IRES-Cre;Ai32-{400_000 + seed}",
+        subject_id=str(600_000_000 + seed),
+        age_in_days=118.0,
+        full_genotype="Sst-IRES-Cre/wt;Ai32(RCL-ChR2(H134R)_EYFP)/wt",
+        sex="MF"[seed % 2],
+        institution="simulated by allen-ecephys",
+    )
+
+
+def _draw_population(
+    n: int, probes: pd.DataFrame, channels: pd.DataFrame, duration: float, rng: np.random.Generator
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the units table (without what the spikes decide) and the truth, both indexed by unit id."""
+    import pandas as pd
+
+    probe_row = np.sort(np.arange(n) % len(probes))
+    local = np.concatenate([np.arange(k) for k in np.bincount(probe_row, minlength=len(probes))])
+    cluster = 2 * local + (local > 3)
+    probe_id = probes.index.to_numpy()[probe_row]
+    # Few units above the brain, none on the references; those outside the brain are what the in-brain filter hides.
+    number = np.minimum(rng.integers(0, 334, n), 383)
+    outside = rng.random(n) < 0.03
+    outside[:5] = False
+    number[outside] = rng.integers(330, 345, int(outside.sum()))
+    number[np.isin(number, probe_layout.REFERENCE_CHANNELS)] += 1
+    here = channels.loc[1000 * probe_id + number]
+    index = pd.Index(100_000 * probe_id + cluster, name="id")
+    metrics = unit_metrics.draw_metrics(n, rng)
+    truth = draw_units(n, rng, probe_layout.is_visual(here["structure_acronym"])).set_index(index)
+    fast = metrics["waveform_duration"].to_numpy() < 0.4
+    truth["optotagged"] = fast & (rng.random(n) < 0.3) & (metrics["quality"] == "good").to_numpy()
+    # Contaminated units are those whose spikes violate the refractory period.
+    truth["contamination"] = np.where(
+        metrics.pop("contaminated"), rng.uniform(0.3, 1.0, n), 0.2 * truth["contamination"]
+    )
+    truth[["active_from", "active_until"]] = unit_metrics.active_window(
+        metrics.pop("lost").to_numpy(bool), duration, rng
+    )
+    truth["quality"] = metrics["quality"].to_numpy()
+    truth["structure_acronym"] = here["structure_acronym"].to_numpy()
+    truth["probe_id"] = probe_id
+    truth["probe_channel_number"] = number
+    columns = {"peak_channel_id": here.index.to_numpy(), "local_index": local, "cluster_id": cluster}
+    return pd.concat([pd.DataFrame(columns), metrics], axis=1).set_index(index), truth
+
+
+class _Timeline:
+    """The session cut into segments of constant condition, and what modulates all units in each.
+
+    A segment is a presentation, a light pulse, or a gap; shared fluctuations (attention, arousal) and running scale the
+    rates of the whole population, each unit by its own measure.
+    """
+
+    def __init__(
+        self,
+        presentations: pd.DataFrame,
+        pulses: pd.DataFrame,
+        running: pd.DataFrame,
+        duration: float,
+        rng: np.random.Generator,
+    ) -> None:
+        import pandas as pd
+
+        parameters = [
+            name for name in presentations.columns if name not in {"start_time", "stop_time", "stimulus_block"}
+        ]
+        shown = presentations[parameters]
+        condition = shown.groupby(parameters, dropna=False, sort=False).ngroup().to_numpy()
+        self.responses = ConditionResponses(shown.drop_duplicates().reset_index(drop=True))
+        light = pulses[["start_time", "stop_time"]].to_numpy()
+        starts = np.concatenate([presentations["start_time"].to_numpy(), light[:, 0]])
+        stops = np.concatenate([presentations["stop_time"].to_numpy(), light[:, 1]])
+        what = np.concatenate([condition, -2 - np.arange(len(pulses))])
+        self.edges, self.what = _segments(starts, stops, what, duration)
+        self.level = pulses["level"].to_numpy(np.float64)
+        self.is_pulse = (pulses["stimulus_name"] == "pulse").to_numpy()
+        middle = (self.edges[1:] + self.edges[:-1]) / 2.0
+        speed = np.interp(middle, running["start_time"], running["velocity"]).clip(0.0, 50.0)
+        self.running = speed / 20.0
+        steps = np.arange(0.0, duration + 1.0)
+        slow = pd.Series(rng.normal(0.0, 1.0, len(steps))).ewm(halflife=3.0).mean().to_numpy()
+        self.state = np.interp(middle, steps, slow / slow.std())
+
+    def rates(self, unit: Any) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+        """Return edges, base, response, depth and frequency of every segment, for :func:`~.spike_trains.thin`."""
+        by_condition, depth_of = self.responses.of_unit(unit)
+        shown = self.what >= 0
+        known = np.maximum(self.what, 0)
+        response = np.where(shown, by_condition[known], 0.0)
+        depth = np.where(shown, depth_of[known], 0.0)
+        gain = np.exp(0.15 * self.state) * np.clip(1.0 + unit.running_gain * self.running, 0.1, 4.0)
+        if unit.optotagged:
+            light = self.what <= -2
+            pulse = -2 - self.what[light]
+            response[light] = np.where(self.is_pulse[pulse], 150.0, 25.0) * self.level[pulse]
+        edges = self.edges.copy()
+        edges[1:-1] += unit.latency
+        # Light reaches the cell without a retina in between.
+        edges[1:-1][(self.what[1:] <= -2) | (self.what[:-1] <= -2)] += 0.002 - unit.latency
+        middle = (edges[1:] + edges[:-1]) / 2.0
+        gain *= (middle >= unit.active_from) & (middle <= unit.active_until)
+        frequency = np.where(shown, self.responses.frequency[known], 0.0)
+        return np.minimum(edges, edges[-1]), unit.base_rate * gain, response * gain, depth, frequency
+
+
+def _segments(
+    starts: Floats, stops: Floats, what: npt.NDArray[np.int64], duration: float
+) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """Return the edges of all intervals and of the gaps (marked -1) between them, from 0 to `duration`."""
+    before = np.concatenate([[0.0], stops])
+    after = np.concatenate([starts, [duration]])
+    gap = after - before > 1e-6
+    # Gap, interval, gap, interval ..., then drop the gaps that are none.
+    keep = np.column_stack([gap, np.ones(len(gap), bool)]).ravel()[:-1]
+    begin = np.column_stack([before, after]).ravel()[:-1][keep]
+    kind = np.column_stack([np.full(len(gap), -1), np.append(what, -1)]).ravel()[:-1][keep]
+    return np.append(begin, duration), kind.astype(np.int64)
+
+
+def _simulate_spikes(spool: Path, truth: pd.DataFrame, timeline: _Timeline, seed: int) -> Sequence[Floats]:
+    """Simulate every unit into one file and return views of it, one a unit."""
+    from .spike_trains import thin
+
+    ends = [0]
+    room = np.empty(200_000)
+    units = progress_bar(truth.itertuples(), total=len(truth), desc="Simulating units", unit="unit")
+    with spool.open("wb") as file:
+        for row, unit in enumerate(units):
+            segments = timeline.rates(unit)
+            while True:
+                rng = np.random.default_rng([seed, 4, row])
+                edges, base, response, depth, frequency = segments
+                n = thin(
+                    *(rng, edges, base, response, unit.sustained, depth, frequency),
+                    *(unit.refractory, unit.contamination, room),
+                )
+                if n >= 0:
+                    break
+                room = np.empty(2 * len(room))
+            room[:n].tofile(file)
+            ends.append(ends[-1] + n)
+    if not ends[-1]:
+        return [np.empty(0)] * len(truth)
+    flat = np.memmap(spool, dtype=np.float64, mode="r")
+    return [flat[start:stop] for start, stop in pairwise(ends)]
