@@ -44,5 +44,4 @@ def judged_by_release(file: RemoteFile) -> RemoteFile:
 def shipped_rows(name: str) -> list[dict[str, str]]:
     """Return the rows of a table that ships with the package."""
     source = files("allen_ecephys.cache") / "registry_data" / name
-    with source.open(encoding="utf-8", newline="") as lines:
-        return list(csv.DictReader(lines))
+    return list(csv.DictReader(source.read_text(encoding="utf-8").splitlines()))

@@ -1,0 +1,157 @@
+"""Reading a CSV table once, strictly: typed columns, and an error for a file that was cut or is no such table.
+
+What was read is kept as a typed binary copy beside the CSV (:mod:`.parsed_copies`), so that the next process does
+not parse it again.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from allen_ecephys.errors import CorruptFileError, FileFormatError
+
+from . import parsed_copies
+
+#: pandas before version 3 rounds the last digit of some decimals unless told not to.
+_EXACT_DECIMALS: Final[dict[str, Any]] = (
+    {} if int(pd.__version__.partition(".")[0]) >= 3 else {"float_precision": "round_trip"}
+)
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """What a table must hold to be used.
+
+    Attributes
+    ----------
+    name
+        What it is called in messages.
+    index
+        Column of unique ids.
+    required
+        Columns without which the table is useless.
+    ids
+        Columns that must hold whole numbers, where present.
+    numbers
+        Columns that must hold numbers, where present.
+    flags
+        Columns of True and False, possibly with gaps, where present.
+    """
+
+    name: str
+    index: str
+    required: tuple[str, ...]
+    ids: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+
+
+def read_table(path: Path, schema: TableSchema) -> pd.DataFrame:
+    """Return the table at `path`, from its binary copy if that is up to date, else parsed and checked.
+
+    Parameters
+    ----------
+    path
+        A CSV file with one line of column names.
+    schema
+        What it must hold.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by ``schema.index`` (int64). Text columns have pandas' string type with missing values; flags with
+        gaps have the nullable type ``boolean``.
+
+    Raises
+    ------
+    CorruptFileError
+        If the file ends in the middle of a line.
+    FileFormatError
+        If a column is missing or holds something else than it should, or ids repeat.
+    """
+    if (kept := parsed_copies.load(path)) is not None:
+        _check_columns(kept.columns, path, schema)
+        return kept
+    source = parsed_copies.fingerprint(path)
+    content = path.read_bytes()
+    _check_end(content, path)
+    try:
+        table = pd.read_csv(io.BytesIO(content), low_memory=False, **_EXACT_DECIMALS)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        msg = f"{path} is no table of {schema.name}: {error}. {_REPLACE}"
+        raise FileFormatError(msg) from error
+    _check_columns(table.columns, path, schema)
+    table = _typed(table, path, schema).set_index(schema.index)
+    if not table.index.is_unique:
+        twice = table.index[table.index.duplicated()][0]
+        msg = f"{path} holds the {schema.index} {twice} more than once. {_REPLACE}"
+        raise FileFormatError(msg)
+    parsed_copies.save(path, table, source, content)
+    return table
+
+
+_REPLACE: Final = "Move the file away to have it fetched again"
+
+
+def _check_end(content: bytes, path: Path) -> None:
+    """Raise unless the last line is whole: as many fields as the first, and a line end."""
+    header = _fields(content[: content.find(b"\n") + 1])
+    last = _fields(content[content.rstrip(b"\r\n").rfind(b"\n") + 1 :])
+    if content.endswith((b"\n", b"\r")) and len(last) == len(header):
+        return
+    what = "is empty" if not content else "ends in the middle of a line"
+    msg = f"{path} {what} (at byte {len(content):,}): a copy or download of it was cut. {_REPLACE}"
+    raise CorruptFileError(msg)
+
+
+def _fields(line: bytes) -> list[str]:
+    return next(csv.reader([line.decode("utf-8", "replace").rstrip("\r\n")]), [])
+
+
+def _check_columns(columns: pd.Index, path: Path, schema: TableSchema) -> None:
+    missing = [name for name in schema.required if name not in columns]
+    if missing:
+        found = ", ".join(str(c) for c in columns[:6])
+        msg = f"{path} is no table of {schema.name}: no column {missing[0]!r} (it has: {found}, ...). {_REPLACE}"
+        raise FileFormatError(msg)
+
+
+def _typed(table: pd.DataFrame, path: Path, schema: TableSchema) -> pd.DataFrame:
+    if schema.index not in table:
+        msg = f"{path} is no table of {schema.name}: it has no column {schema.index!r}. {_REPLACE}"
+        raise FileFormatError(msg)
+    for name in (schema.index, *schema.ids):
+        if name in table and table[name].dtype != np.int64:
+            _reject(table, name, path, "whole numbers")
+    for name in schema.numbers:
+        if name in table and (not pd.api.types.is_numeric_dtype(table[name]) or table[name].dtype == bool):
+            _reject(table, name, path, "numbers")
+    flags = {
+        name: _flags(table[name])
+        for name in table.columns
+        if name in schema.flags and not pd.api.types.is_bool_dtype(table[name])
+    }
+    return table.assign(**flags)
+
+
+def _flags(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return True and False with gaps as nullable booleans; a column of something else as it is."""
+    known = column.map({True: True, False: False, "True": True, "False": False})
+    return known.astype("boolean") if bool((known.notna() | column.isna()).all()) else column
+
+
+def _reject(table: pd.DataFrame, name: str, path: Path, wanted: str) -> None:
+    numbers = pd.to_numeric(table[name], errors="coerce")
+    wrong = (
+        table[name][numbers.isna() | (numbers % 1 != 0)] if wanted == "whole numbers" else table[name][numbers.isna()]
+    )
+    example = f"{wrong.iloc[0]!r} in row {int(wrong.index[0]) + 1}" if len(wrong) else f"type {table[name].dtype}"
+    msg = f"{path}: the column {name!r} should hold {wanted}, but has {example}. {_REPLACE}"
+    raise FileFormatError(msg)

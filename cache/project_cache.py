@@ -1,0 +1,264 @@
+"""The project cache: every table and NWB file of the release, or of a laboratory's own project, on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from allen_ecephys.units import UnitFilter
+
+from .manifest import Manifest
+from .project_files import ProjectFiles, whole_number
+from .remotes import PUBLIC_URL, Remote, remote_at
+from .table_queries import TableQueries, chosen_filter
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from allen_ecephys.session import EcephysSession
+
+
+class EcephysProjectCache(TableQueries):
+    """Tables and NWB files of a project, fetched when first asked for and kept in one folder.
+
+    Usually made by :meth:`from_s3`, :meth:`from_url`, :meth:`from_warehouse`, :meth:`from_dandi` or :meth:`fixed`.
+    The folder's layout and manifest are AllenSDK's, so that its caches are used as they are.
+
+    Parameters
+    ----------
+    manifest
+        Manifest file (``.../manifest.json``), or the folder that holds it; made if it does not exist. By default in
+        ``ALLEN_ECEPHYS_CACHE_DIR`` or the user's cache folder.
+    remote
+        Where missing files come from: a :class:`.Remote`, a URL or folder; ``None``: nowhere.
+
+    Raises
+    ------
+    ManifestError
+        If the manifest is none, or of another version than 0.3.0.
+    AccessError
+        If the folder has to be made and cannot be.
+    """
+
+    def __init__(self, manifest: str | Path | None = None, remote: Remote | str | Path | None = PUBLIC_URL) -> None:
+        if remote == PUBLIC_URL:
+            from .public_bucket import PublicBucket
+
+            remote = PublicBucket()
+        super().__init__(ProjectFiles(manifest, remote_at(remote) if isinstance(remote, str | Path) else remote))
+
+    # --- constructors --------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_s3(cls, manifest: str | Path | None = None) -> EcephysProjectCache:
+        """Return a cache of the public bucket, read over HTTPS without credentials.
+
+        Parameters
+        ----------
+        manifest
+            Manifest file or cache folder (see the class).
+        """
+        return cls(manifest, PUBLIC_URL)
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str | Path,
+        manifest: str | Path | None = None,
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> EcephysProjectCache:
+        """Return a cache of the files below a URL or in a folder, laid out as the release is.
+
+        Parameters
+        ----------
+        url
+            ``https://...``, a folder, ``s3://bucket/prefix`` (extra ``s3``), or any other URL that fsspec knows.
+        manifest
+            Manifest file or cache folder (see the class).
+        storage_options
+            Passed to the fsspec file system, for example credentials or an ``endpoint_url``.
+        """
+        return cls(manifest, remote_at(url, storage_options=storage_options))
+
+    @classmethod
+    def from_warehouse(
+        cls, manifest: str | Path | None = None, *, scheme: str = "http", host: str = "api.brain-map.org"
+    ) -> EcephysProjectCache:
+        """Return a cache of the Allen Institute's warehouse API.
+
+        Parameters
+        ----------
+        manifest
+            Manifest file or cache folder (see the class).
+        scheme, host
+            Address of the API.
+        """
+        from .warehouse import WarehouseRemote
+
+        return cls(manifest, WarehouseRemote(scheme=scheme, host=host))
+
+    @classmethod
+    def from_dandi(
+        cls,
+        manifest: str | Path | None = None,
+        *,
+        listing: str | Path | None = None,
+        tables: Remote | str | Path | None = PUBLIC_URL,
+    ) -> EcephysProjectCache:
+        """Return a cache whose NWB files come from the DANDI archive.
+
+        Parameters
+        ----------
+        manifest
+            Manifest file or cache folder (see the class).
+        listing
+            Asset listing of the dandiset, a JSON file in the archive's format, or its URL. By default the listing of
+            DANDI:000021 (*Brain Observatory 1.1*) that ships with the package.
+        tables
+            Where the tables, metrics and templates come from, which the archive does not have: a remote, URL or folder.
+        """
+        from .dandi import DandiRemote
+
+        return cls(manifest, DandiRemote(listing, tables=tables))
+
+    @classmethod
+    def fixed(cls, manifest: str | Path | None = None) -> EcephysProjectCache:
+        """Return a cache that uses what its folder holds and never opens a network connection.
+
+        Parameters
+        ----------
+        manifest
+            Manifest file or cache folder (see the class); must exist. Nothing is written to it.
+        """
+        return cls(manifest, None)
+
+    # --- sessions ------------------------------------------------------------------------------------------------
+
+    def get_session_data(
+        self,
+        session_id: int,
+        filter_by_validity: bool = True,
+        *,
+        unit_filter: UnitFilter | None = None,
+        amplitude_cutoff_maximum: float | None = 0.1,
+        presence_ratio_minimum: float | None = 0.95,
+        isi_violations_maximum: float | None = 0.5,
+        filter_out_of_brain_units: bool = True,
+    ) -> EcephysSession:
+        """Return one session, fetching its NWB file if it is not in the cache.
+
+        A file that is there is opened without any table and without the network; the structures of the tables and
+        the analysis metrics are added to its units where they can be had.
+
+        Parameters
+        ----------
+        session_id
+            One of the index of :meth:`get_session_table`.
+        filter_by_validity, unit_filter, amplitude_cutoff_maximum, presence_ratio_minimum, isi_violations_maximum, \
+        filter_out_of_brain_units
+            Which units the session shows (see :meth:`get_units`).
+
+        Raises
+        ------
+        UnknownIdError
+            For a session that the project does not have.
+        OfflineError
+            If the file is not in the cache and may not be fetched.
+        CorruptFileError
+            If the file is damaged; it is kept.
+        """
+        from allen_ecephys.session import EcephysSession
+
+        from .companions import companions_of
+
+        session_id = whole_number(session_id, "session")
+        chosen = chosen_filter(
+            unit_filter,
+            amplitude_cutoff_maximum=amplitude_cutoff_maximum,
+            presence_ratio_minimum=presence_ratio_minimum,
+            isi_violations_maximum=isi_violations_maximum,
+            filter_by_validity=filter_by_validity,
+            filter_out_of_brain_units=filter_out_of_brain_units,
+        )
+        return EcephysSession(
+            self.session_path(session_id), unit_filter=chosen, companions=companions_of(self, session_id)
+        )
+
+    def session_path(self, session_id: int) -> Path:
+        """Return the path of a session's NWB file, fetching it if it is not there (see :meth:`get_session_data`)."""
+        session_id = whole_number(session_id, "session")
+        if not self.manifest.path("session_nwb", session_id, session_id).is_file():
+            self._known_session(session_id)
+        return self.files.path_of("session_nwb", session_id, session_id)
+
+    def lfp_path(self, session_id: int, probe_id: int) -> Path:
+        """Return the path of a probe's LFP file, fetching it if it is not there.
+
+        Raises
+        ------
+        UnknownIdError
+            For a probe that the session does not have.
+        MissingDataError
+            For a probe without LFP data.
+        """
+        from .companions import check_lfp
+
+        session_id, probe_id = whole_number(session_id, "session"), whole_number(probe_id, "probe")
+        if not self.manifest.path("probe_lfp_nwb", session_id, probe_id).is_file():
+            check_lfp(self, session_id, probe_id)
+        return self.files.path_of("probe_lfp_nwb", session_id, probe_id)
+
+    # --- stimulus templates --------------------------------------------------------------------------------------
+
+    def get_natural_movie_template(self, number: int) -> npt.NDArray[np.uint8]:
+        """Return a natural movie as shown: uint8 array of frame x row x column (movie 1 or 3)."""
+        from .templates import read_movie
+
+        return read_movie(self.files.path_of("natural_movie", whole_number(number, "natural movie")))
+
+    def get_natural_scene_template(self, number: int) -> npt.NDArray[np.uint8]:
+        """Return a natural scene as shown: uint8 array of row x column (0 to 117). Needs the extra ``templates``."""
+        from .templates import read_scene
+
+        return read_scene(self.files.path_of("natural_scene", whole_number(number, "natural scene")))
+
+    # --- itself --------------------------------------------------------------------------------------------------
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds the cache's files."""
+        return self.files.root
+
+    @property
+    def manifest(self) -> Manifest:
+        """Where each file of the cache is."""
+        return self.files.manifest
+
+    @property
+    def manifest_path(self) -> Path:
+        """The manifest file."""
+        return self.files.manifest_path
+
+    @property
+    def remote(self) -> Remote | None:
+        """Where missing files come from; None: nowhere."""
+        return self.files.remote
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tables are read again where the cache arrives: a task sent to a worker stays small.
+        return {**self.__dict__, "_tables": None, "_metrics": {}}
+
+    def __repr__(self) -> str:
+        source = f"from {self.remote.url}" if self.remote is not None else "fixed: nothing is fetched"
+        tables = [name for name in ("sessions", "probes", "channels", "units") if self.manifest.path(name).is_file()]
+        sessions = list(self.root.glob("session_*/session_*.nwb"))
+        lfp = list(self.root.glob("session_*/probe_*_lfp.nwb"))
+        size = sum(path.stat().st_size for path in (*sessions, *lfp))
+        return (
+            f"EcephysProjectCache in {self.root}\n"
+            f"  {source}\n"
+            f"  present: tables {', '.join(tables) or 'none'}; {len(sessions)} session files, {len(lfp)} LFP files "
+            f"({size / 1e9:.1f} GB)"
+        )

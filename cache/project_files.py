@@ -1,0 +1,119 @@
+"""The files of one project cache: where each lies, and bringing it there when it is first asked for."""
+
+from __future__ import annotations
+
+import operator
+from pathlib import Path
+from typing import Any
+
+from allen_ecephys.config import cache_dir
+from allen_ecephys.errors import AccessError, ManifestError, OfflineError, UnknownIdError
+
+from . import manifest as manifests
+from .remotes import Remote
+
+
+class ProjectFiles:
+    """A cache folder with its manifest, and the remote that completes it.
+
+    Parameters
+    ----------
+    manifest
+        Manifest file, the folder that holds it, or None for the user's cache folder.
+    remote
+        Where missing files come from, or None.
+
+    Raises
+    ------
+    ManifestError
+        If the manifest is none, or of another version than 0.3.0; if there is no folder and no remote.
+    AccessError
+        If the folder has to be made and cannot be.
+    """
+
+    def __init__(self, manifest: str | Path | None, remote: Remote | None) -> None:
+        self.manifest_path = manifest_path(manifest)
+        self.remote = remote
+        self.manifest = self._open_manifest()
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds the cache's files."""
+        return self.manifest.root
+
+    def path_of(self, name: str, *values: int | str, progress: bool = True) -> Path:
+        """Return the path of a file of the cache, fetching it if it is not there.
+
+        Parameters
+        ----------
+        name
+            Its name in the manifest (``units``, ``session_nwb``, ``probe_lfp_nwb``, ...).
+        values
+            The ids in its path, from the outermost folder inwards.
+        progress
+            Show a progress bar, where the settings allow one.
+
+        Raises
+        ------
+        OfflineError
+            If it is not there and the cache has no remote, or may not use the network.
+        RemoteNotFoundError, AccessError, DownloadError, CorruptFileError, DiskFullError
+            See :func:`.download.fetch`.
+        """
+        path = self.manifest.path(name, *values)
+        if path.is_file():
+            # What is there is used as it is: neither a failed read nor an unreachable server may cost a good file.
+            return path
+        if self.remote is None:
+            msg = (
+                f"{path} is not there, and this cache never fetches (fixed). Fetch it with a cache that has a remote, "
+                f"for example EcephysProjectCache.from_s3({str(self.root)!r}), or copy it there"
+            )
+            raise OfflineError(msg)
+        from .download import fetch
+
+        return fetch(self.remote, manifests.standard_key(name, *values), path, progress=progress)
+
+    def _open_manifest(self) -> manifests.Manifest:
+        path = self.manifest_path
+        if path.is_file():
+            return manifests.read(path)
+        folder = path.absolute().parent
+        if self.remote is None:
+            if not folder.is_dir():
+                msg = (
+                    f"there is no cache at {path}: fixed() uses an existing one. Make one with from_s3() or from_url()"
+                )
+                raise ManifestError(msg)
+            return manifests.standard(folder)
+        try:
+            return manifests.write(path)
+        except AccessError:
+            if (folder / "sessions.csv").is_file():  # a mounted, read-only mirror needs no manifest
+                return manifests.standard(folder)
+            raise
+
+
+def manifest_path(manifest: str | Path | None) -> Path:
+    """Return the manifest file that the argument of a constructor names."""
+    if manifest is None:
+        return cache_dir() / manifests.FILE_NAME
+    path = Path(manifest).expanduser()
+    return path if path.suffix == ".json" and not path.is_dir() else path / manifests.FILE_NAME
+
+
+def whole_number(value: Any, what: str) -> int:
+    """Return an id as a Python integer.
+
+    Raises
+    ------
+    UnknownIdError
+        If it is no whole number.
+    """
+    try:
+        if not isinstance(value, bool):
+            return operator.index(int(value) if isinstance(value, float) and value.is_integer() else value)
+    except TypeError:
+        pass
+    msg = f"{value!r} is no {what} id: ids are whole numbers"
+    raise UnknownIdError(msg)
