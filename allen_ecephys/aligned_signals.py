@@ -104,7 +104,7 @@ def onsets_of(trials: Trials, presentations: pd.DataFrame) -> Onsets:
     starts = table["start_time"].to_numpy(dtype=np.float64, na_value=np.nan)
     if np.isnan(starts).any():
         at = table.index[int(np.argmax(np.isnan(starts)))]
-        msg = f"trial {at!r} has no start_time: leave it out"
+        msg = f"trial {at} has no start_time: leave it out"
         raise ValueError(msg)
     stops = np.full(len(table), np.nan)
     if "stop_time" in table:
