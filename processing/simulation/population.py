@@ -53,7 +53,7 @@ def draw_units(n: int, rng: np.random.Generator, visual: npt.NDArray[np.bool_]) 
     return pd.DataFrame(
         {
             "responsive": responsive,
-            "base_rate": np.clip(rng.lognormal(np.log(1.7), 1.05, n), 0.02, 40.0),
+            "base_rate": np.clip(rng.lognormal(np.log(2.7), 1.05, n), 0.02, 45.0),
             "peak_rate": np.where(responsive, np.clip(rng.lognormal(np.log(14.0), 0.6, n), 3.0, 70.0), 0.0),
             "latency": rng.uniform(0.03, 0.08, n),
             "preferred_orientation": direction,

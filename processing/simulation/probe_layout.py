@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from .computed_rows import ComputedRows
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -102,7 +103,7 @@ def is_visual(structures: pd.Series[str]) -> npt.NDArray[np.bool_]:
     return structures.str.startswith(_VISUAL).to_numpy(np.bool_)
 
 
-class MeanWaveforms(Sequence["Floats"]):
+class MeanWaveforms(ComputedRows):
     """Mean waveforms (384 channels x 82 samples, uV) that are computed when one is asked for.
 
     Each is a trough and a later peak, largest on the peak channel, and falls off along the probe.
@@ -118,22 +119,18 @@ class MeanWaveforms(Sequence["Floats"]):
     def __len__(self) -> int:
         return len(self._peak_channel)
 
-    @overload
-    def __getitem__(self, row: int) -> Floats: ...
-    @overload
-    def __getitem__(self, row: slice) -> Sequence[Floats]: ...
-    def __getitem__(self, row: Any) -> Any:
-        if isinstance(row, slice):
-            return [self[k] for k in range(*row.indices(len(self)))]
+    def row(self, k: int) -> Floats:
+        """Return the waveform of the k-th unit."""
         time = (np.arange(WAVEFORM_SAMPLES) - 20) / 30.0
         trough = -np.exp(-((time / 0.12) ** 2))
-        late = self._ratio[row] * np.exp(-(((time - self._duration[row]) / 0.25) ** 2))
-        away = 10.0 * (np.arange(CHANNELS_PER_PROBE) - self._peak_channel[row])
-        footprint = np.exp(-0.5 * (away / max(self._spread[row] / 2.0, 10.0)) ** 2)
-        return self._amplitude[row] / (1.0 + self._ratio[row]) * footprint[:, None] * (trough + late)
+        late = self._ratio[k] * np.exp(-(((time - self._duration[k]) / 0.25) ** 2))
+        away = 10.0 * (np.arange(CHANNELS_PER_PROBE) - self._peak_channel[k])
+        footprint = np.exp(-0.5 * (away / max(self._spread[k] / 2.0, 10.0)) ** 2)
+        waveform: Floats = self._amplitude[k] / (1.0 + self._ratio[k]) * footprint[:, None] * (trough + late)
+        return waveform
 
 
-class SpikeAmplitudes(Sequence["Floats"]):
+class SpikeAmplitudes(ComputedRows):
     """Amplitudes (V) of every unit's spikes, drawn when a unit is asked for: always the same for the same seed."""
 
     def __init__(self, counts: npt.NDArray[np.int64], amplitudes_uv: Floats, seed: int) -> None:
@@ -142,13 +139,9 @@ class SpikeAmplitudes(Sequence["Floats"]):
     def __len__(self) -> int:
         return len(self._counts)
 
-    @overload
-    def __getitem__(self, row: int) -> Floats: ...
-    @overload
-    def __getitem__(self, row: slice) -> Sequence[Floats]: ...
-    def __getitem__(self, row: Any) -> Any:
-        if isinstance(row, slice):
-            return [self[k] for k in range(*row.indices(len(self)))]
-        rng = np.random.default_rng([self._seed, 5, row])
-        spread = rng.standard_normal(int(self._counts[row]), dtype=np.float32)
-        return self._volts[row] * np.maximum(1.0 + 0.15 * spread.astype(np.float64), 0.2)
+    def row(self, k: int) -> Floats:
+        """Return the amplitudes of the k-th unit."""
+        rng = np.random.default_rng([self._seed, 5, k])
+        spread = rng.standard_normal(int(self._counts[k]), dtype=np.float32)
+        amplitudes: Floats = self._volts[k] * np.maximum(1.0 + 0.15 * spread.astype(np.float64), 0.2)
+        return amplitudes

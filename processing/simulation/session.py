@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from allen_ecephys.progress import progress_bar
-
 from ..packaging import SessionContents, SessionMetadata, write_session_nwb
 from . import behavior, probe_layout, unit_metrics
-from .population import ConditionResponses, draw_units
+from .population import draw_units
+from .spiking import Timeline, simulate_spikes
 from .stimulus_sets import SessionType, check_session_type, stimulus_presentations
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     import pandas as pd
-
-    Floats = npt.NDArray[np.float64]
 
 #: Units of a full session, as in the released session 715093703.
 FULL_UNITS = 2779
@@ -48,7 +42,7 @@ class GroundTruth:
         drives it (``optotagged``), its ``quality`` and how many spikes it has (``spike_count``).
     stimulus_presentations
         Every presentation as written, in order of time.
-    invalid_times
+    invalid_times, probes, channels
         As written.
     duration
         Length of the recording (s).
@@ -62,6 +56,8 @@ class GroundTruth:
     units: pd.DataFrame = field(repr=False)
     stimulus_presentations: pd.DataFrame = field(repr=False)
     invalid_times: pd.DataFrame | None = field(repr=False)
+    probes: pd.DataFrame = field(repr=False)
+    channels: pd.DataFrame = field(repr=False)
     duration: float
 
 
@@ -141,14 +137,14 @@ def write_session(
     invalid = behavior.invalid_intervals(number, probes, presentations, pulses) if invalid_times else None
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:
-        timeline = _Timeline(presentations, pulses, running, duration, np.random.default_rng([seed, 3]))
-        spikes = _simulate_spikes(Path(folder) / "spike_times.f8", truth, timeline, seed)
+        timeline = Timeline(presentations, pulses, running, duration, np.random.default_rng([seed, 3]))
+        spikes = simulate_spikes(Path(folder) / "spike_times.f8", truth, timeline, seed)
         counts = np.array([len(times) for times in spikes], dtype=np.int64)
         truth["spike_count"] = counts
         units["firing_rate"] = counts / duration
         units["presence_ratio"] = [unit_metrics.presence_ratio(times, duration) for times in spikes]
         contents = SessionContents(
-            metadata=_metadata(number, kind, seed),
+            metadata=session_metadata(number, kind, seed),
             probes=probes,
             channels=channels,
             units=units,
@@ -166,7 +162,7 @@ def write_session(
         )
         write_session_nwb(path, contents, overwrite=overwrite)
         del spikes, contents
-    return GroundTruth(path, number, kind, seed, scale, truth, presentations, invalid, duration)
+    return GroundTruth(path, number, kind, seed, scale, truth, presentations, invalid, probes, channels, duration)
 
 
 def _check_ranges(scale: float, n_units: int, n_probes: int) -> None:
@@ -178,7 +174,8 @@ def _check_ranges(scale: float, n_units: int, n_probes: int) -> None:
         raise ValueError(msg)
 
 
-def _metadata(session_id: int, session_type: SessionType, seed: int) -> SessionMetadata:
+def session_metadata(session_id: int, session_type: SessionType, seed: int) -> SessionMetadata:
+    """Return the metadata of a simulated session: fixed dates, an animal whose ids follow from the seed."""
     start = datetime(2019, 1, 1 + seed % 28, 9, 0, 0, tzinfo=UTC)
     return SessionMetadata(
         session_id=session_id,
@@ -230,104 +227,3 @@ def _draw_population(
     truth["probe_channel_number"] = number
     columns = {"peak_channel_id": here.index.to_numpy(), "local_index": local, "cluster_id": cluster}
     return pd.concat([pd.DataFrame(columns), metrics], axis=1).set_index(index), truth
-
-
-class _Timeline:
-    """The session cut into segments of constant condition, and what modulates all units in each.
-
-    A segment is a presentation, a light pulse, or a gap; shared fluctuations (attention, arousal) and running scale the
-    rates of the whole population, each unit by its own measure.
-    """
-
-    def __init__(
-        self,
-        presentations: pd.DataFrame,
-        pulses: pd.DataFrame,
-        running: pd.DataFrame,
-        duration: float,
-        rng: np.random.Generator,
-    ) -> None:
-        import pandas as pd
-
-        parameters = [
-            name for name in presentations.columns if name not in {"start_time", "stop_time", "stimulus_block"}
-        ]
-        shown = presentations[parameters]
-        condition = shown.groupby(parameters, dropna=False, sort=False).ngroup().to_numpy()
-        self.responses = ConditionResponses(shown.drop_duplicates().reset_index(drop=True))
-        light = pulses[["start_time", "stop_time"]].to_numpy()
-        starts = np.concatenate([presentations["start_time"].to_numpy(), light[:, 0]])
-        stops = np.concatenate([presentations["stop_time"].to_numpy(), light[:, 1]])
-        what = np.concatenate([condition, -2 - np.arange(len(pulses))])
-        self.edges, self.what = _segments(starts, stops, what, duration)
-        self.level = pulses["level"].to_numpy(np.float64)
-        self.is_pulse = (pulses["stimulus_name"] == "pulse").to_numpy()
-        middle = (self.edges[1:] + self.edges[:-1]) / 2.0
-        speed = np.interp(middle, running["start_time"], running["velocity"]).clip(0.0, 50.0)
-        self.running = speed / 20.0
-        steps = np.arange(0.0, duration + 1.0)
-        slow = pd.Series(rng.normal(0.0, 1.0, len(steps))).ewm(halflife=3.0).mean().to_numpy()
-        self.state = np.interp(middle, steps, slow / slow.std())
-
-    def rates(self, unit: Any) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-        """Return edges, base, response, depth and frequency of every segment, for :func:`~.spike_trains.thin`."""
-        by_condition, depth_of = self.responses.of_unit(unit)
-        shown = self.what >= 0
-        known = np.maximum(self.what, 0)
-        response = np.where(shown, by_condition[known], 0.0)
-        depth = np.where(shown, depth_of[known], 0.0)
-        gain = np.exp(0.15 * self.state) * np.clip(1.0 + unit.running_gain * self.running, 0.1, 4.0)
-        if unit.optotagged:
-            light = self.what <= -2
-            pulse = -2 - self.what[light]
-            response[light] = np.where(self.is_pulse[pulse], 150.0, 25.0) * self.level[pulse]
-        edges = self.edges.copy()
-        edges[1:-1] += unit.latency
-        # Light reaches the cell without a retina in between.
-        edges[1:-1][(self.what[1:] <= -2) | (self.what[:-1] <= -2)] += 0.002 - unit.latency
-        middle = (edges[1:] + edges[:-1]) / 2.0
-        gain *= (middle >= unit.active_from) & (middle <= unit.active_until)
-        frequency = np.where(shown, self.responses.frequency[known], 0.0)
-        return np.minimum(edges, edges[-1]), unit.base_rate * gain, response * gain, depth, frequency
-
-
-def _segments(
-    starts: Floats, stops: Floats, what: npt.NDArray[np.int64], duration: float
-) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """Return the edges of all intervals and of the gaps (marked -1) between them, from 0 to `duration`."""
-    before = np.concatenate([[0.0], stops])
-    after = np.concatenate([starts, [duration]])
-    gap = after - before > 1e-6
-    # Gap, interval, gap, interval ..., then drop the gaps that are none.
-    keep = np.column_stack([gap, np.ones(len(gap), bool)]).ravel()[:-1]
-    begin = np.column_stack([before, after]).ravel()[:-1][keep]
-    kind = np.column_stack([np.full(len(gap), -1), np.append(what, -1)]).ravel()[:-1][keep]
-    return np.append(begin, duration), kind.astype(np.int64)
-
-
-def _simulate_spikes(spool: Path, truth: pd.DataFrame, timeline: _Timeline, seed: int) -> Sequence[Floats]:
-    """Simulate every unit into one file and return views of it, one a unit."""
-    from .spike_trains import thin
-
-    ends = [0]
-    room = np.empty(200_000)
-    units = progress_bar(truth.itertuples(), total=len(truth), desc="Simulating units", unit="unit")
-    with spool.open("wb") as file:
-        for row, unit in enumerate(units):
-            segments = timeline.rates(unit)
-            while True:
-                rng = np.random.default_rng([seed, 4, row])
-                edges, base, response, depth, frequency = segments
-                n = thin(
-                    *(rng, edges, base, response, unit.sustained, depth, frequency),
-                    *(unit.refractory, unit.contamination, room),
-                )
-                if n >= 0:
-                    break
-                room = np.empty(2 * len(room))
-            room[:n].tofile(file)
-            ends.append(ends[-1] + n)
-    if not ends[-1]:
-        return [np.empty(0)] * len(truth)
-    flat = np.memmap(spool, dtype=np.float64, mode="r")
-    return [flat[start:stop] for start, stop in pairwise(ends)]
