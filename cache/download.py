@@ -111,6 +111,11 @@ def fetch(
     return destination
 
 
+def is_present(destination: Path, expected: RemoteFile | None = None) -> bool:
+    """Tell, from the index only, whether a complete and checked file lies at `destination`."""
+    return _look(destination, expected) is CachedFileAction.USE
+
+
 def _look(destination: Path, expected: RemoteFile | None) -> CachedFileAction:
     try:
         found = destination.stat().st_size

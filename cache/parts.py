@@ -80,7 +80,9 @@ class Journal:
 
     size: int | None = None
     etag: str | None = None
+    url: str | None = None
     owner: dict[str, Any] | None = None
+    idle: bool = False
     present: IntervalSet = field(default_factory=IntervalSet)
 
 
@@ -91,7 +93,7 @@ def read_journal(path: Path) -> Journal | None:
         header = json.loads(lines[0])
         if header["format"] != JOURNAL_FORMAT:
             return None
-        journal = Journal(header["size"], header["etag"], header["owner"])
+        journal = Journal(header["size"], header["etag"], header.get("url"), header["owner"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
     for line in lines[1:]:
@@ -99,6 +101,7 @@ def read_journal(path: Path) -> Journal | None:
             entry = json.loads(line)
             if isinstance(entry, dict):
                 journal.owner = entry.get("owner", journal.owner)
+                journal.idle = bool(entry.get("idle", journal.idle and "owner" not in entry))
                 journal.etag = entry.get("etag", journal.etag)
                 journal.size = entry.get("size", journal.size)
             else:
@@ -116,6 +119,7 @@ class PartFile:
         self.path = path
         self.size = journal.size
         self.etag = journal.etag
+        self.url = journal.url
         self.present = journal.present
         self._policy = policy
         self._lock = threading.Lock()
@@ -132,6 +136,7 @@ class PartFile:
                     "format": JOURNAL_FORMAT,
                     "size": self.size,
                     "etag": self.etag,
+                    "url": self.url,
                     "owner": this_process(),
                 }
                 self._append([header], os.O_CREAT | os.O_EXCL)
@@ -142,9 +147,16 @@ class PartFile:
             raise
 
     @classmethod
-    def create(cls, destination: Path, size: int | None, etag: str | None, policy: TransferPolicy) -> PartFile:
+    def create(
+        cls, destination: Path, size: int | None, etag: str | None, policy: TransferPolicy, url: str | None = None
+    ) -> PartFile:
         """Create an empty part for `destination`, under a name nobody else has."""
-        return cls(part_name(destination), Journal(size, etag), policy, new=True)
+        return cls(part_name(destination), Journal(size, etag, url), policy, new=True)
+
+    @property
+    def descriptor(self) -> int:
+        """The open file, for reading; it stays readable when the path is gone."""
+        return self._descriptor
 
     @property
     def journal_path(self) -> Path:
@@ -168,6 +180,13 @@ class PartFile:
                 self.etag = news["etag"] = etag
             if news and self._open:
                 self._append([news])
+
+    def set_idle(self, idle: bool) -> None:
+        """Tell that a download may (idle) or may not take this part over although its owner, a reader, lives on."""
+        with self._lock:
+            if self._open:
+                self.check_ours()
+                self._append([{"idle": idle}])
 
     def check_ours(self) -> None:
         """Raise PartLostError if the path no longer leads to our file."""
@@ -210,19 +229,6 @@ class PartFile:
         with self._lock:
             if self._open:
                 self._checkpoint(self._policy.monotonic())
-
-    def read(self, start: int, stop: int) -> bytes:
-        """Return the bytes ``[start, stop)``, which must be present."""
-        data = os.pread(self._descriptor, stop - start, start)
-        while len(data) < stop - start:
-            more = os.pread(self._descriptor, stop - start - len(data), start + len(data))
-            if not more:
-                msg = (
-                    f"{self.path} ends at byte {start + len(data)}, before {stop}, although its journal has that range"
-                )
-                raise OSError(msg)
-            data += more
-        return data
 
     def missing(self) -> list[Interval]:
         """Return the byte intervals still to fetch; the size must be known."""
@@ -318,16 +324,18 @@ def sync_folder(folder: Path) -> None:
 def parts_of(destination: Path) -> Iterator[Path]:
     """Yield the parts of `destination`, whoever owns them."""
     prefix = destination.name + "."
-    with contextlib.suppress(FileNotFoundError), os.scandir(destination.parent) as entries:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(destination.parent) as entries:
         for entry in entries:
             name = entry.name
             if name.startswith(prefix) and name.endswith(".part") and len(name) == len(prefix) + 13:
                 yield destination.parent / name
 
 
-def _is_abandoned(part: Path, journal: Journal | None, policy: TransferPolicy) -> bool:
+def _is_abandoned(part: Path, journal: Journal | None, policy: TransferPolicy, *, or_idle: bool) -> bool:
     if journal is not None and (journal.owner is None or is_dead(journal.owner)):
         return True
+    if journal is not None and journal.idle:
+        return or_idle  # a reader keeps it, however long it pauses, until a download wants it
     return policy.wall() - part.stat().st_mtime >= policy.abandoned_after_s
 
 
@@ -335,7 +343,7 @@ def being_written(destination: Path, policy: TransferPolicy) -> bool:
     """Tell whether somebody is at work on a part of `destination`."""
     for part in parts_of(destination):
         with contextlib.suppress(FileNotFoundError):
-            if not _is_abandoned(part, read_journal(journal_of(part)), policy):
+            if not _is_abandoned(part, read_journal(journal_of(part)), policy, or_idle=True):
                 return True
     return False
 
@@ -357,7 +365,13 @@ def _take(part: Path, destination: Path) -> Path | None:
 
 
 def claim_part(
-    destination: Path, *, size: int | None, etag: str | None, any_etag: bool, policy: TransferPolicy
+    destination: Path,
+    *,
+    size: int | None,
+    etag: str | None,
+    any_etag: bool,
+    policy: TransferPolicy,
+    or_idle: bool = True,
 ) -> PartFile | None:
     """Take over the fullest abandoned part of this very file; remove abandoned parts of other versions.
 
@@ -369,12 +383,16 @@ def claim_part(
         What the remote states now; None where unknown.
     any_etag
         A published digest will judge the result, so that a part without a (strong) ETag may be used.
+    policy
+        Limits and clock.
+    or_idle
+        Also take the part of a live reader that is not fetching just now.
     """
     usable: list[tuple[int, Path]] = []
     for part in parts_of(destination):
         with contextlib.suppress(FileNotFoundError):
             journal = read_journal(journal_of(part))
-            if not _is_abandoned(part, journal, policy):
+            if not _is_abandoned(part, journal, policy, or_idle=or_idle):
                 continue
             if journal is None or not _same_version(journal, size, etag, any_etag=any_etag):
                 doomed = _take(part, destination)
@@ -403,7 +421,7 @@ def remove_litter(destination: Path, policy: TransferPolicy) -> None:
     """Remove what earlier, ended transfers of `destination` left behind, now that it is complete."""
     for part in list(parts_of(destination)):
         with contextlib.suppress(OSError):
-            if _is_abandoned(part, read_journal(journal_of(part)), policy):
+            if _is_abandoned(part, read_journal(journal_of(part)), policy, or_idle=True):
                 doomed = _take(part, destination)
                 if doomed is not None:
                     remove_part(doomed)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from allen_ecephys.errors import AllenEcephysError, DiskFullError, DownloadError, RemoteChangedError
 
@@ -417,15 +417,20 @@ class Transfer:
         return failure
 
 
-Locator = Callable[[], RemoteFile]
+_Answer = TypeVar("_Answer")
 
 
 def locate_patiently(remote: Remote, key: str, policy: TransferPolicy) -> RemoteFile:
-    """Return ``remote.locate(key)``, retrying what may pass by the rules of :mod:`.transfer_rules`."""
+    """Return ``remote.locate(key)``, retrying what may pass (see :func:`patiently`)."""
+    return patiently(lambda: remote.locate(key), policy)
+
+
+def patiently(ask: Callable[[], _Answer], policy: TransferPolicy) -> _Answer:
+    """Return what `ask` returns, retrying what may pass by the rules of :mod:`.transfer_rules`."""
     random, fruitless, answered = Random(), 0, False  # noqa: S311  jitter, not a secret
     while True:
         try:
-            return remote.locate(key)
+            return ask()
         except DownloadError as error:
             if isinstance(error, RemoteStatusError) and not error.transient:
                 raise
