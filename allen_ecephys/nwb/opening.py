@@ -100,9 +100,15 @@ def open_hdf5(source: str | BinaryFile, name: str) -> h5py.File:
     import h5py
 
     try:
-        # The file is never written to, so it takes no lock: others may append to it, and file systems without locks
-        # work.
-        return h5py.File(source, "r", locking=False) if isinstance(source, str) else h5py.File(source, mode="r")
+        try:
+            return h5py.File(source, "r") if isinstance(source, str) else h5py.File(source, mode="r")
+        except OSError as error:
+            # A file system without locks, or another handle of this process that was opened without them: nothing is
+            # ever written here, so no lock is needed. HDF5's own default comes first, as all handles of one process
+            # must agree and other libraries take the default.
+            if not (isinstance(source, str) and type(error) in {OSError, BlockingIOError} and "lock" in str(error)):
+                raise
+            return h5py.File(source, "r", locking=False)
     except OSError as error:
         if type(error) is not OSError:
             raise  # permission, connection: already says what is wrong

@@ -164,6 +164,20 @@ class NwbReader:
         values = np.asarray(self._read(dataset, selection))
         return values.astype(bool) if h5py.check_enum_dtype(dataset.dtype) == {"FALSE": 0, "TRUE": 1} else values
 
+    def coded_text(self, path: str) -> tuple[np.ndarray[Any, np.dtype[np.intp]], list[str]] | None:
+        """Return a text dataset as codes and the distinct texts they stand for, or None if it holds no text.
+
+        A presentations table repeats a handful of texts tens of thousands of times; each is decoded once.
+        """
+        import h5py
+        import pandas as pd
+
+        dataset = self.dataset(path)
+        if h5py.check_string_dtype(dataset.dtype) is None:
+            return None
+        codes, distinct = pd.factorize(np.asarray(self._read(dataset, ()), dtype=object))
+        return codes, decoded(np.asarray(distinct, dtype=object)).tolist()
+
     def text(self, path: str) -> str:
         """Return the scalar text at `path`."""
         value = self._read(self.dataset(path), ())
@@ -241,8 +255,9 @@ class NwbReader:
             return None
         if (ragged or dataset.ndim != 1) and exclude_ragged:
             return None
-        if h5py.check_string_dtype(dataset.dtype) is not None and not ragged:
-            return text_column(self._read(dataset, ()))
+        coded = None if ragged else self.coded_text(path)
+        if coded is not None:
+            return pd.Series(coded[1], dtype=str).array.take(coded[0])
         values = self.array(path)
         if not ragged:
             return values if values.ndim == 1 else list(values)
@@ -309,14 +324,3 @@ def decoded(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     out = np.empty(len(flat), dtype=object)
     out[:] = flat
     return out.reshape(values.shape)
-
-
-def text_column(values: Any) -> Any:
-    """Return bytes read by h5py as a pandas text array; each distinct value is decoded once.
-
-    A presentations table repeats a handful of texts tens of thousands of times.
-    """
-    import pandas as pd
-
-    codes, distinct = pd.factorize(np.asarray(values, dtype=object))
-    return pd.Series(list(decoded(np.asarray(distinct, dtype=object))), dtype=str).array.take(codes)

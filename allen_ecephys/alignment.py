@@ -1,0 +1,388 @@
+"""Kernels that align spikes to windows: exact, without a row per spike, one pass over the spikes they need.
+
+Arrays in, arrays out; no kernel validates or allocates what its caller can. Spikes come as :class:`RaggedTimes`: the
+ascending spike times of several units, each a run of one flat array. Windows are visited in order of their start, so
+the search for a window's first spike gallops forward from that of the window before it: the cost grows with the
+logarithm of the gap, not with the number of spikes. Comparisons are the comparisons of NumPy: no tolerance anywhere.
+
+Work is split over threads by units (the kernels release the GIL); each thread writes rows of its own, so any number of
+threads gives the same result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import njit
+
+from .config import threads
+
+if TYPE_CHECKING:
+    from .spikes import SpikeTimes
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Integers = np.ndarray[Any, np.dtype[np.int64]]
+
+#: Fewer searches than this are not worth starting threads for (a pool costs about 0.1 ms).
+_WORTH_THREADS = 50_000
+
+
+@dataclass(frozen=True)
+class RaggedTimes:
+    """Spike times of several units: unit ``i`` is ``values[starts[i]:stops[i]]``, ascending.
+
+    Attributes
+    ----------
+    values
+        Float64 seconds; may hold other units in between.
+    starts, stops
+        Int64, one a unit.
+    """
+
+    values: Floats
+    starts: Integers
+    stops: Integers
+
+    def __post_init__(self) -> None:
+        # Kernels are compiled for one kind of array; a memory-mapped file is read-only, so all are.
+        values = self.values.view()
+        values.flags.writeable = False
+        object.__setattr__(self, "values", values)
+
+    @classmethod
+    def from_arrays(cls, arrays: Iterable[Any]) -> RaggedTimes:
+        """Join one array of spike times a unit; a unit that is not ascending is sorted."""
+        times = [np.asarray(a, dtype=np.float64).ravel() for a in arrays]
+        times = [t if is_ascending(t) else np.sort(t) for t in times]
+        stops = np.cumsum([len(t) for t in times], dtype=np.int64)
+        values = np.concatenate(times) if times else np.empty(0)
+        return cls(values, stops - np.array([len(t) for t in times], dtype=np.int64), stops)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, position: int) -> Floats:
+        return self.values[self.starts[position] : self.stops[position]]
+
+    def __iter__(self) -> Iterator[Floats]:
+        return (self[i] for i in range(len(self)))
+
+    def part(self, first: int, last: int) -> RaggedTimes:
+        """Return units `first` to `last` (excluded), sharing the values."""
+        return RaggedTimes(self.values, self.starts[first:last], self.stops[first:last])
+
+
+def as_ragged(spike_times: RaggedTimes | SpikeTimes | Sequence[Any] | Mapping[int, Any]) -> RaggedTimes:
+    """Return spike times of any accepted kind as :class:`RaggedTimes`; a mapping in the order of its keys."""
+    if isinstance(spike_times, RaggedTimes):
+        return spike_times
+    ragged = getattr(spike_times, "ragged", None)
+    if ragged is not None:
+        made: RaggedTimes = ragged()
+        return made
+    return RaggedTimes.from_arrays(spike_times.values() if isinstance(spike_times, Mapping) else spike_times)
+
+
+# --- searching ---------------------------------------------------------------------------------------------------
+
+
+@njit(cache=True, nogil=True)
+def first_not_below(values: Floats, low: int, high: int, bound: float) -> int:
+    """Return the first index in ``[low, high)`` whose value is not below `bound`, else `high`; gallops from `low`."""
+    step = 1
+    while low + step <= high and values[low + step - 1] < bound:
+        low += step
+        step *= 2
+    high = min(low + step - 1, high)
+    while low < high:
+        middle = (low + high) // 2
+        if values[middle] < bound:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True)
+def first_above(values: Floats, low: int, high: int, bound: float) -> int:
+    """Return the first index in ``[low, high)`` whose value is above `bound`, else `high`; gallops from `low`."""
+    step = 1
+    while low + step <= high and values[low + step - 1] <= bound:
+        low += step
+        step *= 2
+    high = min(low + step - 1, high)
+    while low < high:
+        middle = (low + high) // 2
+        if values[middle] <= bound:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True)
+def is_ascending(values: Floats) -> bool:
+    """Tell whether no value is below the one before it, and none is NaN."""
+    if len(values) and values[0] != values[0]:
+        return False
+    for i in range(1, len(values)):  # noqa: SIM110 - numba compiles the loop several times faster than all()
+        if not values[i] >= values[i - 1]:  # also so where either is NaN
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def are_ascending(values: Floats, starts: Integers, stops: Integers) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Tell of each unit whether its spikes ascend."""
+    out = np.empty(len(starts), dtype=np.bool_)
+    for unit in range(len(starts)):
+        out[unit] = is_ascending(values[starts[unit] : stops[unit]])
+    return out
+
+
+# --- counting ----------------------------------------------------------------------------------------------------
+
+
+@njit(cache=True, nogil=True)
+def _count_windows(
+    values: Floats,
+    starts: Integers,
+    stops: Integers,
+    begins: Floats,
+    ends: Floats,
+    order: Integers,
+    open_left: bool,
+    out: np.ndarray[Any, Any],
+) -> None:
+    """Count spikes with ``begin <= t < end`` (or ``begin < t <= end`` if `open_left`) into ``out[unit, window]``."""
+    for unit in range(len(starts)):
+        hint, stop = starts[unit], stops[unit]
+        for k in range(len(order)):
+            window = order[k]
+            if open_left:
+                hint = first_above(values, hint, stop, begins[window])
+                out[unit, window] = first_above(values, hint, stop, ends[window]) - hint
+            else:
+                hint = first_not_below(values, hint, stop, begins[window])
+                out[unit, window] = first_not_below(values, hint, stop, ends[window]) - hint
+
+
+@njit(cache=True, nogil=True)
+def _count_even_bins(
+    values: Floats,
+    starts: Integers,
+    stops: Integers,
+    edges: Floats,
+    order: Integers,
+    out: np.ndarray[Any, Any],
+) -> None:
+    """Count spikes in half-open bins of about equal width into ``out[unit, row, bin]``, which holds zeros.
+
+    A spike's bin is guessed by division and then corrected by comparing with the edges themselves, so the guess costs
+    speed where it is wrong and never exactness.
+    """
+    n_bins = edges.shape[1] - 1
+    for unit in range(len(starts)):
+        hint, stop = starts[unit], stops[unit]
+        for k in range(len(order)):
+            row, counts = edges[order[k]], out[unit, order[k]]
+            first, last = row[0], row[n_bins]
+            scale = n_bins / (last - first)
+            hint = first_not_below(values, hint, stop, first)
+            for i in range(hint, stop):
+                t = values[i]
+                if t >= last:
+                    break
+                bin_ = min(int((t - first) * scale), n_bins - 1)
+                while t < row[bin_]:
+                    bin_ -= 1
+                while t >= row[bin_ + 1]:
+                    bin_ += 1
+                counts[bin_] += 1
+
+
+@njit(cache=True, nogil=True)
+def _count_any_bins(
+    values: Floats,
+    starts: Integers,
+    stops: Integers,
+    edges: Floats,
+    order: Integers,
+    out: np.ndarray[Any, Any],
+) -> None:
+    """Count spikes in half-open bins of any widths into ``out[unit, row, bin]``."""
+    n_bins = edges.shape[1] - 1
+    for unit in range(len(starts)):
+        hint, stop = starts[unit], stops[unit]
+        for k in range(len(order)):
+            row = order[k]
+            hint = first_not_below(values, hint, stop, edges[row, 0])
+            i = hint
+            for bin_ in range(n_bins):
+                j = first_not_below(values, i, stop, edges[row, bin_ + 1])
+                out[unit, row, bin_] = j - i
+                i = j
+
+
+@njit(cache=True, nogil=True)
+def _count_closed_bins(
+    values: Floats,
+    starts: Integers,
+    stops: Integers,
+    edges: Floats,
+    order: Integers,
+    out: np.ndarray[Any, Any],
+) -> None:
+    """Count spikes with ``edge <= t <= next edge`` (AllenSDK's bins) into ``out[unit, row, bin]``."""
+    n_bins = edges.shape[1] - 1
+    for unit in range(len(starts)):
+        hint, stop = starts[unit], stops[unit]
+        for k in range(len(order)):
+            row = order[k]
+            hint = first_not_below(values, hint, stop, edges[row, 0])
+            i = hint
+            for bin_ in range(n_bins):
+                i = first_not_below(values, i, stop, edges[row, bin_])
+                out[unit, row, bin_] = first_above(values, i, stop, edges[row, bin_ + 1]) - i
+
+
+def count_in_windows(
+    spike_times: RaggedTimes | SpikeTimes | Sequence[Any] | Mapping[int, Any],
+    starts: Any,
+    stops: Any,
+    *,
+    open_left: bool = False,
+) -> np.ndarray[Any, np.dtype[np.int32]]:
+    """Count each unit's spikes in windows ``[start, stop)``.
+
+    Parameters
+    ----------
+    spike_times
+        Spike times (s): one array a unit, ``session.spike_times``, a mapping, or :class:`RaggedTimes`.
+    starts, stops
+        Begin and end of each window (s, float64, equal length), in any order; windows may overlap and be empty.
+    open_left
+        Count in ``(start, stop]`` instead, as AllenSDK assigns spikes to presentations.
+
+    Returns
+    -------
+    ndarray of int32, shape (n_units, n_windows)
+
+    Raises
+    ------
+    ValueError
+        If the bounds are not of equal length, hold NaN, or a window stops before it starts.
+    """
+    ragged = as_ragged(spike_times)
+    begins = np.atleast_1d(np.asarray(starts, dtype=np.float64))
+    ends = np.atleast_1d(np.asarray(stops, dtype=np.float64))
+    if begins.shape != ends.shape or begins.ndim != 1:
+        msg = f"starts and stops must be 1-dimensional and of equal length; got shapes {begins.shape} and {ends.shape}"
+        raise ValueError(msg)
+    wrong = np.flatnonzero(~(begins <= ends))
+    if len(wrong):
+        at = int(wrong[0])
+        msg = (
+            f"{len(wrong)} of {len(begins)} windows are NaN or stop before they start; "
+            f"the first is window {at}: {begins[at]} to {ends[at]}"
+        )
+        raise ValueError(msg)
+    order = np.argsort(begins, kind="stable")
+    out = np.zeros((len(ragged), len(begins)), dtype=np.int32)
+
+    def count(first: int, last: int) -> None:
+        part = ragged.part(first, last)
+        _count_windows(part.values, part.starts, part.stops, begins, ends, order, open_left, out[first:last])
+
+    over_units(count, ragged, len(begins))
+    return out
+
+
+def count_in_bins(
+    ragged: RaggedTimes, edges: Floats, *, closed: bool = False, dtype: Any = np.int32, binarize: bool = False
+) -> np.ndarray[Any, Any]:
+    """Count each unit's spikes in bins given by their edges, a row of edges for each window.
+
+    Parameters
+    ----------
+    ragged
+        Spike times (s).
+    edges
+        Float64, shape (n_rows, n_bins + 1); no row descends (not checked here).
+    closed
+        Count in ``[edge, next edge]`` instead of ``[edge, next edge)``: a spike on an inner edge counts twice.
+    dtype
+        Type of the counts. Counts are made as int32, which no unit's number of spikes exceeds, a unit at a time.
+    binarize
+        Give 1 for one spike or more.
+
+    Returns
+    -------
+    ndarray of `dtype`, shape (n_units, n_rows, n_bins)
+
+    Raises
+    ------
+    ValueError
+        If `dtype` does not hold a count exactly.
+    """
+    rows, n_bins = edges.shape[0], edges.shape[1] - 1
+    order = np.argsort(edges[:, 0], kind="stable")
+    out = np.zeros((len(ragged), rows, n_bins), dtype=dtype)
+    kernel = _count_closed_bins if closed else _count_even_bins if _about_even(edges) else _count_any_bins
+    direct = out.dtype == np.int32 and not binarize
+
+    def count(first: int, last: int) -> None:
+        part = ragged.part(first, last)
+        if direct:
+            kernel(part.values, part.starts, part.stops, edges, order, out[first:last])
+            return
+        counts = np.zeros((1, rows, n_bins), dtype=np.int32)
+        for unit in range(len(part)):
+            counts.fill(0)
+            kernel(part.values, part.starts[unit : unit + 1], part.stops[unit : unit + 1], edges, order, counts)
+            out[first + unit] = np.minimum(counts[0], 1) if binarize else _exactly(counts[0], out.dtype)
+
+    over_units(count, ragged, rows * n_bins)
+    return out
+
+
+def _exactly(counts: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    with np.errstate(over="ignore"):
+        cast = counts.astype(dtype)
+    if not np.array_equal(cast, counts):
+        msg = f"a bin holds {counts.max():,} spikes, which dtype {dtype} cannot hold exactly; leave dtype out for int32"
+        raise ValueError(msg)
+    return cast
+
+
+def _about_even(edges: Floats) -> bool:
+    """Tell whether dividing finds each bin to within one: all edges lie within half a bin of even ones."""
+    n_bins = edges.shape[1] - 1
+    steps = np.arange(n_bins + 1)
+    rows_at_once = max(1, 1_000_000 // len(steps))  # 8 MB, so that a check never costs memory that matters
+    for first in range(0, len(edges), rows_at_once):
+        relative = edges[first : first + rows_at_once] - edges[first : first + rows_at_once, :1]
+        width = relative[:, -1:] / n_bins
+        if not np.all((np.abs(relative - width * steps) <= 0.5 * width) & (width > 0)):
+            return False
+    return True
+
+
+def over_units(work: Callable[[int, int], None], ragged: RaggedTimes, searches: int) -> None:
+    """Run ``work(first, last)`` over ranges of units, on several threads where that pays.
+
+    Ranges hold about equal numbers of spikes; several a thread, as spikes in the windows may lie unevenly.
+    """
+    n_units, workers = len(ragged), threads()
+    if workers == 1 or n_units < 2 or n_units * searches < _WORTH_THREADS:
+        work(0, n_units)
+        return
+    load = np.cumsum(ragged.stops - ragged.starts + searches)
+    targets = np.linspace(0, load[-1], 4 * workers + 1)[1:-1]
+    cuts = np.unique(np.concatenate(([0], np.searchsorted(load, targets, side="right"), [n_units])))
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(work, cuts[:-1].tolist(), cuts[1:].tolist()))

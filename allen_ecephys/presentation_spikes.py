@@ -1,0 +1,181 @@
+"""Spike times around presentations, as a table with a row a spike: kernels that fill it in order of time."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from .alignment import Floats, Integers, RaggedTimes, first_above, first_not_below
+from .config import threads
+
+#: A bucket with more spikes than this is sorted by merging rather than by insertion.
+_MOST_IN_BUCKET = 200
+
+
+@njit(cache=True, nogil=True)
+def _bounds(
+    values: Floats,
+    starts: Integers,
+    stops: Integers,
+    begin: float,
+    end: float,
+    open_left: bool,
+    low: Integers,
+    high: Integers,
+) -> int:
+    """Find each unit's spikes in one window, galloping on from `low`; return how many there are."""
+    total = 0
+    for unit in range(len(starts)):
+        if open_left:
+            low[unit] = first_above(values, low[unit], stops[unit], begin)
+            high[unit] = first_above(values, low[unit], stops[unit], end)
+        else:
+            low[unit] = first_not_below(values, low[unit], stops[unit], begin)
+            high[unit] = first_not_below(values, low[unit], stops[unit], end)
+        total += high[unit] - low[unit]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _totals(
+    values: Floats, starts: Integers, stops: Integers, begins: Floats, ends: Floats, open_left: bool, out: Integers
+) -> None:
+    """Count the spikes of all units in each window; windows ascend by their begin."""
+    low, high = starts.copy(), starts.copy()
+    for window in range(len(begins)):
+        out[window] = _bounds(values, starts, stops, begins[window], ends[window], open_left, low, high)
+
+
+@njit(cache=True, nogil=True)
+def _fill(
+    values: Floats,
+    starts: Integers,
+    stops: Integers,
+    begins: Floats,
+    ends: Floats,
+    open_left: bool,
+    offsets: Integers,
+    out_time: Floats,
+    out_unit: Integers,
+    buckets: Integers,
+) -> None:
+    """Write the spikes of each window, ascending in time; spikes at the same time in the order of the units.
+
+    Spikes fall into as many buckets of equal width as there are spikes, and each bucket is sorted: linear in time for
+    spikes that do not all fall together.
+    """
+    low, high = starts.copy(), starts.copy()
+    for window in range(len(begins)):
+        begin, end, first = begins[window], ends[window], offsets[window]
+        total = _bounds(values, starts, stops, begin, end, open_left, low, high)
+        if total == 0:
+            continue
+        scale = total / (end - begin)
+        buckets[: total + 1] = 0
+        for unit in range(len(starts)):
+            for i in range(low[unit], high[unit]):
+                buckets[min(int((values[i] - begin) * scale), total - 1) + 1] += 1
+        most = 0
+        for bucket in range(total):
+            most = max(most, buckets[bucket + 1])
+            buckets[bucket + 1] += buckets[bucket]
+        for unit in range(len(starts)):
+            for i in range(low[unit], high[unit]):
+                bucket = min(int((values[i] - begin) * scale), total - 1)
+                place = first + buckets[bucket]
+                buckets[bucket] += 1
+                out_time[place] = values[i]
+                out_unit[place] = unit
+        _sort_within(out_time[first : first + total], out_unit[first : first + total], most > _MOST_IN_BUCKET)
+
+
+@njit(cache=True, nogil=True)
+def _sort_within(time: Floats, unit: Integers, merge: bool) -> None:
+    """Sort an almost ascending run by time, stably."""
+    if merge:
+        order = np.argsort(time, kind="mergesort")
+        time[:] = time[order]
+        unit[:] = unit[order]
+        return
+    for i in range(1, len(time)):
+        t, u = time[i], unit[i]
+        j = i - 1
+        while j >= 0 and time[j] > t:
+            time[j + 1], unit[j + 1] = time[j], unit[j]
+            j -= 1
+        time[j + 1], unit[j + 1] = t, u
+
+
+def spikes_in_windows(
+    ragged: RaggedTimes, begins: Floats, ends: Floats, open_left: bool = False
+) -> tuple[Floats, Integers, Integers]:
+    """Return all spikes in some windows, ascending in time.
+
+    Parameters
+    ----------
+    ragged
+        Spike times (s).
+    begins, ends
+        Windows ``[begin, end)``, or ``(begin, end]`` if `open_left`; in any order, and they may overlap.
+
+    Returns
+    -------
+    time, window, unit
+        One value a spike: its time (s), the position of its window, the position of its unit. A spike in several
+        windows comes as often. Equal times keep the order of windows by begin, then of units.
+    """
+    order = np.argsort(begins, kind="stable")
+    sorted_begins, sorted_ends = begins[order], ends[order]
+    totals = np.zeros(len(order), dtype=np.int64)
+    cuts = np.unique(np.linspace(0, len(order), 4 * threads() + 1).astype(np.int64))
+    parts = list(zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True))
+
+    def count(first: int, last: int) -> None:
+        _totals(
+            ragged.values,
+            ragged.starts,
+            ragged.stops,
+            sorted_begins[first:last],
+            sorted_ends[first:last],
+            open_left,
+            totals[first:last],
+        )
+
+    def fill(first: int, last: int) -> None:
+        buckets = np.empty(totals[first:last].max() + 1, dtype=np.int64)
+        _fill(
+            ragged.values,
+            ragged.starts,
+            ragged.stops,
+            sorted_begins[first:last],
+            sorted_ends[first:last],
+            open_left,
+            offsets[first:last],
+            time,
+            unit,
+            buckets,
+        )
+
+    _in_parts(count, parts)
+    offsets = np.cumsum(totals) - totals
+    time = np.empty(int(totals.sum()), dtype=np.float64)
+    unit = np.empty(len(time), dtype=np.int64)
+    _in_parts(fill, parts)
+    window = np.repeat(order, totals)
+    if np.any(sorted_begins[1:] < np.maximum.accumulate(sorted_ends)[:-1]):
+        by_time = np.argsort(time, kind="stable")
+        return time[by_time], window[by_time], unit[by_time]
+    return time, window, unit
+
+
+def _in_parts(work: Any, parts: list[tuple[int, int]]) -> None:
+    workers = threads()
+    if workers == 1 or len(parts) < 2:
+        for part in parts:
+            work(*part)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(lambda part: work(*part), parts))
