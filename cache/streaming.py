@@ -148,7 +148,7 @@ class RemoteStream(io.RawIOBase):
         self._arguments = (remote, file, folder, policy, block_bytes)
         self._destination = folder / file.key
         self._at = 0
-        self._ahead, self._last_miss = block_bytes, -BLOCK_BYTES - 1
+        self._ahead, self._last_stop = block_bytes, -block_bytes - 1
         self._store: BlockStore | None = None
         self._local: io.FileIO | None = None
         if not file.url:
@@ -229,16 +229,16 @@ class RemoteStream(io.RawIOBase):
             return
         stop = start + len(view)
         if not self._store.is_complete() and not self._store.part.present.covers(start, stop):
-            ahead = start + self._read_ahead(start, stop)
-            self._store.ensure([(start, min(self.size, max(stop, ahead)))], gap=JOIN_BYTES)
+            self._store.ensure([(start, min(self.size, self._read_ahead(start, stop)))], gap=JOIN_BYTES)
         self._store.read_into(start, view)
 
     def _read_ahead(self, start: int, stop: int) -> int:
-        """Return how much to fetch for a miss: twice as much each time the reader just goes on."""
-        goes_on = 0 <= start - self._last_miss <= BLOCK_BYTES
-        self._ahead = min(2 * self._ahead, READ_AHEAD_BYTES) if goes_on else 1
-        self._last_miss = max(stop, start + self._ahead)
-        return self._ahead
+        """Return up to where to fetch for a miss: twice as far each time the reader just goes on."""
+        block = self._arguments[4]
+        goes_on = 0 <= start - self._last_stop <= block
+        self._ahead = min(2 * self._ahead, READ_AHEAD_BYTES) if goes_on else block
+        self._last_stop = max(stop, start // block * block + self._ahead)
+        return self._last_stop
 
     def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Bring many byte intervals [start, stop) at once, in as few requests as possible, over several connections.
