@@ -78,8 +78,8 @@ def propagation_metrics(
     sites = np.arange(peak - site_range, peak + site_range + 1, 2)
     sites = sites[(sites > 0) & (sites < waveform.shape[0])]
     if sites.size == 0 or not np.ptp(waveform[sites], axis=1).any():
-        return PropagationMetrics(0.0, 0.0, *[float("nan")] * 2, 0.0 if depths is not None else float("nan"),
-                                  *[float("nan")] * 2)  # fmt: skip
+        nan = float("nan")
+        return PropagationMetrics(0.0, 0.0, nan, nan, nan if depths is None else 0.0, nan, nan)
     sizes = np.ptp(waveform[sites], axis=1)
     amplitude = float(sizes.max())
     reached = np.flatnonzero(sizes > spread_threshold * amplitude)

@@ -113,7 +113,8 @@ WAVEFORM_METRICS = (
 def _peaks(waveforms: MeanWaveforms, used: NDArray[np.int64]) -> NDArray[np.int64]:
     if used.size == 0:
         return np.zeros(waveforms.mean.shape[0], dtype=np.int64)
-    return used[np.ptp(waveforms.mean[:, used], axis=2).argmax(axis=1)]
+    peaks: NDArray[np.int64] = used[np.ptp(waveforms.mean[:, used], axis=2).argmax(axis=1)]
+    return peaks
 
 
 def _one_unit(mean: NDArray[np.float64], sd: NDArray[np.float64], peak: int, sampling_rate: float) -> dict[str, float]:
