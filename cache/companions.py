@@ -10,6 +10,7 @@ from allen_ecephys.errors import AllenEcephysError, MissingDataError, UnknownIdE
 
 if TYPE_CHECKING:
     import pandas as pd
+
     from allen_ecephys.session import SessionCompanions
 
     from .project_cache import EcephysProjectCache
@@ -74,10 +75,11 @@ def check_lfp(cache: EcephysProjectCache, session_id: int, probe_id: int) -> Non
     if probes is None:
         return
     of_session = probes[probes["ecephys_session_id"] == session_id]
-    if probe_id not in of_session.index:
-        known = ", ".join(f"{probe} ({row['name']})" for probe, row in of_session.iterrows())
+    names = dict(zip(of_session.index, of_session["name"].astype(str), strict=True))
+    if probe_id not in names:
+        known = ", ".join(f"{name} is {probe}" for probe, name in names.items())
         msg = f"session {session_id} has no probe {probe_id}; it has {known or 'none'}"
         raise UnknownIdError(msg)
     if "has_lfp_data" in of_session and not bool(of_session.loc[probe_id, "has_lfp_data"]):
-        msg = f"probe {probe_id} ({of_session.loc[probe_id, 'name']}) of session {session_id} has no LFP data"
+        msg = f"probe {probe_id} ({names[probe_id]}) of session {session_id} has no LFP data"
         raise MissingDataError(msg)
