@@ -56,7 +56,7 @@ def silhouette_scores(
 
     Notes
     -----
-    The release compares all pairs (`max_distance` of infinity), where a unit of small spikes anywhere on the probe, near
+    The release compares all pairs (`max_distance` infinite), where a unit of small spikes anywhere on the probe, near
     the origin of feature space, can score lower than any neighbour; and its tables hold NaN for some units by an error.
     SpikeInterface's default is the simplified (centroid) score.
     """
