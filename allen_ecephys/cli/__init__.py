@@ -1,0 +1,55 @@
+"""The ``allen-ecephys`` command: the only code that sees all three rooms, importing each inside its commands."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import click
+
+from allen_ecephys import __version__
+from allen_ecephys.errors import AllenEcephysError
+
+from .demo import demo
+
+
+class _PlainErrors(click.Group):
+    """A group whose commands end in one readable line, not a traceback, when the package raises its own error."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except AllenEcephysError as error:
+            if ctx.params.get("debug"):
+                raise
+            message = f"{error} (run with --debug for the traceback)"
+            raise click.ClickException(message) from error
+
+
+@click.group(cls=_PlainErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="allen-ecephys")
+@click.option("--debug", is_flag=True, help="Show tracebacks and log messages.")
+def main(debug: bool) -> None:
+    r"""Fetch, read and produce the Allen Visual Coding - Neuropixels recordings.
+
+    \b
+    EXAMPLES
+      allen-ecephys demo                    the whole path on simulated sessions, in under a minute
+      allen-ecephys COMMAND --help          what a command does and takes
+    """
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+
+
+@main.command()
+def config() -> None:
+    """Print every setting: its environment variable, the value in force, and what it does."""
+    from allen_ecephys.config import SETTINGS
+
+    for setting in SETTINGS:
+        click.echo(f"{setting.variable}={setting.value}\n    {setting.meaning}")
+
+
+main.add_command(demo)
+
+if __name__ == "__main__":
+    sys.exit(main())
