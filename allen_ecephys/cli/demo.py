@@ -215,7 +215,7 @@ def _receptive_field(session: EcephysSession, output: Path, truth: pd.DataFrame 
     center = None
     told = f"unit {unit} answers most at x = {x:g}, y = {y:g} degrees"
     if truth is not None:
-        center = float(truth.loc[unit, "rf_x"]), float(truth.loc[unit, "rf_y"])
+        center = float(truth["rf_x"][unit]), float(truth["rf_y"][unit])
         told += f"; its field was simulated at x = {center[0]:g}, y = {center[1]:g}"
     click.echo(told)
     return [receptive_field(field, unit, center, output / "receptive_field.png")]

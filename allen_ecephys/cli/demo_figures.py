@@ -61,7 +61,7 @@ def raster_and_psth(session: EcephysSession, unit_id: int, orientation: float, p
     top.eventplot(rows, lineoffsets=np.arange(1, len(rows) + 1), linelengths=0.8, linewidths=0.9, colors=_INK)
     top.set(ylabel="trial, slow to fast gratings", ylim=(0.4, len(rows) + 0.6))
     top.yaxis.get_major_locator().set_params(integer=True)
-    structure = session.units.loc[unit_id, "ecephys_structure_acronym"]
+    structure = session.units["ecephys_structure_acronym"][unit_id]
     top.set_title(f"unit {unit_id} ({structure}): {len(rows)} gratings of {orientation:g} degrees")
     centers = (edges[:-1] + edges[1:]) / 2
     bottom.fill_between(centers, rate - sem, rate + sem, color=_PALE, step="mid", linewidth=0, label="SEM over trials")
