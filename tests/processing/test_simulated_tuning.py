@@ -63,10 +63,10 @@ def test_brain_observatory_tuning_is_the_truth(simulated, spikes):
     assert share_of_best(*gratings, "orientation", "preferred_orientation", period=180.0) > 0.7
     # The opposite direction is nearly as good for units with little direction selectivity.
     assert share_of_best(*gratings, "orientation", "preferred_orientation") > 0.6
-    assert share_of_best(*gratings, "temporal_frequency", "preferred_tf") > 0.85
-    assert share_of_best(simulated, spikes, "static_gratings", "orientation", "preferred_orientation_sg") > 0.85
-    assert share_of_best(simulated, spikes, "static_gratings", "spatial_frequency", "preferred_sf") > 0.85
-    assert share_of_best(simulated, spikes, "natural_scenes", "frame", "preferred_scene") > 0.6
+    assert share_of_best(*gratings, "temporal_frequency", "preferred_tf") > 0.6
+    assert share_of_best(simulated, spikes, "static_gratings", "orientation", "preferred_orientation_sg") > 0.8
+    assert share_of_best(simulated, spikes, "static_gratings", "spatial_frequency", "preferred_sf") > 0.7
+    assert share_of_best(simulated, spikes, "natural_scenes", "frame", "preferred_scene") > 0.5
 
 
 def test_connectivity_tuning_is_the_truth(simulated, spikes):
