@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,10 @@ def progress_bar(
     layout
         Passed on to tqdm (``position``, ``leave``, ``initial``).
     """
-    from tqdm.auto import tqdm
+    with warnings.catch_warnings():
+        # Where ipywidgets is missing, tqdm draws its bar as text and says so; that is all a user needs.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        from tqdm.auto import tqdm
 
     if unit == "B":
         layout = {"unit_scale": True, "unit_divisor": 1000, "miniters": 1, **layout}
