@@ -124,15 +124,12 @@ def spike_features(
         templates = templates - (offsets * scale)[sites][:, None]
     pcs = _new_array((len(spikes), N_COMPONENTS, n_sites), file)
     amplitudes = np.zeros(len(spikes), dtype=np.float32)
-    project = _Projection(components, offsets, scale, first_sites, templates)
+    project = _Projection(components, channels, offsets, scale, first_sites, templates)
     order = np.lexsort((spikes.unit_index, spikes.samples)).astype(np.int64)
     starts = spikes.samples[order] - PRE_SAMPLES
     whole = (starts >= 0) & (starts + FEATURE_SAMPLES <= recording.n_samples)
     rows = order[whole]
-    selection = None if channels.size == recording.n_channels else channels
-    for chunk, first, part in read_windows(
-        recording, starts[whole], FEATURE_SAMPLES, chunk_samples, channels=selection, desc="features"
-    ):
+    for chunk, first, part in read_windows(recording, starts[whole], FEATURE_SAMPLES, chunk_samples, desc="features"):
         place = rows[part]
         project(chunk, starts[whole][part] - first, spikes.unit_index[place], place, pcs, amplitudes)
     for row in order[~whole]:
@@ -185,12 +182,13 @@ class _Projection:
     def __init__(
         self,
         components: NDArray[np.float32],
+        channels: NDArray[np.int64],
         offsets: NDArray[np.float64],
         scale: NDArray[np.float64],
         first_sites: NDArray[np.int64],
         templates: NDArray[np.float64],
     ) -> None:
-        self.components = components
+        self.components, self.channels = components, channels
         self.offsets, self.scale = offsets.astype(np.float32), scale.astype(np.float32)
         self.first_sites = first_sites
         energy = np.square(templates).sum(axis=(1, 2))[:, None, None]
@@ -210,8 +208,8 @@ class _Projection:
         found = np.empty((rows.size, *pcs.shape[1:]), dtype=np.float32)
         sizes = np.empty(rows.size, dtype=np.float32)
         _project(
-            chunk, starts, units, self.first_sites, self.components, self.offsets, self.scale, self.templates,
-            found, sizes,
+            chunk, starts, units, self.first_sites, self.channels, self.components, self.offsets, self.scale,
+            self.templates, found, sizes,
         )  # fmt: skip
         pcs[rows], amplitudes[rows] = found, sizes
 
@@ -222,6 +220,7 @@ def _project(
     starts: NDArray[np.int64],
     units: NDArray[np.int64],
     first_sites: NDArray[np.int64],
+    channels: NDArray[np.int64],
     components: NDArray[np.float32],
     offsets: NDArray[np.float32],
     scale: NDArray[np.float32],
@@ -241,7 +240,7 @@ def _project(
         for t in range(n_samples):
             row = chunk[starts[i] + t]
             for k in range(n_sites):
-                values[k] = (np.float32(row[site + k]) - offsets[site + k]) * scale[site + k]
+                values[k] = (np.float32(row[channels[site + k]]) - offsets[site + k]) * scale[site + k]
             for k in range(n_sites):
                 products[k] += values[k] * template[t, k]
                 found[0, k] += values[k] * components[0, t]
@@ -254,9 +253,10 @@ def _padded_window(
     recording: Recording, start: int, channels: NDArray[np.int64], offsets: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return a window that an end of the recording cuts, the rest filled with each channel's offset."""
-    window = np.tile(offsets, (FEATURE_SAMPLES, 1))
+    window = np.zeros((FEATURE_SAMPLES, recording.n_channels))
+    window[:, channels] = offsets
     first, last = max(start, 0), min(start + FEATURE_SAMPLES, recording.n_samples)
-    window[first - start : last - start] = recording.read(first, last, channels)
+    window[first - start : last - start] = recording.read(first, last)
     return window
 
 

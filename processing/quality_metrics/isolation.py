@@ -25,9 +25,9 @@ def isolation_distance(own: ArrayLike, others: ArrayLike) -> float:
     """Return the squared Mahalanobis distance within which there are as many other spikes as own ones.
 
     Harris et al., Neuron 32, 141 (2001). With n the smaller of the two counts, the n-th smallest squared distance of
-    other spikes to the own mean, in units of the own covariance. NaN if n < 2 or the covariance is singular. Unbounded:
-    with few own spikes for the number of features the covariance is nearly singular and values explode.
-    SpikeInterface's has this definition, on other features.
+    other spikes to the own mean, in units of the own covariance. NaN if n < 2 or the covariance is singular, as it is
+    with no more own spikes than features (where the release holds huge values of rounding). Unbounded: with few more
+    the covariance is nearly singular and values explode. SpikeInterface's has this definition, on other features.
     """
     spikes, rest = _checked(own, others)
     distances = squared_mahalanobis(spikes, rest)
@@ -58,11 +58,12 @@ def own_model(own: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
     """Return mean and inverse covariance of a unit's spikes; None with fewer than two or a singular covariance."""
     if len(own) < 2:
         return None
-    try:
-        inverse = np.linalg.inv(np.atleast_2d(np.cov(own.T)))
-    except np.linalg.LinAlgError:
+    covariance = np.atleast_2d(np.cov(own.T))
+    # An inversion notices an exact zero only: spikes fewer than features would give distances of either sign.
+    sizes = np.linalg.eigvalsh(covariance)
+    if not sizes[0] > sizes[-1] * len(sizes) * np.finfo(np.float64).eps:
         return None
-    return (own.mean(axis=0), inverse) if np.isfinite(inverse).all() else None
+    return own.mean(axis=0), np.linalg.inv(covariance)
 
 
 def distances_to(

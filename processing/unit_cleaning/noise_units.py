@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from ..sorted_spikes import SortedSpikes
 
 
+#: Samples at the start of the window whose mean is a channel's level before the spike.
+BASELINE_SAMPLES = 8
+
+
 @dataclass(frozen=True)
 class NoiseThresholds:
     """Limits of the rules that call a unit noise.
@@ -83,6 +87,7 @@ def find_noise_units(
     duration: float,
     sampling_rate: float = 30000.0,
     masked_channels: ArrayLike = (),
+    noise_floor: ArrayLike | None = None,
     thresholds: NoiseThresholds | None = None,
 ) -> pd.DataFrame:
     """Judge every unit.
@@ -102,6 +107,9 @@ def find_noise_units(
         Length (s) of the recording, for the firing rate.
     masked_channels
         Channels without usable data (references, dead); they take no part in the tests.
+    noise_floor
+        Size (uV) below which a channel's mean waveform is no more than what averaging left of the noise, shape
+        (n_units, n_channels): set to zero, as it is in a sorter's templates. See :func:`noise_floor_of`. Default: none.
     thresholds
         Limits of all rules.
 
@@ -117,9 +125,14 @@ def find_noise_units(
     limits = thresholds or NoiseThresholds()
     shapes = np.asarray(waveforms, dtype=np.float64)
     positions = np.asarray(geometry, dtype=np.float64)
+    if noise_floor is not None:
+        level = shapes[:, :, :BASELINE_SAMPLES].mean(axis=2, keepdims=True)
+        silent = np.abs(shapes - level).max(axis=2) < np.asarray(noise_floor)
+        shapes = np.where(silent[:, :, None], 0.0, shapes)
     masked = np.zeros(positions.shape[0], dtype=bool)
     masked[np.asarray(masked_channels, dtype=np.int64)] = True
-    used = shapes[:, ~masked]
+    # Templates of a sorter are at zero before their spike; a channel's constant offset is no waveform.
+    used = shapes[:, ~masked] - shapes[:, ~masked, :BASELINE_SAMPLES].mean(axis=2, keepdims=True)
     if used.shape[1] == 0:
         # A probe without one usable channel has no waveforms, and so no neurons.
         used, masked = shapes * 0.0, np.zeros_like(masked)
@@ -146,6 +159,20 @@ def find_noise_units(
     table["reasons"] = [",".join(np.asarray(RULES)[row]) for row in verdicts]
     table.index = pd.Index(spikes.unit_ids, name="unit_id")
     return table.astype({"quality": "str", "reasons": "str"})
+
+
+def noise_floor_of(sd: NDArray[np.float64], counts: NDArray[np.int64], n_errors: float = 5.0) -> NDArray[np.float64]:
+    """Return five standard errors of each mean waveform, shape (n_units, n_channels).
+
+    Parameters
+    ----------
+    sd, counts
+        SD over spikes (n_units, n_channels, n_samples) and number of spikes (n_units,), as in ``MeanWaveforms``.
+    n_errors
+        Standard errors; the largest of 82 samples of averaged noise rarely exceeds four.
+    """
+    error = np.sqrt(np.square(sd).mean(axis=2)) / np.sqrt(np.maximum(counts, 1))[:, None]
+    return np.asarray(n_errors * error)
 
 
 def energy_extent(amplitude: NDArray[np.float64], positions: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -173,7 +173,6 @@ def read_windows(
     n_samples: int,
     chunk_samples: int = CHUNK_SAMPLES,
     *,
-    channels: NDArray[np.int64] | None = None,
     desc: str = "",
 ) -> Iterator[tuple[NDArray[Any], int, slice]]:
     """Read windows in file order: yield samples, the number of their first, and which windows they hold.
@@ -188,7 +187,7 @@ def read_windows(
     with progress_bar(total=int(starts.size), desc=desc, unit="spike") as bar:
         for low, high in pairwise(bounds):
             first, stop = int(starts[low]), int(starts[high - 1]) + n_samples
-            chunk = np.ascontiguousarray(recording.read(first, stop, channels))
+            chunk = np.ascontiguousarray(recording.read(first, stop))
             if chunk.dtype.kind == "f" and not np.isfinite(chunk).all():
                 msg = (
                     f"samples {first:,} to {stop:,} hold NaN or infinite values, which would spread over every mean: "
