@@ -65,6 +65,10 @@ class ClosedSessionError(AllenEcephysError, ValueError):
     """A session that was closed is asked for data it had not read."""
 
 
+class AlreadyPresentError(AllenEcephysError, FileExistsError):
+    """Something that would have to be replaced to be written, which was not asked for."""
+
+
 # --- fetching ----------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,13 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-from allen_ecephys.errors import AllenEcephysError, MissingDataError, UnknownIdError
+from allen_ecephys.errors import (
+    AllenEcephysError,
+    MissingDataError,
+    OfflineError,
+    RemoteNotFoundError,
+    UnknownIdError,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,9 +59,11 @@ def metrics_of(cache: EcephysProjectCache, session_id: int) -> pd.DataFrame:
 
     try:
         return cache.get_unit_analysis_metrics_for_session(session_id, annotate=False)
-    except (AllenEcephysError, UnknownIdError) as error:
+    except (OfflineError, RemoteNotFoundError) as error:  # a project need not have any
+        logger.info("session %d has no analysis metrics: %s", session_id, error)
+    except AllenEcephysError as error:
         logger.warning("session %d is shown without analysis metrics: %s", session_id, error)
-        return pd.DataFrame(index=pd.Index([], dtype="int64", name=INDEX))
+    return pd.DataFrame(index=pd.Index([], dtype="int64", name=INDEX))
 
 
 def lfp_path_of(cache: EcephysProjectCache, session_id: int, probe_id: int) -> str:

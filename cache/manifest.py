@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from allen_ecephys.errors import AccessError, ManifestError, UnsafePathError, suggest
+from allen_ecephys.errors import AccessError, DiskFullError, ManifestError, UnsafePathError, suggest
 
 from .remotes import safe_key
 
@@ -160,11 +161,16 @@ def write(path: str | Path) -> Manifest:
         If the folder cannot be written.
     """
     path = Path(path)
+    write_atomically(path, content_of_standard())
+    return standard(path.absolute().parent)
+
+
+def content_of_standard() -> bytes:
+    """Return the manifest file of the released layout."""
     rows: list[dict[str, str]] = [{"type": "manifest_version", "value": VERSION}]
     for name, (kind, spec, parent) in LAYOUT.items():
         rows.append({"key": name, "type": kind, "spec": spec} | ({"parent_key": parent} if parent else {}))
-    write_atomically(path, json.dumps({"manifest": rows}, indent=2).encode())
-    return standard(path.absolute().parent)
+    return json.dumps({"manifest": rows}, indent=2).encode()
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -172,7 +178,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Raises
     ------
-    AccessError
+    AccessError, DiskFullError
         If the folder cannot be written.
     """
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
@@ -186,16 +192,14 @@ def write_atomically(path: Path, content: bytes) -> None:
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
-    except PermissionError as error:
-        raise unwritable(path.parent, error) from error
     except OSError as error:
-        if error.errno in {30}:  # EROFS
-            raise unwritable(path.parent, error) from error
-        raise
+        raise not_written(path.parent, error) from error
 
 
-def unwritable(folder: Path, error: OSError) -> AccessError:
-    """Return the error for a cache folder that cannot be written."""
+def not_written(folder: Path, error: OSError) -> OSError:
+    """Return the error for a cache folder that cannot be written, or whose disk is full."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return DiskFullError(f"the disk of the cache folder {folder} is full: nothing was changed. Make room first")
     return AccessError(
         f"the cache folder {folder} cannot be written ({error.strerror}). Choose another with manifest=... or "
         "ALLEN_ECEPHYS_CACHE_DIR; what it already holds can be read with EcephysProjectCache.fixed(manifest=...)"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from allen_ecephys.units import UnitFilter
 
-from .manifest import Manifest
+from .manifest import Manifest, standard_key
 from .project_files import ProjectFiles, whole_number
 from .remotes import PUBLIC_URL, Remote, remote_at
 from .table_queries import TableQueries, chosen_filter
@@ -16,6 +17,8 @@ from .table_queries import TableQueries, chosen_filter
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import pandas as pd
+
     from allen_ecephys.session import EcephysSession
 
 
@@ -146,6 +149,7 @@ class EcephysProjectCache(TableQueries):
         presence_ratio_minimum: float | None = 0.95,
         isi_violations_maximum: float | None = 0.5,
         filter_out_of_brain_units: bool = True,
+        stream: bool = False,
     ) -> EcephysSession:
         """Return one session, fetching its NWB file if it is not in the cache.
 
@@ -159,6 +163,9 @@ class EcephysProjectCache(TableQueries):
         filter_by_validity, unit_filter, amplitude_cutoff_maximum, presence_ratio_minimum, isi_violations_maximum, \
         filter_out_of_brain_units
             Which units the session shows (see :meth:`get_units`).
+        stream
+            Read only the byte ranges that a call needs instead of fetching the whole file. What was read is kept, and
+            makes the file complete in the end; a file that is there is used.
 
         Raises
         ------
@@ -182,9 +189,18 @@ class EcephysProjectCache(TableQueries):
             filter_by_validity=filter_by_validity,
             filter_out_of_brain_units=filter_out_of_brain_units,
         )
-        return EcephysSession(
-            self.session_path(session_id), unit_filter=chosen, companions=companions_of(self, session_id)
-        )
+        source: Any = self._session_stream(session_id) if stream else self.session_path(session_id)
+        return EcephysSession(source, unit_filter=chosen, companions=companions_of(self, session_id))
+
+    def _session_stream(self, session_id: int) -> Any:
+        """Return a session's NWB file as a path if it is there, else as a file object that reads ranges."""
+        path = self.manifest.path("session_nwb", session_id, session_id)
+        if path.is_file() or self.remote is None:
+            return self.session_path(session_id)
+        from .streaming import open_stream
+
+        self._known_session(session_id)
+        return open_stream(self.remote, standard_key("session_nwb", session_id, session_id), self.root)
 
     def session_path(self, session_id: int) -> Path:
         """Return the path of a session's NWB file, fetching it if it is not there (see :meth:`get_session_data`)."""
@@ -209,6 +225,64 @@ class EcephysProjectCache(TableQueries):
         if not self.manifest.path("probe_lfp_nwb", session_id, probe_id).is_file():
             check_lfp(self, session_id, probe_id)
         return self.files.path_of("probe_lfp_nwb", session_id, probe_id)
+
+    # --- sessions of one's own -----------------------------------------------------------------------------------
+
+    def add_session(
+        self,
+        nwb: str | os.PathLike[str],
+        *,
+        metrics: pd.DataFrame | None = None,
+        lfp: Mapping[int, str | os.PathLike[str]] | None = None,
+        specimen_id: int | None = None,
+        replace: bool = False,
+        move: bool = False,
+    ) -> int:
+        """Put a session of one's own into the cache: its files, and its rows in the tables and metrics.
+
+        Only into a project of one's own, ``EcephysProjectCache(folder, remote=None)``; it can then be served as a
+        folder or by any HTTP server, and read with :meth:`from_url`. The session appears all at once.
+
+        Parameters
+        ----------
+        nwb
+            Session file in the released layout; its identifier is the session's id.
+        metrics
+            Stimulus metrics by unit id, under documented or released names.
+        lfp
+            Probe id -> LFP file.
+        specimen_id
+            Id of the animal; by default the file's ``subject_id``, if that is a number.
+        replace
+            Put the session in the place of one with the same id.
+        move
+            Move the files instead of copying them.
+
+        Returns
+        -------
+        int
+            The session's id.
+
+        Raises
+        ------
+        AccessError
+            If the cache has a remote, or its folder cannot be written.
+        AlreadyPresentError
+            If the session is there and `replace` is False.
+        UnknownIdError
+            If a probe, channel or unit has an id that another session uses; if `metrics` or `lfp` name one that the
+            session does not have.
+        FileFormatError, CorruptFileError
+            If a file is no session of the released layout, or damaged.
+        """
+        from .publishing import add_session
+
+        added = add_session(
+            self.files, nwb, metrics=metrics, lfp=lfp, specimen_id=specimen_id, replace=replace, move=move
+        )
+        self.tables.forget()
+        self._metrics.clear()
+        return added
 
     # --- stimulus templates --------------------------------------------------------------------------------------
 
