@@ -11,126 +11,23 @@ Imported on first use: it brings in numba and xarray.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from numba import njit
 
-from .errors import FileFormatError, UnknownIdError, UnknownNameError, suggest
+from .aligned_spikes import checked_edges
+from .errors import UnknownNameError, suggest
+from .trials import ALIGNED_TIME, aligned_coords, windows
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from .lfp import LfpSamples
 
 #: Bytes of LFP held at once while presentations are aligned.
 LFP_BYTES = 64_000_000
-
-#: Name of the time coordinate of everything aligned.
-ALIGNED_TIME = "time_relative_to_stimulus_onset"
-
-Trials = int | Sequence[int] | np.ndarray | pd.Index | pd.DataFrame | None
-
-
-@dataclass(frozen=True)
-class Onsets:
-    """When trials begin.
-
-    Attributes
-    ----------
-    ids
-        Id of each trial, in the order asked for.
-    starts, stops
-        Seconds, float64; stops are NaN where the table of trials has none.
-    name
-        ``stimulus_presentation_id``, or ``trial_id`` for trials of a table of the caller's.
-    """
-
-    ids: np.ndarray
-    starts: np.ndarray
-    stops: np.ndarray
-    name: str
-
-    def edges(self, bin_edges: np.ndarray) -> np.ndarray:
-        """Return the bin edges of each trial (s, shape (trials, edges))."""
-        return np.asarray(self.starts[:, np.newaxis] + bin_edges[np.newaxis, :])
-
-    def coords(self, bin_edges: np.ndarray) -> dict[str, Any]:
-        """Return coordinates for arrays of trials x bins; the time is the centre of each bin."""
-        centres = bin_edges[:-1] + np.diff(bin_edges) / 2
-        return {
-            self.name: self.ids,
-            ALIGNED_TIME: (ALIGNED_TIME, centres, {"units": "s", "long_name": "centre of the bin, from onset"}),
-        }
-
-
-def onsets_of(trials: Trials, presentations: pd.DataFrame) -> Onsets:
-    """Return the onsets of trials.
-
-    Parameters
-    ----------
-    trials
-        Ids of stimulus presentations, in any order; None for all; or a table with a ``start_time`` column, such as
-        ``session.optogenetic_stimulation_epochs`` or rows of a stimulus table.
-    presentations
-        The session's presentations.
-
-    Raises
-    ------
-    UnknownIdError
-        For an id that is no presentation's.
-    FileFormatError
-        If a table has no ``start_time``.
-    ValueError
-        If a start time is missing.
-    """
-    name = "stimulus_presentation_id"
-    if isinstance(trials, pd.DataFrame):
-        if "start_time" not in trials:
-            msg = f"a table of trials needs a start_time column (s); it has {', '.join(map(str, trials.columns))}"
-            raise FileFormatError(msg)
-        table = trials
-        name = name if trials.index.name == name else "trial_id"
-    elif trials is None:
-        table = presentations
-    else:
-        ids = np.atleast_1d(np.asarray(trials))
-        unknown = ids[~np.isin(ids, presentations.index.to_numpy())]
-        if len(unknown):
-            msg = f"{len(unknown)} of {len(ids)} ids are no stimulus presentations, the first is {unknown[0]}"
-            raise UnknownIdError(msg)
-        table = presentations.loc[ids]
-    starts = table["start_time"].to_numpy(dtype=np.float64, na_value=np.nan)
-    if np.isnan(starts).any():
-        at = table.index[int(np.argmax(np.isnan(starts)))]
-        msg = f"trial {at} has no start_time: leave it out"
-        raise ValueError(msg)
-    stops = np.full(len(table), np.nan)
-    if "stop_time" in table:
-        stops = table["stop_time"].to_numpy(dtype=np.float64, na_value=np.nan)
-    return Onsets(table.index.to_numpy(), starts, stops, name)
-
-
-def checked_edges(bin_edges: Any) -> np.ndarray:
-    """Return bin edges as float64.
-
-    Raises
-    ------
-    ValueError
-        Unless there are at least two, finite and ascending.
-    """
-    edges = np.atleast_1d(np.asarray(bin_edges, dtype=np.float64))
-    if edges.ndim != 1 or len(edges) < 2:
-        msg = f"bin_edges must be at least two times (s) from onset; got {bin_edges!r}"
-        raise ValueError(msg)
-    if not np.all(np.isfinite(edges)) or not np.all(np.diff(edges) > 0):
-        at = (
-            int(np.argmin(np.isfinite(edges))) if not np.all(np.isfinite(edges)) else int(np.argmin(np.diff(edges) > 0))
-        )
-        msg = f"bin_edges must be finite and ascending; edge {at} is {edges[at]}, of {len(edges)}"
-        raise ValueError(msg)
-    return edges
 
 
 @njit(cache=True, nogil=True)
@@ -206,25 +103,25 @@ def mean_in_bins(times: np.ndarray, values: np.ndarray, edges: np.ndarray, max_g
 # --- the three signals --------------------------------------------------------------------------------------------
 
 
-def align_running_speed(speed: pd.DataFrame, onsets: Onsets, bin_edges: Any, max_gap: float) -> xr.DataArray:
+def align_running_speed(speed: pd.DataFrame, trials: pd.DataFrame, bin_edges: Any, max_gap: float) -> xr.DataArray:
     """Return the running speed (cm/s) of each trial, dims (trial, time).
 
     A speed is that of an interval; it is placed at the interval's middle.
     """
     edges = checked_edges(bin_edges)
     times = (speed["start_time"].to_numpy() + speed["end_time"].to_numpy()) / 2
-    means = mean_in_bins(times, speed["velocity"].to_numpy()[np.newaxis], onsets.edges(edges), max_gap)
+    means = mean_in_bins(times, speed["velocity"].to_numpy()[np.newaxis], windows(trials, edges), max_gap)
     return xr.DataArray(
         means[..., 0],
-        dims=(onsets.name, ALIGNED_TIME),
-        coords=onsets.coords(edges),
+        dims=(str(trials.index.name), ALIGNED_TIME),
+        coords=aligned_coords(trials, edges),
         name="running_speed",
         attrs={"units": "cm/s"},
     )
 
 
 def align_pupil(
-    pupil: pd.DataFrame, onsets: Onsets, bin_edges: Any, columns: Sequence[str] | None, max_gap: float
+    pupil: pd.DataFrame, trials: pd.DataFrame, bin_edges: Any, columns: Sequence[str] | None, max_gap: float
 ) -> xr.Dataset:
     """Return columns of the pupil table for each trial: one variable a column, dims (trial, time)."""
     edges = checked_edges(bin_edges)
@@ -234,14 +131,14 @@ def align_pupil(
             msg = f"the pupil data have no column {column!r}{suggest(column, pupil.columns)}"
             raise UnknownNameError(msg)
     values = pupil[wanted].to_numpy(dtype=np.float64).T
-    means = mean_in_bins(pupil.index.to_numpy(dtype=np.float64), values, onsets.edges(edges), max_gap)
+    means = mean_in_bins(pupil.index.to_numpy(dtype=np.float64), values, windows(trials, edges), max_gap)
     units = {column: {"units": "radians" if column.endswith("_phi") else "pixels"} for column in wanted}
-    variables = {c: ((onsets.name, ALIGNED_TIME), means[..., i], units[c]) for i, c in enumerate(wanted)}
-    return xr.Dataset(variables, coords=onsets.coords(edges))
+    variables = {c: ((str(trials.index.name), ALIGNED_TIME), means[..., i], units[c]) for i, c in enumerate(wanted)}
+    return xr.Dataset(variables, coords=aligned_coords(trials, edges))
 
 
 def align_lfp(
-    samples: LfpSamples, channels: np.ndarray, columns: np.ndarray, onsets: Onsets, bin_edges: Any, max_gap: float
+    samples: LfpSamples, channels: np.ndarray, columns: np.ndarray, trials: pd.DataFrame, bin_edges: Any, max_gap: float
 ) -> xr.DataArray:
     """Return the LFP (V, float32) of each trial, dims (trial, time, channel).
 
@@ -253,7 +150,7 @@ def align_lfp(
         Ids of the channels wanted.
     columns
         Their columns in `samples`.
-    onsets, bin_edges, max_gap
+    trials, bin_edges, max_gap
         As for the other signals.
 
     Notes
@@ -261,14 +158,14 @@ def align_lfp(
     Trials are visited in order of time; about 64 MB of LFP are in memory at once, besides the result.
     """
     edges = checked_edges(bin_edges)
-    per_trial = onsets.edges(edges)
+    per_trial = windows(trials, edges)
     out = np.full((len(per_trial), len(edges) - 1, len(columns)), np.nan, dtype=np.float32)
-    for trials, first, last in _reads(samples, per_trial, max(1, LFP_BYTES // (4 * max(1, len(columns))))):
+    for rows, first, last in _reads(samples, per_trial, max(1, LFP_BYTES // (4 * max(1, len(columns))))):
         times = samples.times.read(first, last)
         volts = samples.read(slice(first, last), columns)
-        out[trials] = mean_in_bins(times, volts.T, per_trial[trials], max_gap)
-    coords = onsets.coords(edges) | {"channel": ("channel", channels, {"long_name": "channel id"})}
-    dims = (onsets.name, ALIGNED_TIME, "channel")
+        out[rows] = mean_in_bins(times, volts.T, per_trial[rows], max_gap)
+    coords = aligned_coords(trials, edges) | {"channel": ("channel", channels, {"long_name": "channel id"})}
+    dims = (str(trials.index.name), ALIGNED_TIME, "channel")
     return xr.DataArray(out, dims=dims, coords=coords, name="LFP", attrs={"units": "V"})
 
 

@@ -104,8 +104,10 @@ class LfpSamples(BackendArray):
         return list(zip(first.tolist(), last.tolist(), strict=True))
 
 
-def open_lfp(reader: NwbReader, probe_id: int, invalid: Sequence[tuple[float, float]] = ()) -> xr.DataArray:
-    """Return the LFP in a probe's file, unread.
+def read_samples(
+    reader: NwbReader, probe_id: int, invalid: Sequence[tuple[float, float]] = ()
+) -> tuple[LfpSamples, np.ndarray]:
+    """Return the LFP in a probe's file, unread, and the channel id of each column.
 
     Parameters
     ----------
@@ -115,11 +117,6 @@ def open_lfp(reader: NwbReader, probe_id: int, invalid: Sequence[tuple[float, fl
         The probe.
     invalid
         Closed intervals (s) whose samples become NaN when they are read.
-
-    Returns
-    -------
-    DataArray
-        ``LFP`` (V, float32), dims ``time`` (s, session clock, the file's own timestamps) x ``channel`` (channel ids).
 
     Raises
     ------
@@ -143,16 +140,29 @@ def open_lfp(reader: NwbReader, probe_id: int, invalid: Sequence[tuple[float, fl
         )
         raise FileFormatError(msg)
     scale, offset = _calibration(reader, series, table.shape[1])
-    index = TimestampIndex(times, "time")
+    return LfpSamples(table, times, scale, offset, invalid), channels
+
+
+def open_lfp(reader: NwbReader, probe_id: int, invalid: Sequence[tuple[float, float]] = ()) -> xr.DataArray:
+    """Return the LFP in a probe's file as a lazily read array; parameters and errors of :func:`read_samples`.
+
+    Returns
+    -------
+    DataArray
+        ``LFP`` (V, float32), dims ``time`` (s, session clock, the file's own timestamps) x ``channel`` (channel ids).
+    """
+    samples, channels = read_samples(reader, probe_id, invalid)
+    index = TimestampIndex(samples.times, "time")
     coords = xr.Coordinates(
         {"time": index.variable(), "channel": ("channel", channels, {"long_name": "channel id"})}, {"time": index}
     )
-    samples: Any = LazilyIndexedArray(LfpSamples(table, times, scale, offset, invalid))
+    lazy: Any = LazilyIndexedArray(samples)
     variable = xr.Variable(
         ("time", "channel"),
-        CopyOnWriteArray(samples),
+        CopyOnWriteArray(lazy),
         {"units": "V", "long_name": "local field potential", "probe_id": int(probe_id)},
     )
+    # Assigned again, as xr.Coordinates makes no index where it is given one for another dimension.
     return xr.DataArray(variable, coords=coords, name="LFP").assign_coords(channel=coords["channel"])
 
 
@@ -166,6 +176,29 @@ def _channel_ids(reader: NwbReader, series: str) -> np.ndarray:
         msg = f"{series}/electrodes of {reader.name} points at row {rows.max()} of {len(ids)} electrodes"
         raise FileFormatError(msg)
     return np.asarray(ids[rows])
+
+
+def columns_of(channel_ids: Sequence[int] | None, channels: np.ndarray, probe_id: int) -> np.ndarray:
+    """Return the columns of channels of a probe's LFP, in the order asked for.
+
+    Raises
+    ------
+    UnknownIdError
+        For a channel whose LFP was not kept.
+    """
+    if channel_ids is None:
+        return np.arange(len(channels))
+    wanted = np.atleast_1d(np.asarray(channel_ids, dtype=np.int64))
+    column_of = {int(channel): column for column, channel in enumerate(channels)}
+    unknown = [int(channel) for channel in wanted if int(channel) not in column_of]
+    if unknown:
+        nearest = int(channels[np.argmin(np.abs(channels - unknown[0]))]) if len(channels) else None
+        msg = (
+            f"channel {unknown[0]} is not in the LFP of probe {probe_id}, which keeps {len(channels)} channels (about "
+            f"every fourth); the nearest id is {nearest}"
+        )
+        raise UnknownIdError(msg)
+    return np.array([column_of[int(channel)] for channel in wanted], dtype=np.int64)
 
 
 def _calibration(reader: NwbReader, series: str, channels: int) -> tuple[np.ndarray | None, float]:

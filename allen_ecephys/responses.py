@@ -5,19 +5,21 @@ Imported on first use: it brings in xarray and numba.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .aligned_signals import ALIGNED_TIME, Onsets, Trials, checked_edges, onsets_of
+from .aligned_spikes import checked_edges
 from .alignment import count_in_bins, count_in_windows
-from .errors import MissingDataError, UnknownIdError, UnknownNameError, suggest
+from .errors import MissingDataError, UnknownNameError, suggest
+from .trials import ALIGNED_TIME, aligned_coords, windows
 
 if TYPE_CHECKING:
-    from .session import EcephysSession
+    from .session_signals import SessionSignals
+    from .spikes import SpikeTimes
 
 #: Bytes of counts held at once while a histogram is made.
 COUNT_BYTES = 64_000_000
@@ -33,33 +35,31 @@ UNIT_COORDINATES = ("ecephys_structure_acronym", "probe_description", "probe_ver
 
 
 def psth(
-    session: EcephysSession,
+    spike_times: SpikeTimes,
+    unit_ids: np.ndarray,
+    trials: pd.DataFrame,
     bin_edges: Any,
-    stimulus_presentation_ids: Trials = None,
-    unit_ids: Sequence[int] | None = None,
-    *,
-    smoothing: float | None = None,
-    by: str | None = None,
+    smoothing: float | None,
+    by: str | None,
 ) -> xr.Dataset:
     """Return the firing rate around stimulus onset, averaged over trials, with its standard error.
 
     Parameters
     ----------
-    session
-        The session.
+    spike_times
+        The session's spikes.
+    unit_ids
+        Units, in the order wanted.
+    trials
+        Rows with ``start_time`` (s).
     bin_edges
         Ascending times (s) from onset; bins are half-open, ``[a, b)``.
-    stimulus_presentation_ids
-        Ids in any order, a table with ``start_time`` (light pulses, chosen rows of a stimulus table), or None for all
-        presentations.
-    unit_ids
-        Units, in the order wanted; default all shown.
     smoothing
         Standard deviation (s) of a Gaussian that smooths each trial's rate, cut off at 4 standard deviations; None
         for none. Spikes outside the window are counted in, so the ends of the window are not pulled down.
     by
-        Column of the presentations (or of the table given): one average for each of its values, instead of one for
-        all trials. Trials without a value are left out.
+        Column of the trials: one average for each of its values, instead of one for all trials. Trials without a value
+        are left out.
 
     Returns
     -------
@@ -70,26 +70,20 @@ def psth(
 
     Raises
     ------
-    UnknownIdError
-        For an id that the session does not show.
     UnknownNameError
         If `by` is no column.
     ValueError
         If edges do not ascend, or `smoothing` is asked of uneven bins.
     """
     edges = checked_edges(bin_edges)
-    presentations = session.stimulus_presentations
-    trials = onsets_of(stimulus_presentation_ids, presentations)
-    table = stimulus_presentation_ids if isinstance(stimulus_presentation_ids, pd.DataFrame) else presentations
-    groups, labels = _groups(trials, table, by)
+    groups, labels = _groups(trials, by)
     wider, kernel = _smoothing(edges, smoothing)
-    units = _units(session, unit_ids)
     widths = np.diff(wider)
-    shape = (len(labels), len(units), len(edges) - 1)
+    shape = (len(labels), len(unit_ids), len(edges) - 1)
     rate, sem = np.full(shape, np.nan), np.full(shape, np.nan)
-    ragged = session.spike_times.ragged(units)
-    for first, last in _unit_blocks(len(units), len(trials.ids) * len(widths)):
-        counts = count_in_bins(ragged.part(first, last), trials.edges(wider))
+    ragged = spike_times.ragged(unit_ids)
+    for first, last in _unit_blocks(len(unit_ids), len(trials) * len(widths)):
+        counts = count_in_bins(ragged.part(first, last), windows(trials, wider))
         rates = _smoothed(counts / widths, kernel)
         for group in range(len(labels)):
             chosen = rates[:, groups == group]
@@ -104,7 +98,7 @@ def psth(
         rate, sem, sizes = rate[0], sem[0], sizes[0]
     else:
         dims = (by, *dims)
-    coords = {ALIGNED_TIME: trials.coords(edges)[ALIGNED_TIME], "unit_id": units}
+    coords = {ALIGNED_TIME: aligned_coords(trials, edges)[ALIGNED_TIME], "unit_id": unit_ids}
     counted = (dims[:1] if by is not None else (), sizes)
     variables = {"rate": (dims, rate, {"units": "Hz"}), "sem": (dims, sem, {"units": "Hz"})}
     attributes = {"smoothing_s": 0.0 if smoothing is None else float(smoothing)}
@@ -116,23 +110,26 @@ def psth(
 
 
 def responses(
-    session: EcephysSession,
+    spike_times: SpikeTimes,
+    units: pd.DataFrame,
+    presentations: pd.DataFrame,
     stimulus_name: str,
-    window: tuple[float, float] | None = None,
-    unit_ids: Sequence[int] | None = None,
+    window: tuple[float, float] | None,
 ) -> xr.Dataset:
     """Return how each unit answered each presentation of a stimulus.
 
     Parameters
     ----------
-    session
-        The session.
+    spike_times
+        The session's spikes.
+    units
+        Rows of the units table, in the order wanted.
+    presentations
+        The session's presentations.
     stimulus_name
         A name of ``session.stimulus_names``.
     window
-        Begin and end (s) from onset, ``[begin, end)``; default: each presentation from start to stop.
-    unit_ids
-        Units, in the order wanted; default all shown.
+        Begin and end (s) from onset, ``[begin, end)``; None: each presentation from start to stop.
 
     Returns
     -------
@@ -146,8 +143,6 @@ def responses(
     ------
     UnknownNameError
         If the session has no stimulus of that name.
-    UnknownIdError
-        For a unit that the session does not show.
     ValueError
         If the window is empty.
 
@@ -155,7 +150,6 @@ def responses(
     --------
     ``X = d.rate.to_numpy(); y = d.frame.to_numpy()`` are what scikit-learn takes.
     """
-    presentations = session.stimulus_presentations
     table = presentations[presentations["stimulus_name"] == stimulus_name]
     if not len(table):
         known = list(dict.fromkeys(presentations["stimulus_name"]))
@@ -169,17 +163,16 @@ def responses(
             msg = f"window must end after it begins; got {window!r} (s from onset)"
             raise ValueError(msg)
         starts, stops = starts + begin, starts + end
-    units = _units(session, unit_ids)
-    counts = np.ascontiguousarray(count_in_windows(session.spike_times.ragged(units), starts, stops).T)
+    ids = units.index.to_numpy()
+    counts = np.ascontiguousarray(count_in_windows(spike_times.ragged(ids), starts, stops).T)
     duration = (stops - starts)[:, np.newaxis]
     rates = np.divide(counts, duration, out=np.full(counts.shape, np.nan), where=duration > 0)
     trial, dims = "stimulus_presentation_id", ("stimulus_presentation_id", "unit_id")
-    coords: dict[str, Any] = {trial: table.index.to_numpy(), "unit_id": units}
+    coords: dict[str, Any] = {trial: table.index.to_numpy(), "unit_id": ids}
     for name, column in table.items():
         if name != "stimulus_name" and (name in TRIAL_TIMES or not column.isna().all()):
             coords[str(name)] = (trial, _plain(column))
-    shown = session.units.loc[units]
-    coords |= {name: ("unit_id", _plain(shown[name])) for name in UNIT_COORDINATES if name in shown}
+    coords |= {name: ("unit_id", _plain(units[name])) for name in UNIT_COORDINATES if name in units}
     return xr.Dataset(
         {"spike_count": (dims, counts), "rate": (dims, rates, {"units": "Hz"})},
         coords=coords,
@@ -188,7 +181,7 @@ def responses(
 
 
 def spike_sample_indices(
-    session: EcephysSession, unit_id: int, probe_start_time: float | None = None
+    session: SessionSignals, unit_id: int, probe_start_time: float | None = None
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return where a unit's spikes lie in its probe's raw spike band (``spike_band.dat``).
 
@@ -221,16 +214,16 @@ def spike_sample_indices(
     recording without pauses. Spike times are those of the sorter's template; the trough lies 0.6 to 0.8 ms later.
     """
     times = session.spike_times[unit_id]
-    unit = session.units.loc[unit_id]
+    units = session.units
     if probe_start_time is None:
         try:
-            lfp = session.get_lfp(int(unit["probe_id"]), mask_invalid_intervals=False)
+            lfp = session.get_lfp(int(units["probe_id"].loc[unit_id]), mask_invalid_intervals=False)
         except (MissingDataError, FileNotFoundError) as error:
             msg = f"the file does not say when the probe of unit {unit_id} started, and {error}. Give probe_start_time"
             raise MissingDataError(msg) from error
         probe_start_time = float(lfp["time"][0])
     samples: np.ndarray[Any, np.dtype[np.int64]] = np.rint(
-        (times - probe_start_time) * float(unit["probe_sampling_rate"])
+        (times - probe_start_time) * float(units["probe_sampling_rate"].loc[unit_id])
     ).astype(np.int64)
     return samples
 
@@ -238,27 +231,14 @@ def spike_sample_indices(
 # --- parts --------------------------------------------------------------------------------------------------------
 
 
-def _units(session: EcephysSession, unit_ids: Sequence[int] | None) -> np.ndarray:
-    shown: np.ndarray = session.units.index.to_numpy()
-    if unit_ids is None:
-        return shown
-    units = np.atleast_1d(np.asarray(unit_ids, dtype=np.int64))
-    unknown = units[~np.isin(units, shown)]
-    if len(unknown):
-        msg = f"{len(unknown)} of {len(units)} units are not among those shown, the first is {unknown[0]}"
-        raise UnknownIdError(msg)
-    return units
-
-
-def _groups(trials: Onsets, table: pd.DataFrame, by: str | None) -> tuple[np.ndarray, np.ndarray]:
+def _groups(trials: pd.DataFrame, by: str | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the group of each trial (-1: none) and what the groups are called, ascending where they can be."""
     if by is None:
-        return np.zeros(len(trials.ids), dtype=np.int64), np.zeros(1)
-    if by not in table:
-        msg = f"the trials have no column {by!r}{suggest(by, map(str, table.columns))}"
+        return np.zeros(len(trials), dtype=np.int64), np.zeros(1)
+    if by not in trials:
+        msg = f"the trials have no column {by!r}{suggest(by, map(str, trials.columns))}"
         raise UnknownNameError(msg)
-    column = table[by] if len(table) == len(trials.ids) and table.index.equals(pd.Index(trials.ids)) else None
-    values = _plain(table.loc[trials.ids, by] if column is None else column)
+    values = _plain(trials[by])
     codes, labels = pd.factorize(values, sort=values.dtype.kind in "iufb")
     return codes.astype(np.int64), np.asarray(labels)
 

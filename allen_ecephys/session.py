@@ -9,19 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import AllenEcephysError, MissingDataError
 from .nwb import layout
-from .session_base import handed_out
 from .session_file import SessionCompanions
-from .session_spikes import SessionSpikes
+from .session_signals import SessionSignals
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    import pandas as pd
-
 __all__ = ["EcephysSession", "SessionCompanions"]
 
 
-class EcephysSession(SessionSpikes):
+class EcephysSession(SessionSignals):
     """One session of the release, or of any file in its layout, read lazily.
 
     Opening reads nothing. Tables are read when they are first asked for, spikes and waveforms unit by unit; what was
@@ -135,19 +132,6 @@ class EcephysSession(SessionSpikes):
             return None
         held = f"{layout.SUBJECT}/{name}"
         return reader.text(held) if reader.has(held) else reader.attribute(layout.SUBJECT, name)
-
-    # --- running -----------------------------------------------------------------------------------------------
-
-    @cached_property
-    def _running_speed(self) -> pd.DataFrame:
-        from .behavior import read_running_speed
-
-        return read_running_speed(self._file.reader)
-
-    @property
-    def running_speed(self) -> pd.DataFrame:
-        """Running speed: start_time and end_time (s) of each sample, velocity (cm/s)."""
-        return handed_out(self._running_speed)
 
     # --- saying what it is -------------------------------------------------------------------------------------
 

@@ -86,7 +86,7 @@ class SessionBase:
 
     def close(self) -> None:
         """Close the file, for all views of it. What was read stays usable; more raises ClosedSessionError."""
-        self._file.reader.close()
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self

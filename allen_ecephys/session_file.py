@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .errors import ClosedSessionError
 from .nwb import layout
 from .nwb.reader import NwbReader
 from .spikes import SpikeStore
 
 if TYPE_CHECKING:
     import pandas as pd
+    from pynwb import NWBFile
 
     from .stimulus import Presentations
 
@@ -48,10 +50,35 @@ class SessionFile:
     def __init__(self, source: Any, companions: SessionCompanions) -> None:
         self.reader = NwbReader(source)
         self.companions = companions
+        self.lfp_readers: dict[int, NwbReader] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Reopened by path: tables and spikes already read are read again where they are needed.
         return _reopened, (self.reader, self.companions)
+
+    def lfp_reader(self, probe_id: int) -> NwbReader:
+        """Return the file of a probe's LFP, found and opened once (errors: :func:`.lfp.locate_lfp`)."""
+        if self.reader.closed:
+            msg = f"the session of {self.reader.name} was closed; open it again to read LFP"
+            raise ClosedSessionError(msg)
+        if probe_id not in self.lfp_readers:
+            from .lfp import locate_lfp
+
+            path = locate_lfp(probe_id, self.probes, self.reader.source, self.companions.lfp_path)
+            self.lfp_readers[probe_id] = NwbReader(path)
+        return self.lfp_readers[probe_id]
+
+    @cached_property
+    def nwbfile(self) -> NWBFile:
+        """The file as pynwb sees it, through the same handle."""
+        from .interop import read_nwbfile
+
+        return read_nwbfile(self.reader)
+
+    def close(self) -> None:
+        """Close the session's file and those of its LFP."""
+        for reader in (self.reader, *self.lfp_readers.values()):
+            reader.close()
 
     @cached_property
     def probes(self) -> pd.DataFrame:
@@ -136,5 +163,5 @@ class SessionFile:
 
 def _reopened(reader: NwbReader, companions: SessionCompanions) -> SessionFile:
     made = SessionFile.__new__(SessionFile)
-    made.reader, made.companions = reader, companions
+    made.reader, made.companions, made.lfp_readers = reader, companions, {}
     return made

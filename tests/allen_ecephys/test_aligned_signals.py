@@ -15,19 +15,17 @@ from hypothesis import strategies as st
 
 from allen_ecephys import aligned_signals
 from allen_ecephys.aligned_signals import (
-    ALIGNED_TIME,
     align_lfp,
     align_pupil,
     align_running_speed,
-    checked_edges,
     mean_in_bins,
-    onsets_of,
 )
 from allen_ecephys.errors import FileFormatError, UnknownIdError, UnknownNameError
 from allen_ecephys.lfp import LfpSamples
 from allen_ecephys.nwb.chunks import SampleTable
 from allen_ecephys.nwb.reader import NwbReader
 from allen_ecephys.nwb.timestamps import Timestamps
+from allen_ecephys.trials import ALIGNED_TIME, selected_trials
 
 PRESENTATIONS = pd.DataFrame(
     {"start_time": [10.0, 20.0, 30.0], "stop_time": [11.0, 21.0, 31.0]},
@@ -85,52 +83,45 @@ def test_known_averages() -> None:
 def test_running_speed_sits_in_the_middle_of_its_interval() -> None:
     speed = pd.DataFrame({"start_time": np.arange(40.0), "end_time": np.arange(40.0) + 1})
     speed["velocity"] = 2 * (speed["start_time"] + 0.5)
-    onsets = onsets_of([2, 0], PRESENTATIONS)
-    aligned = align_running_speed(speed, onsets, [-1.0, 0.0, 0.5], 1.5)
+    trials = selected_trials([2, 0], PRESENTATIONS)
+    aligned = align_running_speed(speed, trials, [-1.0, 0.0, 0.5], 1.5)
     assert aligned.dims == ("stimulus_presentation_id", ALIGNED_TIME)
     assert aligned.stimulus_presentation_id.to_numpy().tolist() == [2, 0]
     np.testing.assert_allclose(aligned[ALIGNED_TIME], [-0.5, 0.25])
     np.testing.assert_allclose(aligned, [[59.0, 60.5], [19.0, 20.5]])
     assert aligned.attrs["units"] == "cm/s"
-    assert align_running_speed(speed, onsets_of([], PRESENTATIONS), [0.0, 1.0], 1.5).shape == (0, 1)
+    assert align_running_speed(speed, selected_trials([], PRESENTATIONS), [0.0, 1.0], 1.5).shape == (0, 1)
 
 
 def test_pupil_columns() -> None:
     times = pd.Index(np.arange(0, 40, 0.5), name="Time (s)")
     pupil = pd.DataFrame({"pupil_width": times * 2, "pupil_phi": times * 0, "eye_width": times * 4}, index=times)
-    onsets = onsets_of(None, PRESENTATIONS)
-    aligned = align_pupil(pupil, onsets, [0.0, 1.0], None, 0.6)
+    trials = selected_trials(None, PRESENTATIONS)
+    aligned = align_pupil(pupil, trials, [0.0, 1.0], None, 0.6)
     assert set(aligned.data_vars) == {"pupil_width", "pupil_phi"}
     np.testing.assert_allclose(aligned["pupil_width"][:, 0], [21, 41, 61])
     assert aligned["pupil_width"].attrs["units"] == "pixels"
-    np.testing.assert_allclose(align_pupil(pupil, onsets, [0.0, 1.0], ["eye_width"], 0.6)["eye_width"][1, 0], 82)
+    np.testing.assert_allclose(align_pupil(pupil, trials, [0.0, 1.0], ["eye_width"], 0.6)["eye_width"][1, 0], 82)
     with pytest.raises(UnknownNameError, match="did you mean 'pupil_width'"):
-        align_pupil(pupil, onsets, [0.0, 1.0], ["pupil_with"], 0.6)
+        align_pupil(pupil, trials, [0.0, 1.0], ["pupil_with"], 0.6)
 
 
 def test_trials_of_any_kind() -> None:
     pulses = pd.DataFrame({"start_time": [5.0], "level": [1.0]}, index=pd.Index([7], name="id"))
-    onsets = onsets_of(pulses, PRESENTATIONS)
-    assert (onsets.name, onsets.ids.tolist(), onsets.starts.tolist()) == ("trial_id", [7], [5.0])
-    rows = onsets_of(PRESENTATIONS.iloc[[1]], PRESENTATIONS)
-    assert (rows.name, rows.stops.tolist()) == ("stimulus_presentation_id", [21.0])
-    assert onsets_of(2, PRESENTATIONS).starts.tolist() == [30.0]
-    with pytest.raises(UnknownIdError, match="1 of 2 ids are no stimulus presentations, the first is 9"):
-        onsets_of([0, 9], PRESENTATIONS)
+    trials = selected_trials(pulses, PRESENTATIONS)
+    assert (trials.index.name, trials.index.tolist(), trials["start_time"].tolist()) == ("trial_id", [7], [5.0])
+    assert pulses.index.name == "id"
+    rows = selected_trials(PRESENTATIONS.iloc[[1]], PRESENTATIONS)
+    assert (rows.index.name, rows["stop_time"].tolist()) == ("stimulus_presentation_id", [21.0])
+    assert selected_trials(2, PRESENTATIONS)["start_time"].tolist() == [30.0]
+    assert selected_trials([2, 0, 2], PRESENTATIONS).index.tolist() == [2, 0, 2]
+    assert selected_trials(None, PRESENTATIONS) is PRESENTATIONS
+    with pytest.raises(UnknownIdError, match="1 of 2 presentation ids are not in this session: 9"):
+        selected_trials([0, 9], PRESENTATIONS)
     with pytest.raises(FileFormatError, match="needs a start_time column"):
-        onsets_of(pulses[["level"]], PRESENTATIONS)
+        selected_trials(pulses[["level"]], PRESENTATIONS)
     with pytest.raises(ValueError, match="trial 7 has no start_time"):
-        onsets_of(pulses.assign(start_time=np.nan), PRESENTATIONS)
-
-
-@pytest.mark.parametrize("edges", [[0.0], 1.0, [0.0, 0.0], [1.0, 0.0], [0.0, np.nan], [0.0, np.inf]])
-def test_edges_must_ascend(edges: object) -> None:
-    with pytest.raises(ValueError, match="bin_edges must be"):
-        checked_edges(edges)
-
-
-def test_integer_edges_are_times() -> None:
-    assert checked_edges(np.array([0, 1, 2])).dtype == np.float64
+        selected_trials(pulses.assign(start_time=np.nan), PRESENTATIONS)
 
 
 @pytest.fixture
@@ -156,9 +147,11 @@ def test_lfp_of_trials_does_not_depend_on_how_it_is_read(
     monkeypatch.setattr(aligned_signals, "LFP_BYTES", memory)
     samples, data, times = probe
     starts = [30.0, 10.0, 10.2, 24.9, 100.0, 5.0]
-    trials = pd.DataFrame({"start_time": starts})
+    trials = selected_trials(pd.DataFrame({"start_time": starts}), PRESENTATIONS)
     edges = np.array([-0.01, 0.0, 0.0105, 0.25])
-    aligned = align_lfp(samples, np.array([8, 9]), np.array([3, 1]), onsets_of(trials, PRESENTATIONS), edges, 0.01)
+    aligned = align_lfp(
+        samples, np.array([8, 9]), np.array([3, 1]), selected_trials(trials, PRESENTATIONS), edges, 0.01
+    )
     assert aligned.dims == ("trial_id", ALIGNED_TIME, "channel")
     assert aligned.dtype == np.float32
     assert aligned.channel.to_numpy().tolist() == [8, 9]
@@ -173,6 +166,6 @@ def test_lfp_of_trials_does_not_depend_on_how_it_is_read(
 
 
 def test_lfp_without_trials(probe: tuple[LfpSamples, np.ndarray, np.ndarray]) -> None:
-    none = align_lfp(probe[0], np.array([8]), np.array([0]), onsets_of([], PRESENTATIONS), [0.0, 1.0], 0.01)
+    none = align_lfp(probe[0], np.array([8]), np.array([0]), selected_trials([], PRESENTATIONS), [0.0, 1.0], 0.01)
     assert none.shape == (0, 1, 1)
     assert isinstance(none, xr.DataArray)

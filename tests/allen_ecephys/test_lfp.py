@@ -368,15 +368,15 @@ def test_current_source_density(tmp_path: Path) -> None:
 def test_the_replica_s_lfp(replica: Path) -> None:
     probe = 810755797
     path = replica / f"probe_{probe}_lfp.nwb"
+    with h5py.File(path) as file:
+        series = file[f"acquisition/probe_{probe}_lfp/probe_{probe}_lfp_data"]
+        times, volts = series["timestamps"][()], series["data"][()]
+    inside = (times >= 4.9) & (times <= 5.2)
     with NwbReader(path) as reader:
         lfp = open_lfp(reader, probe)
         window = lfp.sel(time=slice(4.9, 5.2))
-        with h5py.File(path, locking=False) as file:
-            series = file[f"acquisition/probe_{probe}_lfp/probe_{probe}_lfp_data"]
-            times = series["timestamps"][()]
-            inside = (times >= 4.9) & (times <= 5.2)
-            np.testing.assert_array_equal(window.values, series["data"][()][inside])
-            np.testing.assert_array_equal(window.time.values, times[inside])
+        np.testing.assert_array_equal(window.values, volts[inside])
+        np.testing.assert_array_equal(window.time.values, times[inside])
         assert lfp.sizes == {"time": 20_000, "channel": 93}
         assert lfp.sel(channel=850000013, method="nearest").channel == 850000012
         assert read_current_source_density(reader, probe).shape == (384, 875)

@@ -1,0 +1,221 @@
+"""A session as objects of other libraries: pynapple, SpikeInterface, pynwb.
+
+Each library is imported only here and only when asked for; one that is not installed is named with its extra.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .errors import UnknownIdError, missing_extra
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pynapple as nap
+    from probeinterface import Probe
+    from pynwb import NWBFile
+    from spikeinterface.core import BaseSorting, Templates
+
+    from .nwb.reader import NwbReader
+    from .session_signals import SessionSignals
+
+#: Library, extra that brings it, and what needs it.
+PYNAPPLE = ("pynapple", "interop", "session.to_pynapple()")
+SPIKEINTERFACE = ("spikeinterface", "spikeinterface", "session.to_spikeinterface()")
+
+#: Samples of a released mean waveform before the spike (of 82): ecephys_spike_sorting's ``pre_samples``.
+SAMPLES_BEFORE_SPIKE = 20
+
+#: pynapple's intervals may not touch; it takes a microsecond off, and so do we, without its warning.
+INTERVAL_GAP = 1e-6
+
+#: Side of a Neuropixels 1.0 contact (um).
+CONTACT_SIDE = 12.0
+
+#: Columns of the units table that are not metadata of a unit but of the file.
+NOT_METADATA = ("cluster_id", "local_index", "filtering", "location", "quality", "valid_data")
+
+#: Names that pynapple keeps for itself.
+PYNAPPLE_NAMES = ("rate", "index", "start", "end")
+
+
+def to_pynapple(session: SessionSignals) -> dict[str, nap.TsGroup | nap.IntervalSet | nap.Tsd | nap.TsdFrame]:
+    """Return the session as pynapple objects.
+
+    Returns
+    -------
+    dict
+        ``units``: TsGroup of the units shown, keyed by unit id, the columns of ``session.units`` as metadata;
+        ``epochs``: IntervalSet of :meth:`~.EcephysSession.get_stimulus_epochs`, with ``stimulus_name`` and
+        ``stimulus_block``; ``optogenetic_stimulation``: IntervalSet of light pulses with their parameters;
+        ``running_speed``: Tsd (cm/s) at the middle of each interval; ``pupil``: TsdFrame of the pupil's ellipse.
+        Parts that the session does not have are left out.
+
+    Raises
+    ------
+    MissingExtraError
+        If pynapple is not installed.
+
+    Notes
+    -----
+    All spikes of the units shown are read. Epochs that touch lose a microsecond at their end, as pynapple's intervals
+    may not touch. The time support of the units is that of the epochs and spikes together.
+    """
+    try:
+        import pynapple as nap
+    except ImportError as error:
+        raise missing_extra(*PYNAPPLE) from error
+    out: dict[str, Any] = {}
+    epochs = session.get_stimulus_epochs()
+    out["epochs"] = _intervals(epochs, ["stimulus_name", "stimulus_block"])
+    times = {int(unit): np.array(spikes) for unit, spikes in session.spike_times.items()}
+    ends = [t[[0, -1]] for t in times.values() if len(t)] + [epochs[["start_time", "stop_time"]].to_numpy().ravel()]
+    known = np.concatenate(ends)
+    support = nap.IntervalSet(known.min(), known.max()) if len(known) else None
+    # Built once from sorted arrays; pynapple sorts and checks again what it does not know to be sorted.
+    group = {unit: nap.Ts(t, time_support=support) for unit, t in times.items()}
+    out["units"] = nap.TsGroup(group, time_support=support, metadata=_metadata(session.units))
+    if session.has_optotagging:
+        pulses = session.optogenetic_stimulation_epochs
+        out["optogenetic_stimulation"] = _intervals(
+            pulses, [str(c) for c in pulses if c not in ("start_time", "stop_time")]
+        )
+    if session.has_running_speed:
+        speed = session.running_speed
+        middle = (speed["start_time"].to_numpy() + speed["end_time"].to_numpy()) / 2
+        out["running_speed"] = nap.Tsd(middle, speed["velocity"].to_numpy())
+    if session.has_eye_tracking:
+        pupil = session.get_pupil_data().filter(regex="^pupil_")
+        out["pupil"] = nap.TsdFrame(pupil.index.to_numpy(), pupil.to_numpy(), columns=list(pupil.columns))
+    return out
+
+
+def _intervals(table: pd.DataFrame, columns: list[str]) -> nap.IntervalSet:
+    import pynapple as nap
+
+    table = table.sort_values("start_time", kind="stable")
+    starts, stops = table["start_time"].to_numpy(np.float64), table["stop_time"].to_numpy(np.float64)
+    touching = np.flatnonzero(stops[:-1] >= starts[1:])
+    stops = stops.copy()
+    stops[touching] = starts[touching + 1] - INTERVAL_GAP
+    return nap.IntervalSet(starts, stops, metadata={str(c): _values(table[c]) for c in columns})
+
+
+def _metadata(units: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    kept = [c for c in units if c not in NOT_METADATA and c not in PYNAPPLE_NAMES]
+    return pd.DataFrame({str(c): _values(units[c]) for c in kept}, index=units.index)
+
+
+def _values(column: pd.Series[Any]) -> np.ndarray[Any, Any]:
+    """Return a column without nullable dtypes, which other libraries do not know."""
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+        whole = pd.api.types.is_integer_dtype(column.dtype) and not column.isna().any()
+        return column.to_numpy(np.int64) if whole else column.to_numpy(np.float64, na_value=np.nan)
+    if pd.api.types.is_bool_dtype(column.dtype):
+        return column.to_numpy(bool, na_value=False)
+    return np.array(["" if value != value else str(value) for value in column.to_numpy(object, na_value=np.nan)])
+
+
+class SpikeInterfaceUnits(NamedTuple):
+    """A probe's units as SpikeInterface sees them.
+
+    Attributes
+    ----------
+    sorting
+        Spike trains in samples, ``round(t * sampling rate)`` on the session clock, with the units' metrics as
+        properties.
+    templates
+        Mean waveforms (uV, units x samples x channels) with the probe's geometry.
+    """
+
+    sorting: BaseSorting
+    templates: Templates
+
+
+def to_spikeinterface(session: SessionSignals, probe_id: int) -> SpikeInterfaceUnits:
+    """Return the units shown of one probe as a SpikeInterface sorting and its templates.
+
+    Parameters
+    ----------
+    session
+        The session.
+    probe_id
+        The probe; each has a clock rate of its own, so each is a sorting of its own.
+
+    Raises
+    ------
+    MissingExtraError
+        If SpikeInterface is not installed.
+    UnknownIdError
+        For a probe that the session does not have.
+
+    Notes
+    -----
+    SpikeInterface counts samples: a spike's time is rounded to its probe's nearest sample (17 us). Sample 0 is time 0
+    of the session clock, not the first sample of the probe's raw data (:meth:`~.EcephysSession.spike_sample_indices`).
+    """
+    try:
+        from spikeinterface.core import NumpySorting, Templates
+    except ImportError as error:
+        raise missing_extra(*SPIKEINTERFACE) from error
+    probes = session.probes
+    if probe_id not in probes.index:
+        msg = f"this session has no probe {probe_id!r}; its probes are {', '.join(map(str, probes.index))}"
+        raise UnknownIdError(msg)
+    units = session.units
+    units = units[units["probe_id"] == probe_id]
+    rate = float(probes["sampling_rate"].loc[probe_id])
+    trains = {int(unit): np.rint(session.spike_times[int(unit)] * rate).astype(np.int64) for unit in units.index}
+    sorting = NumpySorting.from_unit_dict([trains], sampling_frequency=rate)
+    if len(units):  # SpikeInterface sorts unit ids; the properties follow its order
+        for name, values in _metadata(units.loc[list(sorting.unit_ids)]).items():
+            sorting.set_property(str(name), values.to_numpy())
+    waveforms = {int(unit): session.mean_waveforms[int(unit)] for unit in sorting.unit_ids}
+    channels = session.channels
+    channels = channels[channels["probe_id"] == probe_id].sort_values("probe_channel_number", kind="stable")
+    ids = next(iter(waveforms.values()))["channel_id"].to_numpy() if waveforms else channels.index.to_numpy()
+    samples = next(iter(waveforms.values())).sizes["time"] if waveforms else 2 * SAMPLES_BEFORE_SPIKE
+    array = np.zeros((len(waveforms), samples, len(ids)), dtype=np.float32)
+    for row, waveform in enumerate(waveforms.values()):
+        array[row] = waveform.to_numpy().T
+    templates = Templates(
+        templates_array=array,
+        sampling_frequency=rate,
+        nbefore=SAMPLES_BEFORE_SPIKE,
+        channel_ids=ids,
+        unit_ids=np.asarray(sorting.unit_ids),
+        probe=_probe(channels.loc[ids]),
+    )
+    return SpikeInterfaceUnits(sorting, templates)
+
+
+def _probe(channels: pd.DataFrame) -> Probe:
+    from probeinterface import Probe
+
+    probe = Probe(ndim=2, si_units="um")
+    positions = channels[["probe_horizontal_position", "probe_vertical_position"]].to_numpy(np.float64)
+    probe.set_contacts(positions, shapes="square", shape_params={"width": CONTACT_SIDE})
+    probe.set_device_channel_indices(np.arange(len(channels)))
+    probe.set_contact_ids([str(channel) for channel in channels.index])
+    return probe
+
+
+def read_nwbfile(reader: NwbReader) -> NWBFile:
+    """Return the file as pynwb reads it, through the session's own handle (which closes both).
+
+    The extension that released files use lies in the files themselves and is loaded from there.
+    """
+    from pynwb import NWBHDF5IO
+
+    with warnings.catch_warnings():
+        # Each file carries the namespaces it was written with; that a newer one is already loaded is no fault.
+        warnings.filterwarnings("ignore", message="Ignoring the following cached namespace")
+        made: NWBFile = NWBHDF5IO(file=reader.file, mode="r", load_namespaces=True).read()
+    return made
