@@ -141,6 +141,8 @@ def inter_presentation_intervals(presentations: pd.DataFrame) -> pd.DataFrame:
 def parameter_values(table: pd.DataFrame, drop_nulls: bool) -> dict[str, np.ndarray[Any, Any]]:
     """Return the distinct values of each parameter in order of appearance; a missing one last, if not dropped."""
     values: dict[str, np.ndarray[Any, Any]] = {}
+    if not len(table):
+        return values
     for name, column in without_unused(shown_columns(table, detailed=False)).items():
         if name in NON_PARAMETERS:
             continue

@@ -68,14 +68,17 @@ def write_table(group: h5py.Group, table: pd.DataFrame) -> None:
     group["id"] = table.index.to_numpy(np.int64)
     for name, column in table.items():
         first = column.iloc[0] if len(column) else 0.0
-        if isinstance(first, str):
-            group.create_dataset(str(name), data=list(column), dtype=TEXT)
+        if any(isinstance(value, str) for value in column):
+            # As in released files: a column of texts and numbers is one of texts.
+            texts = [value if isinstance(value, str) else "N/A" if value != value else str(value) for value in column]
+            group.create_dataset(str(name), data=texts, dtype=TEXT)
         elif isinstance(first, (list, tuple)):
             flat = [value for cell in column for value in cell]
             group.create_dataset(str(name), data=flat, dtype=TEXT if flat and isinstance(flat[0], str) else None)
             group[f"{name}_index"] = np.cumsum([len(cell) for cell in column]).astype(np.int64)
         else:
-            group[str(name)] = column.to_numpy()
+            values = column.to_numpy()
+            group[str(name)] = values.astype(float) if values.dtype == object else values
 
 
 def write_ragged(group: h5py.Group, name: str, cells: Sequence[np.ndarray]) -> None:
