@@ -186,18 +186,18 @@ def _is_good(destination: Path, expected: RemoteFile | None) -> bool:
             algorithm, digest, verified = check_file(destination, expected, hash_it=hash_it)
             note_checked(destination, algorithm, digest, verified=verified)
         except (CorruptFileError, FileFormatError) as error:
-            _set_aside(destination, str(error))
+            set_aside(destination, str(error))
             return False
         return True
     if action is CachedFileAction.SET_ASIDE_AND_FETCH:
         found = destination.stat().st_size
         size = expected.size if expected is not None else None
-        _set_aside(destination, f"it has {found:,} bytes, {size:,} are published")
+        set_aside(destination, f"it has {found:,} bytes, {size:,} are published")
     return action is CachedFileAction.USE
 
 
-def _set_aside(destination: Path, reason: str) -> Path:
-    """Rename a wrong file, so that nothing is lost if it was right for somebody."""
+def set_aside(destination: Path, reason: str) -> Path:
+    """Rename a wrong file, so that nothing is lost if it was right for somebody; return its new path."""
     stamp = time.strftime("%Y%m%dT%H%M%S")
     aside = destination.with_name(f"{destination.name}.corrupt-{stamp}")
     try:

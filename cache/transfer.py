@@ -218,6 +218,9 @@ class Transfer:
             return False
         if self._errors and (self._stop.is_set() or self.part.size is None or self.part.missing()):
             raise self._errors[0]
+        if self.policy.cancelled() and (self.part.size is None or self.part.missing()):
+            msg = f"the transfer of {self.file.key} was interrupted; {self.part.present.total:,} bytes are kept"
+            raise DownloadError(msg)
         return True
 
     # --- one connection ---------------------------------------------------------------------------------------
@@ -230,7 +233,10 @@ class Transfer:
 
     def _next(self) -> Interval | None:
         with self._queue_lock:
-            return self._queue.popleft() if self._queue and not self._stop.is_set() else None
+            return self._queue.popleft() if self._queue and not self._is_over() else None
+
+    def _is_over(self) -> bool:
+        return self._stop.is_set() or self.policy.cancelled()
 
     def _give_back(self, segment: Interval) -> None:
         start, stop = segment
@@ -346,7 +352,7 @@ class Transfer:
         at, window, window_from = start, 0, self.policy.monotonic()
         chunks = iter(answer)
         while (chunk := self._next_chunk(chunks)) is not None:
-            if self._stop.is_set():
+            if self._is_over():
                 raise _StoppedError
             if 0 <= stop < at + len(chunk):
                 self.part.discard()

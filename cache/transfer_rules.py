@@ -18,6 +18,10 @@ NOT_FOUND_STATUSES = frozenset({404, 410})
 REFUSED_STATUSES = frozenset({401, 403, 407})
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class TransferPolicy:
     """The limits of a transfer; there is none on its total time."""
@@ -37,6 +41,7 @@ class TransferPolicy:
     sleep: Callable[[float], object] = field(default=time.sleep, repr=False)
     monotonic: Callable[[], float] = field(default=time.monotonic, repr=False)
     wall: Callable[[], float] = field(default=time.time, repr=False)
+    cancelled: Callable[[], bool] = field(default=_never, repr=False)
 
 
 class CachedFileAction(Enum):

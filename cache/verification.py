@@ -92,8 +92,7 @@ def note_checked(path: Path, algorithm: str, digest: str, *, verified: bool) -> 
     status = path.stat()
     entry = CheckedFile(status.st_size, status.st_mtime_ns, status.st_ino, algorithm, digest, verified)
     with contextlib.suppress(OSError), _index_lock:
-        index = {name: old for name, old in read_index(path.parent).items() if (path.parent / name).exists()}
-        index[path.name] = entry
+        index = {**read_index(path.parent), path.name: entry}
         content = {"format": INDEX_FORMAT, "files": {name: asdict(index[name]) for name in sorted(index)}}
         draft = path.with_name(f"{INDEX_NAME}.{uuid4().hex[:8]}.tmp")
         try:

@@ -1,0 +1,224 @@
+"""``allen-ecephys cache``: filling a project cache for work without a network, checking it, copying it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from allen_ecephys.cache.offline import Report
+    from allen_ecephys.cache.planning import Selection
+    from allen_ecephys.cache.project_cache import EcephysProjectCache
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+INTERRUPTED = 130
+
+
+def _where(command: _Command) -> _Command:
+    """Add the options that say which cache is meant."""
+    options = [
+        click.option(
+            "--cache-dir",
+            type=click.Path(path_type=Path),
+            help="Folder (or manifest) of the cache. [default: ALLEN_ECEPHYS_CACHE_DIR or the user's cache folder]",
+        ),
+        click.option(
+            "--source",
+            default="s3",
+            show_default=True,
+            help="Where missing files come from: s3 (the public bucket), warehouse, dandi, a URL or a folder, or none.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _what(command: _Command) -> _Command:
+    """Add the options that choose sessions and files."""
+    options = [
+        click.option("--session", "session_ids", type=int, multiple=True, help="Session id. May be repeated."),
+        click.option("--session-type", "session_types", multiple=True, help="Session type. May be repeated."),
+        click.option("--structure", "structures", multiple=True, help="Acronym, such as VISp. May be repeated."),
+        click.option("--genotype", "genotypes", multiple=True, help="Part of a genotype. May be repeated."),
+        click.option("--query", help="Condition on the session table, such as \"sex == 'F' and unit_count > 500\"."),
+        click.option("--lfp/--no-lfp", default=False, show_default=True, help="LFP files of all probes."),
+        click.option("--metrics/--no-metrics", default=True, show_default=True, help="Stimulus metrics of units."),
+        click.option("--templates/--no-templates", default=False, show_default=True, help="Scenes and movies shown."),
+        click.option("--sessions/--no-sessions", default=True, show_default=True, help="The session files."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+_REPORT = click.option(
+    "--report", type=click.Path(path_type=Path, dir_okay=False), help="Write what came of each file to a JSON file."
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _open(cache_dir: Path | None, source: str) -> EcephysProjectCache:
+    from allen_ecephys.cache.project_cache import EcephysProjectCache
+
+    makers: dict[str, Callable[..., EcephysProjectCache]] = {
+        "s3": EcephysProjectCache.from_s3,
+        "warehouse": EcephysProjectCache.from_warehouse,
+        "dandi": EcephysProjectCache.from_dandi,
+        "none": EcephysProjectCache.fixed,
+    }
+    if source in makers:
+        return makers[source](manifest=cache_dir)
+    return EcephysProjectCache.from_url(source, manifest=cache_dir)
+
+
+def _selection(choice: dict[str, Any]) -> Selection:
+    from allen_ecephys.cache.planning import Selection
+
+    return Selection(**{**choice, "session_ids": choice["session_ids"] or None})
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:,.2f} GB" if count >= 1e8 else f"{count / 1e6:,.2f} MB"
+
+
+@click.group()
+def cache() -> None:
+    """Fill, check and copy the project cache.
+
+    \b
+    EXAMPLES
+      allen-ecephys cache plan --session-type functional_connectivity --lfp
+      allen-ecephys cache build --session 715093703 --session 721123822 --lfp
+      allen-ecephys cache verify --repair
+      allen-ecephys cache export /media/disk/ecephys.tar --structure VISp
+    """  # noqa: D301  click wants the backspace itself
+
+
+@cache.command(name="plan")
+@_where
+@_what
+@_JSON
+def plan_command(cache_dir: Path | None, source: str, as_json: bool, **choice: Any) -> None:
+    """Show which files a selection needs, their bytes, and what is there already. Fetches the tables only."""
+    from allen_ecephys.cache.planning import plan
+
+    found = plan(_open(cache_dir, source), _selection(choice))
+    if as_json:
+        click.echo(json.dumps(found.as_dict(), indent=1))
+        return
+    for file in found.files:
+        size = "size unknown" if file.size is None else _gigabytes(file.size)
+        click.echo(f"{'present ' if file.present else 'to fetch'}  {size:>14}  {file.key}")
+    click.echo(
+        f"{len(found.sessions)} sessions, {len(found.files)} files, {_gigabytes(found.total_bytes)}; "
+        f"to fetch: {len(found.to_fetch)} files, {_gigabytes(found.missing_bytes)}"
+    )
+
+
+@cache.command(name="build")
+@_where
+@_what
+@click.option("--jobs", type=click.IntRange(1, 16), default=2, show_default=True, help="Files fetched at once.")
+@_REPORT
+@_JSON
+def build_command(
+    cache_dir: Path | None, source: str, jobs: int, report: Path | None, as_json: bool, **choice: Any
+) -> None:
+    """Fetch all files of a selection. The same command resumes an interrupted build.
+
+    Exit status: 0 if all is there, 1 if a file failed, 130 if interrupted (what came is kept).
+    """
+    from allen_ecephys.cache.offline import build
+
+    try:
+        done = build(_open(cache_dir, source), _selection(choice), jobs=jobs)
+    except KeyboardInterrupt:
+        click.echo("Interrupted. What came so far is kept; the same command resumes.", err=True)
+        sys.exit(INTERRUPTED)
+    _tell(done, report, as_json=as_json)
+
+
+@cache.command(name="verify")
+@_where
+@click.option("--repair", is_flag=True, help="Move damaged files away and fetch them again.")
+@click.option("--deep", is_flag=True, help="Also read NWB files without a published digest to their end.")
+@_REPORT
+@_JSON
+def verify_command(
+    cache_dir: Path | None, source: str, repair: bool, deep: bool, report: Path | None, as_json: bool
+) -> None:
+    """Compare every byte of the cache with what was published, or noted on arrival.
+
+    Exit status: 0 if all is as it should be, 1 if not.
+    """
+    from allen_ecephys.cache.verifying import verify
+
+    _tell(verify(_open(cache_dir, source), repair=repair, deep=deep), report, as_json=as_json)
+
+
+@cache.command(name="export")
+@click.argument("target", type=click.Path(path_type=Path))
+@_where
+@_what
+@click.option("--all", "everything", is_flag=True, help="Everything that is there, whatever was selected.")
+@_REPORT
+@_JSON
+def export_command(
+    target: Path,
+    cache_dir: Path | None,
+    source: str,
+    everything: bool,
+    report: Path | None,
+    as_json: bool,
+    **choice: Any,
+) -> None:
+    """Copy a selection, with manifest and digests, to a new folder or a file ending in .tar."""
+    from allen_ecephys.cache.export import export
+
+    selection = None if everything else _selection(choice)
+    _tell(export(_open(cache_dir, source), target, selection), report, as_json=as_json)
+
+
+@cache.command(name="status")
+@_where
+@_JSON
+def status_command(cache_dir: Path | None, source: str, as_json: bool) -> None:
+    """Show what the cache holds, what is unfinished and what was moved away. Never uses the network."""
+    from allen_ecephys.cache.offline import status
+
+    found = status(_open(cache_dir, source))
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+        return
+    click.echo(f"{found['root']}: {len(found['files'])} files, {_gigabytes(found['bytes'])}")
+    click.echo(f"free on this disk: {_gigabytes(found['free_bytes'])}")
+    for file in found["files"]:
+        click.echo(
+            f"  {'verified  ' if file['verified'] else 'unverified'}  {_gigabytes(file['bytes']):>14}  {file['key']}"
+        )
+    for part in found["unfinished"]:
+        size = "?" if part["bytes"] is None else _gigabytes(part["bytes"])
+        click.echo(f"  unfinished  {_gigabytes(part['at_hand'])} of {size}  {part['key']}")
+    for name in found["set_aside"]:
+        click.echo(f"  moved away because damaged: {name}")
+
+
+def _tell(done: Report, report: Path | None, *, as_json: bool) -> None:
+    """Print what came of each file, keep the report, and set the exit status."""
+    if report is not None:
+        done.write(report)
+    if as_json:
+        click.echo(json.dumps(done.as_dict(), indent=1))
+    else:
+        for file in done.files:
+            if file.message or file.outcome not in {"present", "verified"}:
+                click.echo(f"{file.outcome:>10}  {_gigabytes(file.bytes):>14}  {file.key}  {file.message}".rstrip())
+        click.echo(repr(done))
+    if not done.ok:
+        sys.exit(1)
