@@ -282,6 +282,7 @@ def _unit_blocks(units: int, cells: int) -> Iterator[tuple[int, int]]:
 
 def _plain(column: pd.Series[Any]) -> np.ndarray:
     """Return a column as NumPy holds it: nullable numbers as float64 with NaN, text as objects."""
+    column = column.infer_objects()  # numbers of this stimulus, where others have tuples
     if pd.api.types.is_bool_dtype(column.dtype) and not column.isna().any():
         return column.to_numpy(dtype=bool)
     if pd.api.types.is_integer_dtype(column.dtype) and not column.isna().any():

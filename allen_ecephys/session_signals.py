@@ -185,7 +185,7 @@ class SessionSignals(SessionSpikes):
         """
         from .aligned_signals import align_running_speed
 
-        trials = self._selected_trials(stimulus_presentation_ids)
+        trials = self._selected_presentations(stimulus_presentation_ids)
         return align_running_speed(self._running_speed, trials, bin_edges, max_gap)
 
     def presentationwise_pupil(
@@ -203,7 +203,7 @@ class SessionSignals(SessionSpikes):
         """
         from .aligned_signals import align_pupil
 
-        trials = self._selected_trials(stimulus_presentation_ids)
+        trials = self._selected_presentations(stimulus_presentation_ids)
         return align_pupil(self._pupil_data, trials, bin_edges, columns, max_gap)
 
     def presentationwise_lfp(
@@ -243,16 +243,11 @@ class SessionSignals(SessionSpikes):
         from .aligned_signals import align_lfp
         from .lfp import columns_of, read_samples
 
-        trials = self._selected_trials(stimulus_presentation_ids)
+        trials = self._selected_presentations(stimulus_presentation_ids)
         invalid = self._invalid_lfp(probe_id, mask_invalid_intervals)
         samples, channels = read_samples(self._lfp_reader(probe_id), probe_id, invalid)
         columns = columns_of(channel_ids, channels, probe_id)
         return align_lfp(samples, channels[columns], columns, trials, bin_edges, max_gap)
-
-    def _selected_trials(self, trials: Trials) -> pd.DataFrame:
-        from .trials import selected_trials
-
-        return selected_trials(trials, self._file.presentation_table)
 
     def psth(
         self,
@@ -285,7 +280,7 @@ class SessionSignals(SessionSpikes):
         """
         from .responses import psth
 
-        trials = self._selected_trials(stimulus_presentation_ids)
+        trials = self._selected_presentations(stimulus_presentation_ids)
         return psth(self.spike_times, self._selected_units(unit_ids), trials, bin_edges, smoothing, by)
 
     def responses(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .aligned_spikes import Compatibility
     from .sparse_counts import SparseCounts
     from .spikes import MeanWaveforms, SpikeAmplitudes, SpikeTimes
+    from .trials import Trials
 
     TimeDomainCallback = Callable[[np.ndarray[Any, Any]], ArrayLike]
 
@@ -69,7 +70,7 @@ class SessionSpikes(SessionStimuli):
     def presentationwise_spike_counts(
         self,
         bin_edges: ArrayLike,
-        stimulus_presentation_ids: ArrayLike | None = ...,
+        stimulus_presentation_ids: Trials = ...,
         unit_ids: ArrayLike | None = ...,
         binarize: bool = ...,
         dtype: DTypeLike | None = ...,
@@ -84,7 +85,7 @@ class SessionSpikes(SessionStimuli):
     def presentationwise_spike_counts(
         self,
         bin_edges: ArrayLike,
-        stimulus_presentation_ids: ArrayLike | None = ...,
+        stimulus_presentation_ids: Trials = ...,
         unit_ids: ArrayLike | None = ...,
         *,
         time_domain_callback: TimeDomainCallback | None = ...,
@@ -95,7 +96,7 @@ class SessionSpikes(SessionStimuli):
     def presentationwise_spike_counts(
         self,
         bin_edges: ArrayLike,
-        stimulus_presentation_ids: ArrayLike | None = None,
+        stimulus_presentation_ids: Trials = None,
         unit_ids: ArrayLike | None = None,
         binarize: bool = False,
         dtype: DTypeLike | None = None,
@@ -113,7 +114,8 @@ class SessionSpikes(SessionStimuli):
             Ascending edges (s from the onset). A spike belongs to a bin if ``edge <= t < next edge``, compared with
             ``start_time + edge`` exactly.
         stimulus_presentation_ids
-            Presentations in any order, repeated or not; None for all, a scalar for one.
+            Presentations in any order, repeated or not; None for all, a scalar for one; or a table with ``start_time``,
+            such as :attr:`optogenetic_stimulation_epochs` (the dimension is then called ``trial_id``).
         unit_ids
             Units likewise.
         binarize
@@ -149,11 +151,14 @@ class SessionSpikes(SessionStimuli):
             Once, with numbers, where time windows overlap.
         """
         from .aligned_spikes import spike_counts
+        from .sparse_counts import SparseCounts
+        from .trials import PRESENTATION
 
-        return spike_counts(
+        trials = self._selected_presentations(stimulus_presentation_ids)
+        counts = spike_counts(
             self.spike_times,
             self._selected_units(unit_ids),
-            self._selected_presentations(stimulus_presentation_ids),
+            trials,
             bin_edges,
             binarize=binarize,
             dtype=dtype,
@@ -162,10 +167,13 @@ class SessionSpikes(SessionStimuli):
             compat=compat,
             sparse=sparse,
         )
+        if isinstance(counts, SparseCounts) or trials.index.name == PRESENTATION:
+            return counts
+        return counts.rename({PRESENTATION: str(trials.index.name)})
 
     def presentationwise_spike_times(
         self,
-        stimulus_presentation_ids: ArrayLike | None = None,
+        stimulus_presentation_ids: Trials = None,
         unit_ids: ArrayLike | None = None,
         *,
         start_offset: float = 0.0,
@@ -177,7 +185,8 @@ class SessionSpikes(SessionStimuli):
         Parameters
         ----------
         stimulus_presentation_ids
-            Presentations in any order, repeated or not; None for all, a scalar for one.
+            Presentations in any order, repeated or not; None for all, a scalar for one; or a table with ``start_time``
+            and ``stop_time`` (the column is then called ``trial_id``).
         unit_ids
             Units likewise.
         start_offset, stop_offset
@@ -198,15 +207,19 @@ class SessionSpikes(SessionStimuli):
             For a presentation or unit that is not in the session, or is hidden by its filter.
         """
         from .aligned_spikes import presentation_spike_times
+        from .trials import PRESENTATION
 
-        return presentation_spike_times(
+        trials = self._selected_presentations(stimulus_presentation_ids)
+        spikes = presentation_spike_times(
             self.spike_times,
             self._selected_units(unit_ids),
-            self._selected_presentations(stimulus_presentation_ids),
+            trials,
             start_offset=start_offset,
             stop_offset=stop_offset,
             compat=compat,
         )
+        own = trials.index.name != PRESENTATION
+        return spikes.rename(columns={PRESENTATION: str(trials.index.name)}) if own else spikes
 
     def conditionwise_spike_statistics(
         self,

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike
 
+    from .trials import Trials
+
 
 class SessionStimuli(SessionBase):
     """Presentations, conditions, epochs, parameter values and invalid times of a session."""
@@ -169,10 +171,8 @@ class SessionStimuli(SessionBase):
 
         return parameter_values(self._selected_presentations(stimulus_presentation_ids), drop_nulls)
 
-    def _selected_presentations(self, stimulus_presentation_ids: ArrayLike | None) -> pd.DataFrame:
-        """Return rows of the presentations table for ids in any order and repetition."""
-        from .epochs import as_ids
+    def _selected_presentations(self, stimulus_presentation_ids: Trials) -> pd.DataFrame:
+        """Return rows of the presentations table for ids in any order and repetition, or the caller's own table."""
+        from .trials import selected_trials
 
-        table = self._file.presentation_table
-        ids = as_ids(stimulus_presentation_ids, table, "presentation")
-        return table if stimulus_presentation_ids is None else table.iloc[ids]
+        return selected_trials(stimulus_presentation_ids, self._file.presentation_table)
