@@ -37,7 +37,7 @@ def main(debug: bool) -> None:
       allen-ecephys demo                    the whole path on simulated sessions, in under a minute
       allen-ecephys COMMAND --help          what a command does and takes
     """
-    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s")
 
 
 @main.command()

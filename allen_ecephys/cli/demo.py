@@ -54,14 +54,15 @@ def demo(output: Path, remote: str | None, session_id: int | None, cache_dir: Pa
         msg = f"{given} needs {missing} too"
         raise click.UsageError(msg)
     output.mkdir(parents=True, exist_ok=True)
-    cache_dir = cache_dir or output / "cache"
     if remote is not None and session_id is not None:
-        _explore(_open_cache(remote, cache_dir), session_id, output, truth=None)
+        _explore(_open_cache(remote, cache_dir or output / "cache"), session_id, output, truth=None)
         return
     truth = _simulated_project(output / "project", seed)
     with _served(output / "project") as url:
         click.echo(f"\nThe project is served at {url}")
-        _explore(_open_cache(url, cache_dir), int(truth.attrs["session_id"]), output, truth)
+        # Another run's project has other files under the same names: its cache is of no use.
+        fetched = cache_dir or _emptied(output / "project_cache")
+        _explore(_open_cache(url, fetched), int(truth.attrs["session_id"]), output, truth)
 
 
 def _open_cache(url: str, folder: Path) -> EcephysProjectCache:
@@ -75,8 +76,6 @@ def _open_cache(url: str, folder: Path) -> EcephysProjectCache:
 
 def _simulated_project(folder: Path, seed: int) -> pd.DataFrame:
     """Simulate a session of each type and publish both as a project; return what the first one's units prefer."""
-    import shutil
-
     from allen_ecephys.cache import EcephysProjectCache
     from allen_ecephys.processing.simulation import write_session
     from allen_ecephys.processing.stimulus_metrics import compute_unit_analysis_metrics
@@ -84,10 +83,7 @@ def _simulated_project(folder: Path, seed: int) -> pd.DataFrame:
     from allen_ecephys.session import EcephysSession
     from allen_ecephys.units import UnitFilter
 
-    if folder.exists():  # of an earlier run, perhaps with another seed
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    project = EcephysProjectCache(folder / "manifest.json", remote=None)
+    project = EcephysProjectCache(_emptied(folder) / "manifest.json", remote=None)
     truths = []
     for number, (kind, scale) in enumerate(progress_bar(_SIMULATED, desc="simulating sessions", unit="session")):
         made = folder / f"{kind}.nwb"
@@ -98,6 +94,16 @@ def _simulated_project(folder: Path, seed: int) -> pd.DataFrame:
     units: pd.DataFrame = truths[0].units
     units.attrs["session_id"] = truths[0].session_id
     return units
+
+
+def _emptied(folder: Path) -> Path:
+    """Return a folder that the demo made itself, empty."""
+    import shutil
+
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    return folder
 
 
 @contextmanager
