@@ -88,6 +88,9 @@ def read_table(path: Path, schema: TableSchema) -> pd.DataFrame:
         msg = f"{path} is no table of {schema.name}: {error}. {_REPLACE}"
         raise FileFormatError(msg) from error
     _check_columns(table.columns, path, schema)
+    if not isinstance(table.index, pd.RangeIndex):
+        msg = f"{path} is no table of {schema.name}: its rows have more fields than it has column names. {_REPLACE}"
+        raise FileFormatError(msg)
     table = _typed(table, path, schema).set_index(schema.index)
     if not table.index.is_unique:
         twice = table.index[table.index.duplicated()][0]
@@ -152,6 +155,6 @@ def _reject(table: pd.DataFrame, name: str, path: Path, wanted: str) -> None:
     wrong = (
         table[name][numbers.isna() | (numbers % 1 != 0)] if wanted == "whole numbers" else table[name][numbers.isna()]
     )
-    example = f"{wrong.iloc[0]!r} in row {int(wrong.index[0]) + 1}" if len(wrong) else f"type {table[name].dtype}"
+    example = f"'{wrong.iloc[0]}' in row {int(wrong.index[0]) + 1}" if len(wrong) else f"type {table[name].dtype}"
     msg = f"{path}: the column {name!r} should hold {wanted}, but has {example}. {_REPLACE}"
     raise FileFormatError(msg)

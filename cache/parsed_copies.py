@@ -54,7 +54,7 @@ def copy_path(path: Path) -> Path:
 def load(path: Path) -> pd.DataFrame | None:
     """Return the table that was read from `path`, or None if there is no up-to-date copy."""
     try:
-        with np.load(copy_path(path), allow_pickle=False) as members:
+        with copy_path(path).open("rb") as file, np.load(file, allow_pickle=False) as members:
             about = json.loads(bytes(members["about"]))
             if about["format"] != FORMAT or not _is_of(about, path):
                 return None
