@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
+
+#: Pages of a mapped file are given back after this many spikes were looked at: 256 MB.
+_RELEASE_AFTER = 32_000_000
 
 #: Fewer searches than this are not worth starting threads for (a pool costs about 0.1 ms).
 _WORTH_THREADS = 50_000
@@ -41,11 +45,14 @@ class RaggedTimes:
         Float64 seconds; may hold other units in between.
     starts, stops
         Int64, one a unit.
+    release
+        Where `values` is a mapped file: gives the pages that were visited back to the system.
     """
 
     values: Floats
     starts: Integers
     stops: Integers
+    release: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         # Kernels are compiled for one kind of array; a memory-mapped file is read-only, so all are.
@@ -73,7 +80,7 @@ class RaggedTimes:
 
     def part(self, first: int, last: int) -> RaggedTimes:
         """Return units `first` to `last` (excluded), sharing the values."""
-        return RaggedTimes(self.values, self.starts[first:last], self.stops[first:last])
+        return RaggedTimes(self.values, self.starts[first:last], self.stops[first:last], self.release)
 
 
 def as_ragged(spike_times: RaggedTimes | SpikeTimes | Sequence[Any] | Mapping[int, Any]) -> RaggedTimes:
@@ -384,5 +391,30 @@ def over_units(work: Callable[[int, int], None], ragged: RaggedTimes, searches: 
     load = np.cumsum(ragged.stops - ragged.starts + searches)
     targets = np.linspace(0, load[-1], 4 * workers + 1)[1:-1]
     cuts = np.unique(np.concatenate(([0], np.searchsorted(load, targets, side="right"), [n_units])))
+    visited = _Visited(ragged)
+
+    def counted(first: int, last: int) -> None:
+        work(first, last)
+        visited.add(first, last)
+
     with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(work, cuts[:-1].tolist(), cuts[1:].tolist()))
+        list(pool.map(counted, cuts[:-1].tolist(), cuts[1:].tolist()))
+
+
+class _Visited:
+    """Counts the spikes looked at, and gives mapped pages back before they look like memory of this process."""
+
+    def __init__(self, ragged: RaggedTimes) -> None:
+        self._ragged = ragged
+        self._lock = Lock()
+        self._spikes = 0
+
+    def add(self, first: int, last: int) -> None:
+        """Count units `first` to `last` (excluded); a thread still at work has its pages mapped again as it goes."""
+        if self._ragged.release is None:
+            return
+        with self._lock:
+            self._spikes += int((self._ragged.stops[first:last] - self._ragged.starts[first:last]).sum())
+            if self._spikes > _RELEASE_AFTER:
+                self._spikes = 0
+                self._ragged.release()

@@ -107,6 +107,8 @@ class SpikeStore:
         self._order: dict[int, Integers | None] = {}  # row -> sorting order of its spikes, None where they ascend
         self._mapped: tuple[mmap.mmap, Floats] | None = None
         self._may_map = True
+        self._whole: RaggedTimes | None = None  # all kept spike times in one array, where the file cannot be mapped
+        self._place: dict[int, int] = {}  # row -> its unit in that array
 
     def column(self, name: str) -> RaggedColumn:
         """Return a ragged column, its offsets read once."""
@@ -166,7 +168,7 @@ class SpikeStore:
             return
         from .alignment import are_ascending
 
-        memory, values = self._mapped
+        values = self._mapped[1]
         column = self.column("spike_times")
         for run in _chunks(unknown, column.stops - column.starts, _CHECK_BYTES // 8):
             fine = are_ascending(values, column.starts[run], column.stops[run])
@@ -175,8 +177,13 @@ class SpikeStore:
                     self._order[row] = None
                 else:
                     self._note_order(row, np.array(values[column.starts[row] : column.stops[row]]))
-            # The pages stay in the system's file cache; they only stop counting as this process's memory.
-            memory.madvise(mmap.MADV_DONTNEED)
+            self._release()
+
+    def _release(self) -> None:
+        """Give mapped pages back: they stay in the system's file cache, and stop counting as this process's memory."""
+        mapped = self._mapped
+        if mapped is not None:
+            mapped[0].madvise(mmap.MADV_DONTNEED)
 
     def ragged(self, rows: Sequence[int] | Integers) -> RaggedTimes:
         """Return the spike times of some rows for the alignment kernels, without copying where they can be mapped."""
@@ -186,16 +193,31 @@ class SpikeStore:
             rows = [int(r) for r in rows]
             mapped = self._map()
             if mapped is None:
-                return RaggedTimes.from_arrays(self.get("spike_times", rows))
+                return self._joined(rows)
             self._learn_order(rows)
             column = self.column("spike_times")
             unsorted = [r for r in rows if self._order[r] is not None]
             if not unsorted:
-                return RaggedTimes(mapped, column.starts[rows], column.stops[rows])
+                return RaggedTimes(mapped, column.starts[rows], column.stops[rows], self._release)
             # Kernels take one flat array: join the sorted copies of the few that need it with the others.
             self.get("spike_times", unsorted)
             kept = self._kept["spike_times"]
             return RaggedTimes.from_arrays([kept.get(r, mapped[column.starts[r] : column.stops[r]]) for r in rows])
+
+    def _joined(self, rows: list[int]) -> RaggedTimes:
+        """Return rows that are kept in memory; joined once, what is kept becomes parts of the whole."""
+        from .alignment import RaggedTimes
+
+        if not set(rows) <= self._place.keys():
+            wanted = sorted({*rows, *self._kept["spike_times"]})
+            whole = RaggedTimes.from_arrays(self.get("spike_times", wanted))
+            self._whole = whole
+            self._place = {row: position for position, row in enumerate(wanted)}
+            self._kept["spike_times"] = dict(zip(wanted, whole, strict=True))
+        places = [self._place[row] for row in rows]
+        if self._whole is None:
+            return RaggedTimes.from_arrays([])
+        return RaggedTimes(self._whole.values, self._whole.starts[places], self._whole.stops[places])
 
     def _map(self) -> Floats | None:
         """Return the whole spike-times dataset as a memory map, or None where it cannot be mapped."""
@@ -212,6 +234,7 @@ class SpikeStore:
             not isinstance(source, str)
             or "://" in source
             or offset is None
+            or self.reader.file.userblock_size
             or dataset.dtype != np.dtype("<f8")
             or np.dtype("<f8") != np.dtype(np.float64)
             or not dataset.size
