@@ -16,7 +16,7 @@ CURVE_POINTS = 256
 _EVALUATIONS = 100_000
 #: Exponents and refinements searched by the corrected fit.
 _EXPONENTS = np.linspace(0.5, 6.0, 23)
-_REFINEMENTS = 6
+_REFINEMENTS = 16
 
 
 def c50(contrasts: ArrayLike, responses: ArrayLike) -> float:
@@ -83,7 +83,7 @@ def semi_saturation(contrasts: ArrayLike, responses: ArrayLike) -> NDArray[np.fl
         near_c = np.clip(best_c[:, None] + step_c * offset_c, low, high)
         near_n = np.clip(best_n[:, None] + step_n * offset_n, _EXPONENTS[0], _EXPONENTS[-1])
         best_c, best_n, explained = _best_on_grid(x, y, near_c, near_n)
-        step_c, step_n = step_c / 3, step_n / 3
+        step_c, step_n = step_c / 1.6, step_n / 1.6  # slowly: valleys of the error are long and bent
     rises = (explained > 0) & (y.max(axis=1) > y.min(axis=1))
     result[rises] = np.exp(best_c[rises])
     return result
