@@ -84,7 +84,7 @@ def condition_statistics(
     Returns
     -------
     DataFrame
-        Index (unit_id, stimulus_condition_id), by condition, then in the order of `unit_ids`. Columns: spike_count
+        Index (unit_id, stimulus_condition_id), by condition, then by unit id. Columns: spike_count
         (int64; absent if `use_rates`), stimulus_presentation_count (int64), spike_mean, spike_std (sample standard
         deviation, NaN for one presentation), spike_sem (``spike_std / sqrt(n)``).
     """
@@ -119,12 +119,15 @@ def condition_statistics(
         )
 
     over_units(fill, ragged, len(held))
+    by_id = np.argsort(unit_ids, kind="stable")
+    count, mean, std = count[by_id], mean[by_id], std[by_id]
     data: dict[str, Any] = {} if use_rates else {"spike_count": count.T.ravel()}
     data["stimulus_presentation_count"] = np.repeat(sizes, shape[0])
     data["spike_mean"] = mean.T.ravel()
     data["spike_std"] = std.T.ravel()
     data["spike_sem"] = (std / np.sqrt(sizes)).T.ravel()
     index = pd.MultiIndex.from_arrays(
-        [np.tile(unit_ids, shape[1]), np.repeat(conditions, shape[0])], names=["unit_id", "stimulus_condition_id"]
+        [np.tile(unit_ids[by_id], shape[1]), np.repeat(conditions, shape[0])],
+        names=["unit_id", "stimulus_condition_id"],
     )
     return pd.DataFrame(data, index=index, copy=False)

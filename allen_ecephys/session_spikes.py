@@ -245,7 +245,7 @@ class SessionSpikes(SessionStimuli):
         Returns
         -------
         DataFrame
-            Index (unit_id, stimulus_condition_id), by condition, then unit in the given order. Columns:
+            Index (unit_id, stimulus_condition_id), by condition, then unit id. Columns:
             ``spike_count`` (absent with rates), ``stimulus_presentation_count``, ``spike_mean``, ``spike_std``
             (n - 1 in the denominator; NaN for a single presentation), ``spike_sem``. Presentations without a spike
             count as 0.

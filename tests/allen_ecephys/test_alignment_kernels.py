@@ -115,7 +115,7 @@ def test_condition_statistics(spikes: list[list[float]], drawn: list[tuple[float
     rows = []
     for condition in np.unique(table["stimulus_condition_id"]):
         chosen = np.flatnonzero(table["stimulus_condition_id"] == condition)
-        for unit, of_unit in zip(ids, counts, strict=True):
+        for unit, of_unit in sorted(zip(ids, counts, strict=True), key=lambda pair: pair[0]):
             response = of_unit[chosen] / (stops - starts)[chosen] if use_rates else of_unit[chosen]
             std = np.std(response, ddof=1) if len(chosen) > 1 else np.nan
             rows.append((unit, condition, of_unit[chosen].sum(), len(chosen), response.mean(), std))
@@ -182,6 +182,18 @@ def test_any_number_of_threads_gives_the_same(monkeypatch: pytest.MonkeyPatch) -
     for other in results[1:]:
         for one, two in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(one, two)
+
+
+def test_pages_are_given_back_as_units_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alignment, "_WORTH_THREADS", 0)
+    monkeypatch.setattr(alignment, "_RELEASE_AFTER", 250)
+    monkeypatch.setenv("ALLEN_ECEPHYS_THREADS", "2")
+    released = []
+    plain = RaggedTimes.from_arrays([np.linspace(0, 10, 100) for _ in range(10)])
+    mapped = RaggedTimes(plain.values, plain.starts, plain.stops, release=lambda: released.append(1))
+    counts = count_in_windows(mapped, [0.0, 5.0], [5.0, 20.0])
+    np.testing.assert_array_equal(counts, [[50, 50]] * 10)
+    assert 2 <= len(released) <= 4  # 1000 spikes
 
 
 def test_windows_that_make_no_sense_are_refused() -> None:
