@@ -187,6 +187,9 @@ class HttpRemote:
                 return answer
             target = urljoin(url, answer.headers["Location"])
             answer.close()
+            if target == f"{url}/":
+                msg = f"{shown} is a folder on the server, no file"
+                raise RemoteNotFoundError(msg)
             _check_redirect(url, target)
             url, params = target, None
         msg = f"{shown} redirects more than {MAX_REDIRECTS} times; the server is misconfigured"

@@ -64,18 +64,25 @@ def serve(run_server) -> Callable[[Path], CountingServer]:
     return lambda folder: run_server(functools.partial(FileHandler, directory=str(folder)))
 
 
-SESSIONS = """id,date_of_acquisition,isi_experiment_id,published_at,specimen_id,session_type,age_in_days,sex,genotype,has_nwb
+SESSIONS = """\
+id,date_of_acquisition,isi_experiment_id,published_at,specimen_id,session_type,age_in_days,sex,\
+genotype,has_nwb
 1,2019-01-01T00:00:00Z,11,2019-10-03T00:00:00Z,21,brain_observatory_1.1,118.0,M,wt/wt,True
 2,2019-01-02T00:00:00Z,12,2019-10-03T00:00:00Z,22,functional_connectivity,100.5,F,Sst/wt,True
 3,2019-01-03T00:00:00Z,13,2019-10-03T00:00:00Z,23,brain_observatory_1.1,118.0,F,wt/wt,False
 """
-PROBES = """id,air_channel_index,ecephys_session_id,lfp_sampling_rate,lfp_temporal_subsampling_factor,name,phase,sampling_rate,surface_channel_index,has_lfp_data
+PROBES = """\
+id,air_channel_index,ecephys_session_id,lfp_sampling_rate,lfp_temporal_subsampling_factor,name,\
+phase,sampling_rate,surface_channel_index,has_lfp_data
 101,380,1,2500.0,2.0,probeA,3a,30000.0,330,True
 102,380,1,1000.0,,probeB,3a,30000.0,330,False
 103,380,2,2500.0,2.0,probeA,PXI,30000.0,330,True
 """
 # 1003 lies outside the brain; 1004 was not registered; 1009's probe does not exist
-CHANNELS = """id,ecephys_probe_id,local_index,probe_horizontal_position,probe_vertical_position,anterior_posterior_ccf_coordinate,dorsal_ventral_ccf_coordinate,left_right_ccf_coordinate,ecephys_structure_id,ecephys_structure_acronym
+CHANNELS = """\
+id,ecephys_probe_id,local_index,probe_horizontal_position,probe_vertical_position,\
+anterior_posterior_ccf_coordinate,dorsal_ventral_ccf_coordinate,left_right_ccf_coordinate,\
+ecephys_structure_id,ecephys_structure_acronym
 1001,101,0,43,20,8000.0,3000.0,7000.0,385.0,VISp
 1002,101,1,11,20,8001.0,3001.0,7001.0,409.0,VISl
 1003,102,0,43,20,8002.0,3002.0,7002.0,,
@@ -84,7 +91,9 @@ CHANNELS = """id,ecephys_probe_id,local_index,probe_horizontal_position,probe_ve
 """
 # 1: every bound met exactly; 2, 3, 4: one bound missed each; 5: noise; 6: out of the brain; 7: a NaN; 8: its channel
 # does not exist; 9: good
-UNITS = """id,PT_ratio,amplitude,amplitude_cutoff,duration,ecephys_channel_id,epoch_name_quality_metrics,isi_violations,l_ratio,presence_ratio,quality,snr
+UNITS = """\
+id,PT_ratio,amplitude,amplitude_cutoff,duration,ecephys_channel_id,epoch_name_quality_metrics,\
+isi_violations,l_ratio,presence_ratio,quality,snr
 1,0.5,100.0,0.1,0.2,1001,complete,0.5,0.01,0.95,good,3.0
 2,0.5,100.0,0.11,0.2,1001,complete,0.5,0.01,0.95,good,3.0
 3,0.5,100.0,0.1,0.2,1002,complete,0.51,0.01,0.95,good,3.0
