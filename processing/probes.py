@@ -49,7 +49,7 @@ def adc_delays(n_channels: int = N_CHANNELS) -> npt.NDArray[np.float64]:
 
 
 def lfp_order_3a(n_channels: int = N_CHANNELS) -> npt.NDArray[np.int64]:
-    """Return the order of channels in LFP files extracted from 3A ``.npx`` files: column i holds channel ``order[i]``.
+    """Return where channels are in LFP files extracted from 3A ``.npx`` files: channel i is column ``order[i]``.
 
     Within each block of 48, channels 0-11 and 12-23 alternate, then 24-35 and 36-47. Newer files are in order already.
     """

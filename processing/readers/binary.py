@@ -47,6 +47,8 @@ class BinaryRecording:
         Bytes before the first sample.
     n_samples
         Samples to use; by default as many as the file holds.
+    full_scale_uv
+        Largest voltage that the converter could measure, where it is known; samples at it are saturated.
 
     Raises
     ------
@@ -76,12 +78,14 @@ class BinaryRecording:
         dtype: npt.DTypeLike = np.int16,
         offset: int = 0,
         n_samples: int | None = None,
+        full_scale_uv: float | None = None,
     ) -> None:
         self.path = Path(path)
         self.n_columns = int(n_columns)
         self.sampling_rate = float(sampling_rate)
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.offset = int(offset)
+        self.full_scale_uv = full_scale_uv
         where = str(self.path)
         if self.n_columns < 1 or not self.sampling_rate > 0 or self.dtype.kind not in "iuf":
             msg = (

@@ -29,6 +29,8 @@ from ..probes import (
 from .binary import BinaryRecording
 
 UV_PER_BIT_3A: Final = 0.195
+#: 0.6 V over the gains of the released recordings, 500 and 250.
+FULL_SCALE_3A: Final = {"ap": 1200.0, "lfp": 2400.0}
 #: A stream faster than this is a spike band (30 kHz), a slower one an LFP band (2.5 kHz).
 BAND_BOUNDARY: Final = 10_000.0
 #: Stream folder of 3A recordings: rate by the number after the dot.
@@ -173,6 +175,7 @@ class OpenEphysRecording(BinaryRecording):
             uv_per_bit=stream.uv_per_bit,
             geometry=geometry,
             reference_channels=reference_channels,
+            full_scale_uv=FULL_SCALE_3A[stream.band] if stream.is_3a else None,
         )
         self.stream = stream
 

@@ -222,6 +222,7 @@ class SpikeGlxRecording(BinaryRecording):
             uv_per_bit=meta.uv_per_bit,
             geometry=geometry,
             reference_channels=meta.reference_channels,
+            full_scale_uv=float(meta.uv_per_bit.max()) * float(meta.fields.get("imMaxInt", DEFAULT_MAX_INT)),
         )
         self.meta = meta
 

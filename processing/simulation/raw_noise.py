@@ -122,14 +122,16 @@ class LfpBand:
         spread /= np.sqrt((spread**2).sum(axis=0))
         self.mixing = (90.0 * spread * brain[None, :]).astype(np.float32)
         self.pole = float(np.exp(-2 * np.pi * 4.0 / sampling_rate))
-        self.state = np.zeros((2, len(sources) + 1), np.float32)
+        self.state = np.zeros((2, len(sources) + 1 + self.n_channels), np.float32)
 
     def block(self, block: int, n_samples: int) -> Float32:
         """Return microvolts, float32 (n_samples, n_channels): power falls with frequency from 4 Hz on."""
         rng = np.random.default_rng([self.seed, 3, block])
-        latent = rng.standard_normal((n_samples, len(self.mixing) + 1), np.float32)
+        n_sources = len(self.mixing)
+        latent = rng.standard_normal((n_samples, n_sources + 1 + self.n_channels), np.float32)
         one_pole(latent, float(np.sqrt(1 - self.pole**2)), self.pole, 0.0, self.state)
-        potential: Float32 = latent[:, :-1] @ self.mixing
-        potential += np.float32(15.0) * latent[:, -1:]
+        potential: Float32 = latent[:, :n_sources] @ self.mixing
+        potential += np.float32(15.0) * latent[:, n_sources : n_sources + 1]
+        potential += np.float32(6.0) * latent[:, n_sources + 1 :]  # electrodes are noisy at low frequencies, everywhere
         potential += np.float32(2.5) * rng.standard_normal((n_samples, self.n_channels), np.float32)
         return potential

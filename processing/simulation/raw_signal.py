@@ -141,7 +141,7 @@ class ProbeSignal:
         rng = np.random.default_rng([seed, 4])
         self.offsets_uv = rng.normal(0.0, 20.0, self.n_channels)
         above = np.clip(np.arange(self.n_channels) - surface, 0, None)
-        self.brain: Float32 = np.where(above > 0, 0.04 + 0.4 * np.exp(-above / 1.5), 1.0).astype(np.float32)
+        self.brain: Float32 = np.where(above > 0, 0.4 * np.exp(-above / 1.5), 1.0).astype(np.float32)
         self.noise = SpikeBandNoise(noise, geometry, self.brain, sampling_rate, seed)
         quarter = np.rint(trains.times * PHASES).astype(np.int64)
         self.spike_times = (quarter + PHASES // 2) // PHASES

@@ -1,0 +1,184 @@
+"""One block of the spike band from raw counts to whitened counts, in one pass while the data are in the cache.
+
+Results never depend on how a recording is cut into chunks or on how many workers share them: a recording is cut into
+blocks of a fixed size from its first sample on, each block is filtered with a halo of real samples on both sides, and
+chunks are made of whole blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from .filtering import HALO, filter_backward, filter_row
+from .median_subtraction import MedianPlan, subtract_block
+from .whitening import TILE_ROWS, LocalWeights, whiten_rows
+
+Int16 = npt.NDArray[np.int16]
+Float32 = npt.NDArray[np.float32]
+
+#: Samples of a block. Part of the result's definition: changing it changes some values by one count.
+BLOCK_SAMPLES: Final = 8192
+#: A sample is saturated if more than this share of the channels is at the end of the range...
+SATURATED_SHARE: Final = 0.2
+#: ...and this many samples around it are blanked with it (1 ms).
+SATURATION_MARGIN: Final = 30
+
+
+@dataclass(frozen=True)
+class SpikeBandPlan:
+    """What turns raw counts of one recording into filtered counts.
+
+    Attributes
+    ----------
+    medians
+        Offsets and groups; None if they are subtracted already.
+    sections
+        The filter, float32 (2, 6).
+    saturation
+        float32 (n_channels,): counts from which on a channel is at the end of its range.
+    saturated
+        int64 (n, 2): spans of saturated samples, where they are known already: medians hide them.
+    """
+
+    medians: MedianPlan | None
+    sections: Float32
+    saturation: Float32
+    saturated: npt.NDArray[np.int64] | None = None
+
+
+@dataclass
+class BlockCounts:
+    """What happened in a stretch of samples."""
+
+    n_clipped: int = 0
+    n_saturated: int = 0
+
+    def add(self, other: BlockCounts) -> None:
+        """Count another stretch too."""
+        self.n_clipped += other.n_clipped
+        self.n_saturated += other.n_saturated
+
+
+@numba.njit(cache=True, nogil=True)
+def _beyond(row: Int16, limit: Float32) -> np.int64:
+    count = np.int32(0)
+    for c in range(len(row)):
+        count += np.int32(abs(np.float32(row[c])) >= limit[c])
+    return np.int64(count)
+
+
+@numba.njit(cache=True, nogil=True)
+def saturated_rows(samples: Int16, limit: Float32, share: float, margin: int) -> npt.NDArray[np.bool_]:
+    """Tell which samples lie within `margin` of one at which more than `share` of the channels reach `limit`."""
+    blank = np.zeros(samples.shape[0], np.bool_)
+    most = share * samples.shape[1]
+    for t in range(samples.shape[0]):
+        if _beyond(samples[t], limit) > most:
+            blank[max(t - margin, 0) : t + margin + 1] = True
+    return blank
+
+
+def spanned_rows(start: int, n_samples: int, spans: npt.NDArray[np.int64], margin: int) -> npt.NDArray[np.bool_]:
+    """Tell which samples from `start` on lie in one of the `spans` (n, 2) or within `margin` of it."""
+    blank = np.zeros(n_samples, bool)
+    for first, stop in spans[(spans[:, 1] + margin > start) & (spans[:, 0] - margin < start + n_samples)].tolist():
+        blank[max(first - margin - start, 0) : max(stop + margin - start, 0)] = True
+    return blank
+
+
+@numba.njit(cache=True, nogil=True)
+def _spread(row: Int16, target: Float32) -> None:
+    for c in range(len(row)):
+        target[c] = np.float32(row[c])
+
+
+@numba.njit(cache=True, nogil=True)
+def load_and_filter(samples: Int16, blank: npt.NDArray[np.bool_], sections: Float32, buffer: Float32) -> None:
+    """Put int16 samples into `buffer`, zero where they are blanked, and filter them forward."""
+    state = np.zeros((4, buffer.shape[1]), np.float32)
+    for t in range(samples.shape[0]):
+        row = buffer[t]
+        if blank[t]:
+            row[:] = 0
+        else:
+            _spread(samples[t], row)
+        filter_row(row, sections, state)
+
+
+@numba.njit(cache=True, nogil=True)
+def filter_and_whiten(
+    buffer: Float32,
+    blank: npt.NDArray[np.bool_],
+    lead: int,
+    sections: Float32,
+    neighbors: npt.NDArray[np.int64],
+    weights: Float32,
+    out: Int16,
+) -> int:
+    """Filter `buffer` backward and write its samples from `lead` on, whitened, to `out`; return how many clipped."""
+    state = np.zeros((4, buffer.shape[1]), np.float32)
+    columns = np.zeros((buffer.shape[1], TILE_ROWS), np.float32)
+    sums = np.empty((buffer.shape[1], TILE_ROWS), np.float32)
+    filter_backward(buffer[lead + len(out) :], sections, state)
+    clipped = 0
+    for stop in range(len(out), 0, -TILE_ROWS):
+        start = max(stop - TILE_ROWS, 0)
+        rows = buffer[lead + start : lead + stop]
+        filter_backward(rows, sections, state)
+        clipped += whiten_rows(rows, neighbors, weights, columns, sums, out[start:stop])
+    for t in range(len(out)):
+        if blank[lead + t]:
+            out[t] = 0
+    return clipped
+
+
+def prepare_block(samples: Int16, start: int, plan: SpikeBandPlan) -> tuple[Float32, npt.NDArray[np.bool_]]:
+    """Return samples (from sample `start` on) without medians, filtered forward, and which of them are blanked."""
+    if plan.saturated is None:
+        blank = saturated_rows(samples, plan.saturation, SATURATED_SHARE, SATURATION_MARGIN)
+    else:
+        blank = spanned_rows(start, len(samples), plan.saturated, SATURATION_MARGIN)
+    m = plan.medians
+    if m is not None:
+        subtracted, residuals = np.empty_like(samples), np.empty((len(samples), len(m.ranks)), np.int16)
+        subtract_block(samples, m.offsets, m.floors, m.comparisons, m.ranks, m.n_subtracted, subtracted, residuals)
+        samples = subtracted
+    buffer = np.empty(samples.shape, np.float32)
+    load_and_filter(samples, blank, plan.sections, buffer)
+    return buffer, blank
+
+
+def whiten_block(
+    samples: Int16, first: int, start: int, plan: SpikeBandPlan, weights: LocalWeights, out: Int16
+) -> BlockCounts:
+    """Write whitened samples to `out`.
+
+    Parameters
+    ----------
+    samples
+        int16 (n, n_channels), C-contiguous: the block and its halo, as far as the recording reaches.
+    first, start
+        Sample numbers of the first of `samples` and of the block.
+    """
+    lead = start - first
+    buffer, blank = prepare_block(samples, first, plan)
+    n_clipped = filter_and_whiten(buffer, blank, lead, plan.sections, weights.neighbors, weights.weights, out)
+    return BlockCounts(int(n_clipped), int(blank[lead : lead + len(out)].sum()))
+
+
+def filter_block(samples: Int16, first: int, start: int, stop: int, plan: SpikeBandPlan) -> Float32:
+    """Return the filtered block before whitening, float32, from `samples` that begin with its halo."""
+    buffer, blank = prepare_block(samples, first, plan)
+    filter_backward(buffer, plan.sections, np.zeros((4, buffer.shape[1]), np.float32))
+    buffer[blank] = 0
+    return buffer[start - first : stop - first]
+
+
+def halo_bounds(start: int, stop: int, n_samples: int) -> tuple[int, int]:
+    """Return the samples to read for a block ``[start, stop)``: with its halo, within the recording."""
+    return max(start - HALO, 0), min(stop + HALO, n_samples)

@@ -1,0 +1,255 @@
+"""Median subtraction: what channels digitised at the same instant share is taken out of them, sample by sample.
+
+The 384 channels of a probe are digitised in 12 turns by 32 converters; channels whose numbers are equal modulo 24 are
+digitised together and share the converters' noise. Per sample and group, the median over the group's good channels is
+subtracted from all its channels, good or not. The released recordings went through the same step, with one difference:
+its partial sort left out each group's last channel, so that its "median" of 16 channels was the exact median of the
+lowest 15. Here it is the lower median of all good channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from allen_ecephys.errors import FileFormatError
+
+from ..probes import ADC_CHANNELS
+
+Int16 = npt.NDArray[np.int16]
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+
+LOWEST, HIGHEST = -32768, 32767
+#: Sorts after every value that can occur.
+ABSENT: Final = np.iinfo(np.int32).max
+#: Samples sorted side by side; their groups fill the processor's vector registers.
+TILE: Final = 16
+
+
+@dataclass(frozen=True)
+class MedianPlan:
+    """What the kernel needs to know about the channels.
+
+    Attributes
+    ----------
+    offsets
+        int32 (n_slots * 24,): constant to subtract from each channel first, in counts.
+    floors
+        int32 (n_slots * 24,): `ABSENT` for channels that take no part in the median, else the lowest int32.
+    comparisons
+        int64 (n, 2): a sorting network over the members of a group, without what the medians do not need.
+    ranks
+        int64 (24,): place of the lower median among the sorted members, -1 for a group without good channels.
+    n_subtracted
+        Channels from this one on are left as they are (they are in air).
+    """
+
+    offsets: Int32
+    floors: Int32
+    comparisons: Int64
+    ranks: Int64
+    n_subtracted: int
+
+
+@dataclass(frozen=True)
+class MedianSubtracted:
+    """Result of :func:`subtract_medians`.
+
+    Attributes
+    ----------
+    samples
+        int16 (n_samples, n_channels).
+    residuals
+        int16 (n_samples, 24): what was subtracted from each group.
+    n_clipped
+        Values that left the range of int16 and were set to its end.
+    """
+
+    samples: Int16
+    residuals: Int16
+    n_clipped: int
+
+
+def median_plan(offsets: npt.ArrayLike, good: npt.ArrayLike, n_subtracted: int | None = None) -> MedianPlan:
+    """Prepare the median subtraction of a probe.
+
+    Parameters
+    ----------
+    offsets
+        Constant of each channel in counts, integers (n_channels,).
+    good
+        bool (n_channels,): channels that take part in the medians (no references, dead or noisy channels).
+    n_subtracted
+        Channels below this number are subtracted from; all by default. The release takes the first one in air.
+
+    Raises
+    ------
+    FileFormatError
+        If the two arrays do not describe the same channels.
+    """
+    constants = np.asarray(offsets)
+    takes_part = np.asarray(good, dtype=bool)
+    if constants.shape != takes_part.shape or constants.ndim != 1 or not len(constants):
+        msg = f"offsets {constants.shape} and good channels {takes_part.shape} do not describe the same channels"
+        raise FileFormatError(msg)
+    n_channels = len(constants)
+    top = n_channels if n_subtracted is None else min(max(int(n_subtracted), 0), n_channels)
+    slots = -(-n_channels // ADC_CHANNELS)
+    padded = np.zeros(slots * ADC_CHANNELS, np.int32)
+    padded[:top] = constants[:top]
+    floors = np.full(slots * ADC_CHANNELS, ABSENT, np.int32)
+    floors[:top][takes_part[:top]] = np.iinfo(np.int32).min
+    members = (floors != ABSENT).reshape(slots, ADC_CHANNELS).sum(axis=0)
+    ranks = np.where(members > 0, (members - 1) // 2, -1).astype(np.int64)
+    return MedianPlan(padded, floors, sorting_network(slots, set(ranks.tolist()) - {-1}), ranks, top)
+
+
+def sorting_network(n: int, ranks: set[int]) -> Int64:
+    """Return Batcher's odd-even merge sort of `n` values as pairs to compare, without those that `ranks` do not need.
+
+    Knuth, The Art of Computer Programming 3, algorithm 5.2.2M. Values beyond `n` are thought of as larger than all.
+    """
+    pairs: list[tuple[int, int]] = []
+    p = 1
+    while p < n:
+        k = p
+        while k >= 1:
+            for j in range(k % p, n - k, 2 * k):
+                pairs.extend(
+                    (i + j, i + j + k) for i in range(min(k, n - j - k)) if (i + j) // (2 * p) == (i + j + k) // (2 * p)
+                )
+            k //= 2
+        p *= 2
+    needed, kept = set(ranks), []
+    for low, high in reversed(pairs):
+        if low in needed or high in needed:
+            kept.append((low, high))
+            needed |= {low, high}
+    return np.array(kept[::-1], dtype=np.int64).reshape(-1, 2)
+
+
+@numba.njit(cache=True, nogil=True)
+def _sort_groups(values: Int32, comparisons: Int64) -> None:
+    """Sort each column of `values` (slots, columns) as far as the network goes."""
+    for pair in range(comparisons.shape[0]):
+        low, high = values[comparisons[pair, 0]], values[comparisons[pair, 1]]
+        for i in range(values.shape[1]):
+            a, b = low[i], high[i]
+            low[i], high[i] = min(a, b), max(a, b)
+
+
+@numba.njit(cache=True, nogil=True)
+def _less_offsets(row: Int16, offsets: Int32, target: Int32) -> None:
+    for c in range(len(row)):
+        target[c] = np.int32(row[c]) - offsets[c]
+
+
+@numba.njit(cache=True, nogil=True)
+def _saturate(row: Int32, out: Int16) -> np.int64:
+    clipped = np.int32(0)
+    for c in range(len(out)):
+        bounded = min(max(row[c], np.int32(LOWEST)), np.int32(HIGHEST))
+        clipped += np.int32(bounded != row[c])
+        out[c] = np.int16(bounded)
+    return np.int64(clipped)
+
+
+@numba.njit(cache=True, nogil=True)
+def _group_medians(levels: Int32, floors: Int32, values: Int32, comparisons: Int64, ranks: Int64, out: Int16) -> None:
+    """Write the lower medians of ``levels[t, :, g]`` to ``out[t, g]``; `values` (slots, TILE, 24) is working space."""
+    for slot in range(levels.shape[1]):
+        for t in range(levels.shape[0]):
+            for g in range(levels.shape[2]):
+                values[slot, t, g] = max(levels[t, slot, g], floors[slot, g])
+    _sort_groups(values.reshape(values.shape[0], -1), comparisons)
+    for t in range(out.shape[0]):
+        for g in range(out.shape[1]):
+            middle = values[ranks[g], t, g] if ranks[g] >= 0 else np.int32(0)
+            out[t, g] = np.int16(min(max(middle, np.int32(LOWEST)), np.int32(HIGHEST)))
+
+
+@numba.njit(cache=True, nogil=True)
+def _less_medians(levels: Int32, medians: Int16) -> None:
+    for t in range(medians.shape[0]):
+        for slot in range(levels.shape[1]):
+            for g in range(levels.shape[2]):
+                levels[t, slot, g] -= np.int32(medians[t, g])
+
+
+@numba.njit(cache=True, nogil=True)
+def subtract_block(
+    samples: Int16,
+    offsets: Int32,
+    floors: Int32,
+    comparisons: Int64,
+    ranks: Int64,
+    n_subtracted: int,
+    out: Int16,
+    residuals: Int16,
+) -> np.int64:
+    """Subtract offsets and group medians from any number of samples; return how many values were clipped."""
+    n_groups = len(ranks)
+    n_slots = len(offsets) // n_groups
+    levels = np.zeros((TILE, n_slots, n_groups), np.int32)
+    values = np.empty((n_slots, TILE, n_groups), np.int32)
+    flat = levels.reshape(TILE, n_slots * n_groups)
+    floor = floors.reshape(n_slots, n_groups)
+    clipped = np.int64(0)
+    for start in range(0, samples.shape[0], TILE):
+        stop = min(start + TILE, samples.shape[0])
+        for t in range(start, stop):
+            _less_offsets(samples[t], offsets, flat[t - start])
+        _group_medians(levels, floor, values, comparisons, ranks, residuals[start:stop])
+        _less_medians(levels, residuals[start:stop])
+        for t in range(start, stop):
+            clipped += _saturate(flat[t - start], out[t, :n_subtracted])
+            out[t, n_subtracted:] = samples[t, n_subtracted:]
+    return clipped
+
+
+def subtract_medians(samples: Int16, plan: MedianPlan) -> MedianSubtracted:
+    """Subtract channel offsets and the medians of channels that are digitised together.
+
+    Parameters
+    ----------
+    samples
+        int16 (n_samples, n_channels), counts.
+    plan
+        From :func:`median_plan`.
+
+    Raises
+    ------
+    FileFormatError
+        If the samples are not int16, or of another number of channels than the plan.
+    """
+    if (
+        samples.dtype != np.int16
+        or samples.ndim != 2
+        or -(-samples.shape[1] // ADC_CHANNELS) * ADC_CHANNELS != len(plan.offsets)
+    ):
+        msg = (
+            f"samples are {samples.dtype} {samples.shape}; the plan is for int16 (n_samples, n_channels) of up to "
+            f"{len(plan.offsets)} channels. Quantise float data first (spike_band.ingest)."
+        )
+        raise FileFormatError(msg)
+    out = np.empty(samples.shape, np.int16)
+    residuals = np.empty((len(samples), ADC_CHANNELS), np.int16)
+    n_clipped = subtract_block(
+        np.ascontiguousarray(samples), plan.offsets, plan.floors, plan.comparisons, plan.ranks, plan.n_subtracted,
+        out, residuals,
+    )  # fmt: skip
+    return MedianSubtracted(out, residuals, int(n_clipped))
+
+
+def restore_medians(samples: Int16, residuals: Int16, plan: MedianPlan) -> Int16:
+    """Undo :func:`subtract_medians`: add residuals and offsets again; exact wherever nothing had been clipped."""
+    top = plan.n_subtracted
+    group = np.arange(top) % ADC_CHANNELS
+    restored = samples.astype(np.int32)
+    restored[:, :top] += residuals[:, group].astype(np.int32) + plan.offsets[:top]
+    return np.clip(restored, LOWEST, HIGHEST).astype(np.int16)
