@@ -185,6 +185,57 @@ def export_command(
     _tell(export(_open(cache_dir, source), target, selection), report, as_json=as_json)
 
 
+@cache.command(name="add")
+@click.argument("nwb", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--cache-dir",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of a project of your own; made if it does not exist.",
+)
+@click.option(
+    "--metrics",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Stimulus metrics, a CSV by unit id.",
+)
+@click.option(
+    "--lfp",
+    "lfp_files",
+    type=(int, click.Path(exists=True, dir_okay=False, path_type=Path)),
+    multiple=True,
+    metavar="PROBE_ID FILE",
+    help="LFP file of a probe. May be repeated.",
+)
+@click.option("--replace", is_flag=True, help="Put it in the place of a session with the same id.")
+@click.option("--move", is_flag=True, help="Move the files instead of copying them.")
+def add_command(
+    nwb: Path,
+    cache_dir: Path,
+    metrics: Path | None,
+    lfp_files: tuple[tuple[int, Path], ...],
+    replace: bool,
+    move: bool,
+) -> None:
+    """Put a session of your own into a project cache, which then serves it like a released one."""
+    from allen_ecephys.cache.project_cache import EcephysProjectCache
+
+    table = None
+    if metrics is not None:
+        import pandas as pd
+
+        table = pd.read_csv(metrics, index_col=0)
+    project = EcephysProjectCache(cache_dir, remote=None) if cache_dir.exists() else _new_project(cache_dir)
+    session = project.add_session(nwb, metrics=table, lfp=dict(lfp_files), replace=replace, move=move)
+    click.echo(f"session {session} is in {project.root}; read it with EcephysProjectCache.fixed({str(project.root)!r})")
+
+
+def _new_project(cache_dir: Path) -> EcephysProjectCache:
+    from allen_ecephys.cache.project_cache import EcephysProjectCache
+
+    (cache_dir.parent if cache_dir.suffix == ".json" else cache_dir).mkdir(parents=True)
+    return EcephysProjectCache(cache_dir, remote=None)
+
+
 @cache.command(name="status")
 @_where
 @_JSON

@@ -71,7 +71,9 @@ class RaggedColumn:
         """Return several rows; those that lie side by side in the file are read at once."""
         found: dict[int, np.ndarray[Any, Any]] = {}
         item = self.reader.dataset(self.path).dtype.itemsize
-        for run in _runs(sorted({int(r) for r in rows}), self.starts, self.stops, _GAP_BYTES // item):
+        runs = list(_runs(sorted({int(r) for r in rows}), self.starts, self.stops, _GAP_BYTES // item))
+        self.reader.prefetch((self.path, int(self.starts[run[0]]), int(self.stops[run[-1]])) for run in runs)
+        for run in runs:
             begin = self.starts[run[0]]
             block = self.reader.array(self.path, slice(begin, self.stops[run[-1]])).astype(np.float64, copy=False)
             for row in run:

@@ -8,16 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .planning import Selection
     from .project_cache import EcephysProjectCache
 
-__all__ = ["EcephysProjectCache"]
+__all__ = ["EcephysProjectCache", "Selection"]
+
+_PLACES = {"EcephysProjectCache": "project_cache", "Selection": "planning"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the cache's public class when it is first asked for."""
+    """Import a public class when it is first asked for."""
     if name not in __all__:
         msg = f"module 'allen_ecephys.cache' has no attribute {name!r}"
         raise AttributeError(msg)
-    from . import project_cache
+    from importlib import import_module
 
-    return getattr(project_cache, name)
+    return getattr(import_module(f".{_PLACES[name]}", __name__), name)

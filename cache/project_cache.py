@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from allen_ecephys.session import EcephysSession
 
+    from .planning import Plan, Selection
+
 
 class EcephysProjectCache(TableQueries):
     """Tables and NWB files of a project, fetched when first asked for and kept in one folder.
@@ -225,6 +227,26 @@ class EcephysProjectCache(TableQueries):
         if not self.manifest.path("probe_lfp_nwb", session_id, probe_id).is_file():
             check_lfp(self, session_id, probe_id)
         return self.files.path_of("probe_lfp_nwb", session_id, probe_id)
+
+    # --- what it would take -------------------------------------------------------------------------------------
+
+    def plan(self, selection: Selection | None = None) -> Plan:
+        """Return which files a choice of sessions needs, their bytes, and what is there; none of them is fetched.
+
+        Parameters
+        ----------
+        selection
+            Sessions and kinds of files (:class:`allen_ecephys.cache.planning.Selection`); by default the session
+            files of all sessions, with tables and metrics.
+
+        Raises
+        ------
+        UnknownIdError, UnknownNameError
+            If the selection names what the project does not have.
+        """
+        from .planning import plan
+
+        return plan(self, selection)
 
     # --- sessions of one's own -----------------------------------------------------------------------------------
 

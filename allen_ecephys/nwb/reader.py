@@ -164,6 +164,28 @@ class NwbReader:
         values = np.asarray(self._read(dataset, selection))
         return values.astype(bool) if h5py.check_enum_dtype(dataset.dtype) == {"FALSE": 0, "TRUE": 1} else values
 
+    def prefetch(self, rows: Iterable[tuple[str, int, int | None]]) -> None:
+        """Tell a source that streams which rows are about to be read, so that it fetches them at once.
+
+        Parameters
+        ----------
+        rows
+            (path of a dataset, first row, row after the last or None for all). Only contiguous datasets have a known
+            place in the file; others, and sources that are not streamed, are left alone.
+        """
+        bring = getattr(self.source if self._stream is None else self._stream, "prefetch", None)
+        if bring is None:
+            return
+        ranges: list[tuple[int, int]] = []
+        for path, start, stop in rows:
+            dataset = self.dataset(path)
+            offset = dataset.id.get_offset()
+            if offset is not None and dataset.shape and dataset.shape[0]:
+                row_bytes = dataset.nbytes // dataset.shape[0]
+                last = dataset.shape[0] if stop is None else stop
+                ranges.append((offset + start * row_bytes, offset + last * row_bytes))
+        bring(ranges)
+
     def coded_text(self, path: str) -> tuple[np.ndarray[Any, np.dtype[np.intp]], list[str]] | None:
         """Return a text dataset as codes and the distinct texts they stand for, or None if it holds no text.
 
@@ -221,6 +243,9 @@ class NwbReader:
         import pandas as pd
 
         names = self.column_names(path) if columns is None else [c for c in columns if self.has(f"{path}/{c}")]
+        if exclude_ragged:
+            short = [name for name in names if not self.has(f"{path}/{name}_index")]
+            self.prefetch((f"{path}/{name}", 0, None) for name in ["id", *short])
         data: dict[str, Any] = {}
         for name in names:
             column = self._column(f"{path}/{name}", exclude_ragged)
