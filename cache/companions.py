@@ -45,7 +45,8 @@ def channels_of(cache: EcephysProjectCache, session_id: int) -> pd.DataFrame:
     channels, probes = cache.table_at_hand("channels"), cache.table_at_hand("probes")
     if channels is None or probes is None:
         logger.warning("session %d: the cache's tables are not at hand; structures are those of the file", session_id)
-        return pd.DataFrame(columns=columns, index=pd.Index([], dtype="int64", name="id"))
+        nothing = pd.DataFrame(columns=columns, index=pd.Index([], dtype="int64", name="id"), dtype="float64")
+        return nothing.astype({"ecephys_structure_acronym": "str"})
     of_session = probes.index[probes["ecephys_session_id"] == session_id]
     chosen = channels[channels["ecephys_probe_id"].isin(of_session)]
     return chosen[[c for c in columns if c in chosen]].copy()
