@@ -25,8 +25,8 @@ TOLERANCE_MS: Final = 0.4
 LEAST_AGREEMENT: Final = 0.5
 #: Agreement, accuracy and so on from which on a true unit counts as well found.
 WELL_FOUND: Final = 0.8
-#: Agreement below which a sorted unit belongs to no true unit at all.
-CHANCE: Final = 0.1
+#: Agreement below which a sorted unit belongs to no true unit at all, as in SpikeInterface.
+CHANCE: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,24 @@ class SortingScore:
 
     @property
     def false_positive_units(self) -> list[int]:
-        """Sorted units that agree with no true unit by 0.1 or more: they are noise."""
-        best = self.agreement.max(axis=0) if len(self.agreement) else self.agreement.sum(axis=0)
-        return [int(unit) for unit in self.agreement.columns[best < CHANCE]]
+        """Sorted units that agree with no true unit by 0.2 or more: they are noise."""
+        table = self.agreement.to_numpy()
+        best = table.max(axis=0, initial=0.0)
+        return self._unassigned(best < CHANCE)
 
     @property
     def redundant_units(self) -> list[int]:
-        """Sorted units that share a true unit (0.1 or more) which another sorted unit was assigned to."""
+        """Sorted units that agree by 0.2 or more with a true unit which another sorted unit fits better."""
+        table = self.agreement.to_numpy()
+        if not table.size:
+            return []
+        nearest = table.argmax(axis=0)
+        best = table.max(axis=0)
+        return self._unassigned((best >= CHANCE) & (table.argmax(axis=1)[nearest] != np.arange(len(best))))
+
+    def _unassigned(self, condition: npt.NDArray[np.bool_]) -> list[int]:
         assigned = {int(unit) for unit in self.units["sorted_unit"]}
-        false_positive = set(self.false_positive_units)
-        taken = assigned | false_positive
-        return [int(u) for u in self.agreement.columns if int(u) not in taken]
+        return [int(unit) for unit in self.agreement.columns[condition] if int(unit) not in assigned]
 
 
 @numba.njit(cache=True, nogil=True)
