@@ -63,7 +63,7 @@ def own_model(own: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
     sizes = np.linalg.eigvalsh(covariance)
     if not sizes[0] > sizes[-1] * len(sizes) * np.finfo(np.float64).eps:
         return None
-    return own.mean(axis=0), np.linalg.inv(covariance)
+    return np.asarray(own.mean(axis=0)), np.asarray(np.linalg.inv(covariance), dtype=np.float64)
 
 
 def distances_to(

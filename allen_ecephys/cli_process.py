@@ -1,0 +1,16 @@
+"""``allen-ecephys process``: from raw probe data to measured units and session files."""
+
+from __future__ import annotations
+
+import click
+
+from .cli_units import package_command, units_command
+
+
+@click.group()
+def process() -> None:
+    """Produce: from a probe's raw data to cleaned, measured units and an NWB file."""
+
+
+process.add_command(units_command)
+process.add_command(package_command)

@@ -1,0 +1,106 @@
+"""Commands that measure a probe's units and package them: ``allen-ecephys process units`` and ``process package``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command("units")
+@click.argument("raw", type=click.Path(exists=True, path_type=Path))
+@click.argument("output", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--spikes",
+    type=_FOLDER,
+    help="phy or Kilosort folder with the spikes. Default: the ground truth of a simulated recording.",
+)
+@click.option("--medians-subtracted", is_flag=True, help="The recording went through the median subtraction already.")
+@click.option("--spikes-per-unit", default=1000, show_default=True, help="Spikes averaged for each mean waveform.")
+@click.option("--seed", default=0, show_default=True, help="Seed of all random draws.")
+def units_command(
+    raw: Path, output: Path, spikes: Path | None, medians_subtracted: bool, spikes_per_unit: int, seed: int
+) -> None:
+    r"""Clean and measure the units of one probe.
+
+    RAW is the folder of a recording (simulated, Open Ephys or SpikeGLX); OUTPUT gets one folder for each stage. A run
+    that was stopped goes on after its last complete stage. The table of all units is OUTPUT/units/metrics.csv.
+
+    \b
+    EXAMPLES
+      allen-ecephys process units raw/ units/
+      allen-ecephys process units session_g0_imec0/ units/ --spikes kilosort/
+    """
+    from allen_ecephys.processing.quality_metrics import QualitySettings
+    from allen_ecephys.processing.unit_inputs import open_probe
+    from allen_ecephys.processing.unit_stages import UnitParameters, measure_units
+
+    parameters = UnitParameters(
+        subtract_medians=not medians_subtracted,
+        spikes_per_unit=spikes_per_unit,
+        quality=QualitySettings(seed=seed),
+        seed=seed,
+    )
+    table = measure_units(open_probe(raw, spikes), output, parameters)
+    good = int((table["quality"] == "good").sum())
+    click.echo(f"{len(table)} units, {good} good, {len(table) - good} noise: {output / 'units' / 'metrics.csv'}")
+
+
+@click.command("package")
+@click.argument("folders", nargs=-1, required=True, type=_FOLDER)
+@click.option(
+    "--output", "-o", required=True, type=click.Path(dir_okay=False, path_type=Path), help="NWB file to write."
+)
+@click.option("--session-id", default=1, show_default=True, help="Id of the session; ids of units are made from it.")
+@click.option(
+    "--start-time",
+    type=click.DateTime(),
+    default="2000-01-01T00:00:00",
+    show_default=True,
+    help="Start of the session (UTC).",
+)
+@click.option("--session-type", default="spontaneous", show_default=True, help="Name of the set of stimuli.")
+@click.option(
+    "--presentations",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="CSV of stimulus presentations: start_time, stop_time (s), stimulus_name and parameters.",
+)
+@click.option("--structure", default="grey", show_default=True, help="Brain structure of channels below the surface.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+def package_command(
+    folders: tuple[Path, ...],
+    output: Path,
+    session_id: int,
+    start_time: datetime,
+    session_type: str,
+    presentations: Path | None,
+    structure: str,
+    overwrite: bool,
+) -> None:
+    r"""Write the measured units of one or more probes into a session NWB file.
+
+    FOLDERS are outputs of `process units`; they become probeA, probeB, ...
+
+    \b
+    EXAMPLES
+      allen-ecephys process package units/ -o session.nwb
+      allen-ecephys process package units_a/ units_b/ -o session.nwb --session-id 715093703
+    """
+    import pandas as pd
+
+    from allen_ecephys.processing.unit_packaging import package_units
+
+    path = package_units(
+        folders,
+        output,
+        session_id=session_id,
+        session_start_time=start_time.replace(tzinfo=UTC),
+        session_type=session_type,
+        presentations=None if presentations is None else pd.read_csv(presentations),
+        structure_acronym=structure,
+        overwrite=overwrite,
+    )
+    click.echo(f"{path}: {path.stat().st_size / 1e6:,.1f} MB")

@@ -1,0 +1,148 @@
+"""What measuring units starts from: a probe's spike band, less its medians, and sorted spikes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from allen_ecephys.errors import MissingDataError
+
+from .sorted_spikes import SortedSpikes
+from .spike_band.depth_estimation import ProbeInfo, estimate_depth
+from .spike_band.median_subtraction import median_plan, subtract_medians
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from .recording import Channels, Recording
+
+
+class MedianSubtractedRecording:
+    """A spike band less channel offsets and the medians of channels digitised together, computed as it is read.
+
+    Medians are taken sample by sample, so that any window of this recording has the values that a median-subtracted
+    file would have; no second file of the recording's size is needed.
+
+    Parameters
+    ----------
+    source
+        int16 recording.
+    info
+        Offsets, mask and the first channel in air, see :func:`.depth_estimation.estimate_depth`.
+    """
+
+    def __init__(self, source: Recording, info: ProbeInfo) -> None:
+        self.source, self.info = source, info
+        self.n_samples, self.n_channels = source.n_samples, source.n_channels
+        self.sampling_rate, self.geometry = source.sampling_rate, source.geometry
+        self.reference_channels, self.uv_per_bit = source.reference_channels, source.uv_per_bit
+        self.dtype: np.dtype[Any] = np.dtype(np.int16)
+        self._plan = median_plan(info.offsets, info.mask, int(info.air_channel))
+
+    def read(self, start: int, stop: int, channels: Channels = None) -> npt.NDArray[Any]:
+        """Return samples ``[start, stop)`` in counts, int16, shape (stop - start, channels)."""
+        samples = subtract_medians(np.ascontiguousarray(self.source.read(start, stop)), self._plan).samples
+        return samples if channels is None else samples[:, channels]
+
+    def read_uv(self, start: int, stop: int, channels: Channels = None) -> npt.NDArray[np.float32]:
+        """Return samples ``[start, stop)`` in microvolts, float32."""
+        gains = self.uv_per_bit if channels is None else self.uv_per_bit[channels]
+        return (self.read(start, stop, channels) * gains).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeData:
+    """A probe's raw data and its spikes.
+
+    Attributes
+    ----------
+    recording
+        Spike band as recorded.
+    lfp
+        LFP band, for the brain surface; None where there is none.
+    spikes
+        Sorted spikes.
+    files
+        Files that all of this was read from.
+    """
+
+    recording: Recording
+    lfp: Recording | None
+    spikes: SortedSpikes
+    files: tuple[Path, ...]
+
+    def look(self) -> ProbeInfo:
+        """Return offsets and mask of the channels, and the brain's surface."""
+        return estimate_depth(self.recording, self.lfp)
+
+
+def open_probe(folder: str | os.PathLike[str], sorting: str | os.PathLike[str] | None = None) -> ProbeData:
+    """Open a probe's folder: a simulated one, or one that Open Ephys or SpikeGLX wrote.
+
+    Parameters
+    ----------
+    folder
+        Folder of the raw data, or a SpikeGLX ``.bin`` file.
+    sorting
+        phy or Kilosort folder with the spikes. Default: the ground truth of a simulated recording.
+
+    Raises
+    ------
+    MissingDataError
+        If no spikes were named and the folder has no ground truth, or it holds no recording.
+    SpikeTrainError
+        If the spikes do not fit the recording.
+    """
+    from .readers.phy import read_phy
+    from .simulation.raw import TRUTH_FILE, read_ground_truth
+
+    place = Path(folder)
+    truth = read_ground_truth(place) if (place / TRUTH_FILE).exists() else None
+    if truth is not None:
+        recording: Any = truth.recording()
+        lfp: Any = truth.recording("lfp") if _has_lfp(truth) else None
+    else:
+        recording, lfp = _open_recorded(place)
+    if sorting is not None:
+        files = [p for name in ("spike_times", "spike_clusters") if (p := Path(sorting) / f"{name}.npy").exists()]
+        spikes = read_phy(sorting, n_samples=recording.n_samples).spikes
+    elif truth is not None:
+        files = [place / TRUTH_FILE]
+        spikes = SortedSpikes.from_arrays(
+            truth.spike_times, truth.spike_units, unit_ids=truth.units.index, n_samples=recording.n_samples
+        )
+    else:
+        msg = (
+            f"{place} holds no {TRUTH_FILE}, so there are no spikes to measure: name a phy or Kilosort folder of spikes"
+        )
+        raise MissingDataError(msg)
+    return ProbeData(recording, lfp, spikes, (Path(recording.path), *files))
+
+
+def _has_lfp(truth: Any) -> bool:
+    from .simulation.raw_formats import raw_form
+
+    return bool((truth.folder / raw_form(truth.form).lfp_file).is_file())
+
+
+def _open_recorded(place: Path) -> tuple[Any, Any]:
+    """Open spike band and LFP of a folder by what lies in it."""
+    from .readers.open_ephys import open_ephys_streams, open_open_ephys
+    from .readers.spikeglx import open_spikeglx
+
+    if place.suffix == ".bin":
+        lfp_file = place.with_name(place.name.replace(".ap.", ".lf."))
+        has_lfp = lfp_file != place and lfp_file.exists()
+        return open_spikeglx(place), open_spikeglx(lfp_file) if has_lfp else None
+    if place.is_dir() and any(place.rglob("*.ap.meta")):
+        has_lfp = any(place.rglob("*.lf.bin"))
+        return open_spikeglx(place, band="ap"), open_spikeglx(place, band="lf") if has_lfp else None
+    if place.is_dir() and (any(place.rglob("structure.oebin")) or any(place.rglob("continuous.dat"))):
+        has_lfp = any(stream.band == "lfp" for stream in open_ephys_streams(place))
+        return open_open_ephys(place, band="ap"), open_open_ephys(place, band="lfp") if has_lfp else None
+    msg = f"{place} holds no recording of Open Ephys (continuous.dat) or SpikeGLX (.ap.bin with .ap.meta)"
+    raise MissingDataError(msg)
