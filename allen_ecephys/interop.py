@@ -214,6 +214,7 @@ def read_nwbfile(reader: NwbReader) -> NWBFile:
     """
     from pynwb import NWBHDF5IO
 
+    reader.check_links()  # pynwb follows links by itself
     with warnings.catch_warnings():
         # Each file carries the namespaces it was written with; that a newer one is already loaded is no fault.
         warnings.filterwarnings("ignore", message="Ignoring the following cached namespace")

@@ -96,6 +96,7 @@ def channels_table(reader: NwbReader, annotations: Callable[[], pd.DataFrame] | 
     """
     names = [c.name for c in layout.ELECTRODE_COLUMNS if c.name not in {"filtering", "imp"}]
     table = reader.table(layout.ELECTRODES, [*names, layout.CHANNEL_NUMBER_NAMES[1]])
+    _check_unique(table, "channel", reader)
     number = [name for name in layout.CHANNEL_NUMBER_NAMES if name in table]
     if not number:
         msg = f"the electrodes table of {reader.name} has neither 'local_index' nor 'probe_channel_number'"
@@ -114,6 +115,13 @@ def channels_table(reader: NwbReader, annotations: Callable[[], pd.DataFrame] | 
     unregistered_to_nan(channels)
     _distrust_left_right(channels, reader.name)
     return channels if annotations is None else annotated(channels, annotations())
+
+
+def _check_unique(table: pd.DataFrame, what: str, reader: NwbReader) -> None:
+    repeated = table.index[table.index.duplicated()]
+    if len(repeated):
+        msg = f"{len(repeated)} {what} ids of {reader.name} occur twice, such as {repeated[0]}: it was written wrongly"
+        raise FileFormatError(msg)
 
 
 def _needed(table: pd.DataFrame, name: str, reader: NwbReader) -> pd.Series[Any]:
@@ -178,6 +186,7 @@ def units_table(
     gives them (index: unit id; a unit without a row gets NaN).
     """
     units = reader.table(layout.UNITS)
+    _check_unique(units, "unit", reader)
     units.index.name = "unit_id"
     units = units.rename(columns={c.name: c.shown_as for c in layout.UNIT_COLUMNS})
     if "peak_channel_id" not in units:

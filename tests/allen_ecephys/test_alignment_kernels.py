@@ -69,6 +69,21 @@ def test_counts_in_bins(
     assert all((m.data > 0).all() for m in sparse)
 
 
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([[1, 2, 3, 4], [1.1, 2.1, 3.1, 4.1]], [[[1, 1, 0], [1, 1, 0]], [[2, 0, 0], [2, 0, 0]]]),
+        ([[1, 2, 3, 4], [1.6, 2.0, 4.0, 4.1]], [[[1, 1, 0], [0, 1, 0]], [[2, 0, 0], [0, 0, 0]]]),
+    ],
+)
+def test_histograms_known_by_hand(rows: Any, expected: Any) -> None:
+    ragged = RaggedTimes.from_arrays([[1.5, 2.5], [1.5, 1.55]])
+    edges = np.array(rows, dtype=float)
+    assert count_in_bins(ragged, edges).tolist() == expected
+    binary = count_in_bins(ragged, edges, dtype=np.uint8, binarize=True)
+    assert binary.tolist() == np.minimum(expected, 1).tolist()
+
+
 @compiled
 @given(st.lists(st.floats(0, 10, allow_nan=False), max_size=60), st.integers(1, 40), st.floats(0, 9))
 def test_even_bins_are_exact_where_rounding_bites(times: list[float], n_bins: int, start: float) -> None:

@@ -229,6 +229,22 @@ def test_external_link_is_refused(session_file: Path, tmp_path: Path) -> None:
             reader.array(path)
 
 
+def test_a_whole_file_can_be_checked_for_links_out_of_it(session_file: Path, replica: Path, tmp_path: Path) -> None:
+    NwbReader(session_file).check_links()
+    NwbReader(replica / "session_715093703.nwb").check_links()
+    with h5py.File(session_file, "a") as file:
+        file["processing/deep/inside"] = h5py.ExternalLink("secret.h5", "/group")
+    with pytest.raises(
+        FileFormatError, match=r"/processing/deep/inside .* links to another file, 'secret\.h5': refused"
+    ):
+        NwbReader(session_file).check_links()
+    with h5py.File(session_file, "a") as file:
+        del file["processing/deep/inside"]
+        file.create_dataset("stolen", (2,), "f8", external=[(str(tmp_path / "secret.txt"), 0, 16)])
+    with pytest.raises(FileFormatError, match=r"stolen .* in another file"):
+        NwbReader(session_file).check_links()
+
+
 def test_external_storage_is_refused(session_file: Path, tmp_path: Path) -> None:
     (tmp_path / "password.txt").write_bytes(b"x" * 16)
     with h5py.File(session_file, "a") as file:

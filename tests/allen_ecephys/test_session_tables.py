@@ -23,7 +23,7 @@ from allen_ecephys.errors import (
     UnknownNameError,
 )
 from allen_ecephys.session import EcephysSession, SessionCompanions
-from allen_ecephys.structures import STRUCTURE_IDS
+from allen_ecephys.structures import STRUCTURE_IDS, without_substructure
 from allen_ecephys.units import UnitFilter
 
 Write = Callable[..., Path]
@@ -142,6 +142,25 @@ def test_peak_channel_that_is_not_in_the_file(write_session: Write) -> None:
         file["units/peak_channel_id"][0] = 77
     with pytest.raises(FileFormatError, match=r"1 units .* such as 77"):
         _ = EcephysSession(path).units
+
+
+def test_ids_that_occur_twice(write_session: Write) -> None:
+    for table, what in (("units", "unit"), (ELECTRODES, "channel")):
+        path = write_session(spike_times=[[1.0], [2.0]])
+        with h5py.File(path, "a") as file:
+            file[f"{table}/id"][1] = file[f"{table}/id"][0]
+        with pytest.raises(FileFormatError, match=f"1 {what} ids .* occur twice"):
+            _ = EcephysSession(path).units
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [("abcde-fg-hi", "abcde"), ("LGd-sh", "LGd"), ("VISp", "VISp"), ("", None), ("None", None), ("-", None)],
+)
+def test_substructures_are_stripped(raw: str, shown: str | None) -> None:
+    stripped = without_substructure(pd.Series([raw, "CA1"]))
+    assert stripped[1] == "CA1"
+    assert stripped[0] == shown if shown else stripped.isna().tolist() == [True, False]
 
 
 # --- channels ----------------------------------------------------------------------------------------------------
