@@ -1,8 +1,8 @@
 """Session files: one recorded session, in the layout of the release and in current NWB.
 
-The tables are written with pynwb. The three ragged columns of the units, which are nearly all of a file, are laid out
-by pynwb at their full size and then filled unit by unit with h5py, so that memory stays bounded by the largest unit;
-they are contiguous and uncompressed, as in the release. Nothing appears under the file's name until it is complete.
+The tables are written with pynwb. The three ragged columns of the units, which are nearly all of a file, are then laid
+out at their full size and filled unit by unit with h5py, so that memory stays bounded by the largest unit; they are
+contiguous and uncompressed, as in the release. Nothing appears under the file's name until it is complete.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def write_session_nwb(path: str | os.PathLike[str], contents: SessionContents, *
 
 
 def _skeleton(contents: SessionContents, counts: Any) -> Any:
-    """Return the file with every table, its ragged columns laid out but empty."""
+    """Return the file with every table, its ragged columns still without their rows."""
     nwbfile = new_file(contents.metadata, str(contents.metadata.session_id), layout.SESSION_DESCRIPTION)
     add_probes(nwbfile, contents.probes, contents.channels)
     _add_units(nwbfile, contents, counts)
@@ -143,7 +143,6 @@ def _bytes_needed(contents: SessionContents, counts: Any) -> int:
 
 
 def _add_units(nwbfile: Any, contents: SessionContents, counts: Any) -> None:
-    from hdmf.backends.hdf5 import H5DataIO
     from pynwb.misc import Units
 
     from .nwb_tables import column, ragged_column, unit_columns
@@ -151,8 +150,9 @@ def _add_units(nwbfile: Any, contents: SessionContents, counts: Any) -> None:
     columns = unit_columns(contents.units)
     names = [c.name for c in columns]
     for name, (shape, ends) in _ragged_shapes(contents, counts).items():
-        empty = H5DataIO(shape=shape, dtype=np.dtype("f8"))
-        columns += ragged_column(column(name, empty, layout.RAGGED_UNIT_COLUMNS[name][1]), ends)
+        # One value stands for all of them until the file is laid out; hdmf would fit the index to its length.
+        stand_in = column(name, np.zeros((1, *shape[1:])), layout.RAGGED_UNIT_COLUMNS[name][1])
+        columns += ragged_column(stand_in, np.ones(len(ends), np.int64))
         names.append(name)
     nwbfile.units = Units(
         name="units",
@@ -163,9 +163,29 @@ def _add_units(nwbfile: Any, contents: SessionContents, counts: Any) -> None:
     )
 
 
+def _lay_out(table: h5py.Group, name: str, shape: tuple[int, ...], ends: Any) -> None:
+    """Give a ragged column its full size (contiguous, uncompressed), and its index the ends of its rows."""
+    column, index = (
+        _replaced(table, name, shape, np.dtype(np.float64)),
+        _replaced(table, f"{name}_index", np.shape(ends), np.dtype(np.uint64)),
+    )
+    index[()] = ends
+    index.attrs["target"] = column.ref
+
+
+def _replaced(table: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> h5py.Dataset:
+    attributes = dict(table[name].attrs)
+    del table[name]
+    dataset = table.create_dataset(name, shape, dtype)
+    dataset.attrs.update(attributes)
+    return dataset
+
+
 def _fill_ragged(table: h5py.Group, contents: SessionContents, counts: Any) -> None:
     """Write spikes, amplitudes and waveforms one unit at a time."""
     shapes = _ragged_shapes(contents, counts)
+    for name, (shape, ends) in shapes.items():
+        _lay_out(table, name, shape, ends)
     units = progress_bar(contents.units.index, desc="Writing units", unit="unit")
     for row, unit_id in enumerate(units):
         times = np.asarray(contents.spike_times[row], dtype=np.float64)
