@@ -66,7 +66,7 @@ _KEPT_TABLES: Final = 4
 
 
 class WarehouseError(RemoteStatusError):
-    """The warehouse answered, but with no success, or not what the question asks; it was asked more than once."""
+    """The warehouse does not answer, or not what the question asks."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, 200)
@@ -162,14 +162,18 @@ class WarehouseRemote:
         Raises
         ------
         WarehouseError
-            If the warehouse reports no success, or stops before the number of rows it announced.
-        DownloadError
-            If it cannot be reached.
+            If the warehouse cannot be reached, reports no success, or stops before the number of rows it announced.
         """
         found: list[dict[str, Any]] = []
         total: int | None = None
         while total is None or len(found) < total:
-            answer = patiently(partial(self._page, criteria, len(found)), self._policy)
+            try:
+                answer = patiently(partial(self._page, criteria, len(found)), self._policy)
+            except WarehouseError:
+                raise
+            except DownloadError as error:  # repeated as often as is sensible: whoever asked need not repeat it again
+                msg = f"the warehouse {self.url} gave up on {criteria[:60]}...: {error}"
+                raise WarehouseError(msg) from error
             total = int(answer["total_rows"]) if total is None else total
             if not answer["msg"] and len(found) < total:
                 msg = f"{self.url} gave {len(found):,} of {total:,} rows of {criteria[:60]}...; try again later"
