@@ -24,6 +24,9 @@ OLDEST_VERSION = (2, 2, 2)
 #: HDF5's words for a file whose end lies before the end that its header names.
 _TRUNCATED = re.compile(r"truncated file: eof = (\d+).*stored_eof = (\d+)")
 
+#: ... and for locks that it cannot get, or that are not those of another handle of the process.
+_LOCKS = re.compile(r"\block(ing)?\b")
+
 #: Bytes fetched at once, and blocks of that size kept, where a URL is read through fsspec: at most 128 MiB.
 _BLOCK_SIZE = 4 << 20
 _BLOCKS = 32
@@ -99,24 +102,29 @@ def open_hdf5(source: str | BinaryFile, name: str) -> h5py.File:
     """
     import h5py
 
-    try:
+    if not isinstance(source, str):
         try:
-            return h5py.File(source, "r") if isinstance(source, str) else h5py.File(source, mode="r")
+            return h5py.File(source, mode="r")
         except OSError as error:
-            # A file system without locks, or another handle of this process that was opened without them: nothing is
-            # ever written here, so no lock is needed. HDF5's own default comes first, as all handles of one process
-            # must agree and other libraries take the default.
-            if not (isinstance(source, str) and type(error) in {OSError, BlockingIOError} and "lock" in str(error)):
-                raise
-            return h5py.File(source, "r", locking=False)
-    except OSError as error:
-        if type(error) is not OSError:
-            raise  # permission, connection: already says what is wrong
-        raise _explained(error, source, name) from error
+            raise _explained(error, source, name) from error
+    failure = OSError()
+    # HDF5's default comes first: all handles of one process must agree about locks, and other libraries take it. The
+    # others serve file systems without locks and files that this process holds open in another way already. Nothing is
+    # ever written here, so no lock is needed.
+    for locking in (None, False, True, "best-effort"):
+        try:
+            return h5py.File(source, "r", locking=locking)
+        except OSError as error:
+            failure = error
+            if not _LOCKS.search(str(error)):
+                break
+    raise _explained(failure, source, name) from failure
 
 
-def _explained(error: OSError, source: str | BinaryFile, name: str) -> CorruptFileError | FileFormatError:
+def _explained(error: OSError, source: str | BinaryFile, name: str) -> OSError | FileFormatError:
     """Return the error for a file that HDF5 does not open."""
+    if type(error) is not OSError or _LOCKS.search(str(error)):
+        return error  # permission, connection, locks: already says what is wrong
     cut = _TRUNCATED.search(str(error))
     if cut:
         return truncated_file(name, int(cut[1]), int(cut[2]))

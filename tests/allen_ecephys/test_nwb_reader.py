@@ -205,6 +205,27 @@ def test_closed_reader(session_file: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("locking", [True, False])
+def test_other_handles_of_the_process_do_not_matter(session_file: Path, locking: bool) -> None:
+    with h5py.File(session_file, "r", locking=locking), NwbReader(session_file) as reader:
+        assert reader.text("identifier") == "12345"
+        with h5py.File(session_file, "r", locking=locking):  # nor are they in the way of further ones
+            pass
+
+
+def test_damage_in_the_middle_shows_when_it_is_read(session_file: Path) -> None:
+    with h5py.File(session_file, "a") as file:
+        file.create_dataset("packed", data=np.arange(10_000.0), chunks=True, compression="gzip")
+        place = file["packed"].id.get_chunk_info(0)
+    with session_file.open("r+b") as raw:
+        raw.seek(place.byte_offset)
+        raw.write(b"\x00" * place.size)
+    reader = NwbReader(session_file)
+    assert reader.text("identifier") == "12345"
+    with pytest.raises(CorruptFileError, match=r"/packed of .* cannot be read: the file is damaged"):
+        reader.array("packed")
+
+
 def test_pickle_reopens(session_file: Path) -> None:
     reader = NwbReader(session_file)
     _ = reader.file

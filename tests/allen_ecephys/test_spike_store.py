@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
+from allen_ecephys.alignment import count_in_windows
 from allen_ecephys.errors import ClosedSessionError, FileFormatError, UnknownIdError
 from allen_ecephys.session import EcephysSession
 from allen_ecephys.units import UnitFilter
@@ -70,6 +71,29 @@ def test_spikes_by_unit(write_session: Write, how: str) -> None:
     assert [len(t) for t in session.spike_times.values()] == [len(session.spike_times[u]) for u in session.spike_times]
     ragged = session.spike_times.ragged([903, 900, 903])
     assert [t.tolist() for t in ragged] == [SPIKES[3].tolist(), SPIKES[0].tolist(), SPIKES[3].tolist()]
+
+
+@pytest.mark.parametrize("how", STORAGE)
+def test_kernels_take_the_mapping_itself(write_session: Write, how: str) -> None:
+    session = EcephysSession(stored(write_session(spike_times=SPIKES), how))
+    counts = count_in_windows(session.spike_times, [0.0, 2.0], [2.0, 100.0])
+    expected = [[((t >= a) & (t < b)).sum() for a, b in ((0, 2), (2, 100))] for t in session.spike_times.values()]
+    assert counts.tolist() == np.array(expected).tolist()
+    everyone = session.spike_times
+    np.testing.assert_array_equal(
+        count_in_windows(everyone, [0.0], [9.0]), count_in_windows(dict(everyone), [0.0], [9.0])
+    )
+
+
+@pytest.mark.parametrize("how", STORAGE)
+def test_a_file_without_units(write_session: Write, how: str) -> None:
+    session = EcephysSession(stored(write_session(), how))
+    assert session.units.empty
+    assert dict(session.spike_times.items()) == {}
+    assert count_in_windows(session.spike_times, [0.0], [1.0]).shape == (0, 1)
+    assert session.presentationwise_spike_counts([0, 1]).shape == (0, 1, 0)
+    assert session.conditionwise_spike_statistics().empty
+    assert session.structurewise_unit_counts.empty
 
 
 def test_reading_a_unit_touches_its_slice_only(write_session: Write) -> None:
