@@ -142,7 +142,7 @@ def describe(
         try:
             session_id = int(session.ecephys_session_id)
         except (TypeError, ValueError) as error:
-            msg = f"{nwb} has the identifier {session.ecephys_session_id!r}; session ids are whole numbers"
+            msg = f"the identifier of {nwb} is no whole number, which session ids are: {error}"
             raise FileFormatError(msg) from error
         probes, channels, units = session.probes, session.channels, session.units
         strangers = set(lfp or {}) - set(probes.index)
