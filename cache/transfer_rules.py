@@ -13,6 +13,8 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from random import Random
 
+from .intervals import split_long
+
 RETRY_STATUSES = frozenset({408, 425, 429})
 NOT_FOUND_STATUSES = frozenset({404, 410})
 REFUSED_STATUSES = frozenset({401, 403, 407})
@@ -203,4 +205,4 @@ def segments(missing: list[tuple[int, int]], policy: TransferPolicy) -> list[tup
     if total < 2 * policy.segment_bytes or policy.connections < 2:
         return missing
     longest = max(policy.segment_bytes, min(8 * policy.segment_bytes, total // (4 * policy.connections)))
-    return [(at, min(at + longest, stop)) for start, stop in missing for at in range(start, stop, longest)]
+    return split_long(missing, longest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from email.utils import formatdate
 from random import Random
 
@@ -175,7 +176,7 @@ def test_joined_intervals_cover_and_are_far_apart(pairs: list[tuple[int, int]], 
     joined = join_close(pairs, gap)
     covered = {i for a, b in joined for i in range(a, b)}
     assert {i for a, b in pairs for i in range(a, b)} <= covered
-    assert all(c - b > gap for (_, b), (c, _) in zip(joined, joined[1:], strict=False))
+    assert all(c - b > gap for (_, b), (c, _) in itertools.pairwise(joined))
 
 
 @given(INTERVALS, st.integers(1, 10))
