@@ -225,7 +225,8 @@ class SessionBase:
         """
         from .epochs import structure_intervals
 
-        labels, intervals, n_probes = structure_intervals(self._channels, channel_ids)
+        # Channels without valid spike data too: the LFP has some of them.
+        labels, intervals, n_probes = structure_intervals(self._file.channels, channel_ids)
         if n_probes > 1:
             import warnings
 

@@ -212,3 +212,23 @@ def four_presentations() -> Mapping[str, Any]:
         "spike_times": [[1.01, 1.03, 1.02], [2.5], [5.0, 6.0, 7.0, 8.0]],
         "units": default_units([1002, 1001, 1000]).set_axis(pd.Index([2, 1, 0], name="id")),
     }
+
+
+@pytest.fixture(scope="session")
+def simulated_project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """A project folder of one simulated session of one probe, with its LFP around the flashes; and its ground truth."""
+    from allen_ecephys.processing.simulation import write_lfp, write_session
+
+    from allen_ecephys import EcephysProjectCache
+
+    folder = tmp_path_factory.mktemp("simulated")
+    cache = folder / "cache"
+    cache.mkdir()
+    truth = write_session(folder / "session.nwb", scale=0.02, n_units=120, n_probes=1, seed=3)
+    probe = int(truth.probes.index[0])
+    shown = truth.stimulus_presentations
+    flashes = shown.loc[shown["stimulus_name"] == "flashes", "stop_time"]
+    write_lfp(folder / "lfp.nwb", truth, probe, start=90.0, stop=float(flashes.max()) + 5, compression_level=1)
+    project = EcephysProjectCache(cache, remote=None)
+    project.add_session(folder / "session.nwb", lfp={probe: folder / "lfp.nwb"}, move=True)
+    return cache, truth
