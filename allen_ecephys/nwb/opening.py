@@ -28,8 +28,8 @@ _TRUNCATED = re.compile(r"truncated file: eof = (\d+).*stored_eof = (\d+)")
 _LOCKS = re.compile(r"\block(ing)?\b")
 
 #: Bytes fetched at once, and blocks of that size kept, where a URL is read through fsspec: at most 128 MiB.
-_BLOCK_SIZE = 4 << 20
-_BLOCKS = 32
+_BLOCK_SIZE = 1 << 20
+_BLOCKS = 128
 
 
 @runtime_checkable
