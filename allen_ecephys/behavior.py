@@ -132,13 +132,16 @@ def read_pupil_data(reader: NwbReader) -> pd.DataFrame:
 
     _require_eye_tracking(reader)
     times = reader.array(f"{layout.RAW_GAZE}/pupil_area/timestamps")
-    data: dict[str, np.ndarray] = {}
-    for feature, table in layout.ELLIPSE_FITS.items():
+    names = [f"{feature}_{column}" for feature in layout.ELLIPSE_FITS for column in ELLIPSE_COLUMNS]
+    values = np.empty((len(names), len(times)))  # one block, so that pandas need not copy it together
+    row = 0
+    for table in layout.ELLIPSE_FITS.values():
         for column, factor in ELLIPSE_COLUMNS.items():
-            name = f"{feature}_{column}"
-            data[name] = factor * reader.array(f"{layout.EYE_TRACKING}/{table}/{column}")
-            _check_length(reader, name, len(data[name]), len(times))
-    return pd.DataFrame(data, index=pd.Index(times, name=EYE_TIME))
+            found = reader.array(f"{layout.EYE_TRACKING}/{table}/{column}")
+            _check_length(reader, f"{table}/{column}", len(found), len(times))
+            np.multiply(found, factor, out=values[row])
+            row += 1
+    return pd.DataFrame(values.T, index=pd.Index(times, name=EYE_TIME), columns=names, copy=False)
 
 
 def read_screen_gaze_data(reader: NwbReader, include_filtered_data: bool = False) -> pd.DataFrame:
