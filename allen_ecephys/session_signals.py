@@ -131,6 +131,8 @@ class SessionSignals(SessionSpikes):
             ``LFP`` (V, float32), dims ``time`` (s, session clock) x ``channel`` (channel ids). ``.sel(time=slice(a,
             b))`` finds its samples without reading the other timestamps; ``.sel(channel=id, method="nearest")`` takes
             the closest of the recorded channels (every fourth). ``.load()`` brings what was selected into memory.
+            Whatever was selected aligns with other arrays as usual; the whole recording, whose times stay in the file,
+            does so after ``lfp.assign_coords(time=lfp["time"].values)``.
 
         Raises
         ------

@@ -245,6 +245,19 @@ def test_arithmetic_copies_and_dask_go_on_from_the_lazy_array(
     np.testing.assert_array_equal(aligned.values, expected.sel(time=moments, method="nearest").values)
 
 
+def test_the_whole_recording_aligns_once_its_times_are_read(
+    recording: tuple[NwbReader, np.ndarray, np.ndarray],
+) -> None:
+    reader, data, times = recording
+    lfp, expected = open_lfp(reader, PROBE), pandas_indexed(data, times)
+    xr.testing.assert_equal(lfp[:50] - expected, (expected - expected)[:50])
+    read = lfp.assign_coords(time=lfp["time"].values)
+    xr.testing.assert_equal(read - expected[:50], (expected - expected)[:50])
+    wanted = [14.0, 15.0]
+    found = read.reindex(time=wanted, method="nearest")
+    np.testing.assert_array_equal(found, expected.reindex(time=wanted, method="nearest"))
+
+
 def test_a_time_without_a_sample_is_an_error_that_shows_the_range(
     recording: tuple[NwbReader, np.ndarray, np.ndarray],
 ) -> None:
