@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from .cli_spike_band import simulate_command, spike_band_command
 from .cli_units import package_command, units_command
 
 
@@ -12,5 +13,7 @@ def process() -> None:
     """Produce: from a probe's raw data to cleaned, measured units and an NWB file."""
 
 
+process.add_command(simulate_command)
+process.add_command(spike_band_command)
 process.add_command(units_command)
 process.add_command(package_command)

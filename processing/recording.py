@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import GeometryError
+from allen_ecephys.errors import ChannelCountError, GeometryError
 
 Channels = Sequence[int] | npt.NDArray[np.integer[Any]] | slice | None
 
@@ -125,3 +125,37 @@ def checked_geometry(geometry: npt.ArrayLike | None, n_channels: int, where: str
         )
         raise GeometryError(msg)
     return positions
+
+
+def check_channel_count(recording: Recording, *, seconds: float = 1.0) -> None:
+    """Raise if the samples look as if each held one channel more or less than the recording says.
+
+    A file of 385 columns opened with 384 shifts by one channel a sample. Its size may not show it (every 384th number
+    of samples fits both), but its values do: with the right number, a value is most alike the next one of its own
+    channel. The correlation of values one sample apart is compared with that for other numbers of columns.
+
+    Raises
+    ------
+    ChannelCountError
+        If another number of columns fits clearly better; the message names both.
+    """
+    n_columns = int(getattr(recording, "n_columns", recording.n_channels))
+    read = getattr(recording, "read_columns", recording.read)
+    length = min(round(seconds * recording.sampling_rate), recording.n_samples)
+    if length < 2:
+        return
+    start = (recording.n_samples - length) // 2
+    values = np.asarray(read(start, start + length), dtype=np.float64).ravel()
+    values -= values.mean()
+    power = float(values @ values)
+    if power == 0:
+        return
+    candidates = sorted({n_columns - 1, n_columns, n_columns + 1, 384, 385} - {0})
+    alike = {n: float(values[:-n] @ values[n:]) / power for n in candidates if n < len(values)}
+    best = max(alike, key=lambda n: alike[n])
+    if alike[best] > alike[n_columns] + 0.1:
+        msg = (
+            f"the recording was opened with {n_columns} columns, but its values repeat after {best} "
+            f"(correlation {alike[best]:.2f} against {alike[n_columns]:.2f}); open it with {best} columns"
+        )
+        raise ChannelCountError(msg)

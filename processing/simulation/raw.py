@@ -20,7 +20,9 @@ from ..readers.binary import BinaryRecording
 from ..recording import checked_geometry
 from .raw_formats import Form, check_form_holds, raw_form, write_metadata
 from .raw_noise import NoiseModel
-from .raw_signal import ChannelFaults, DriftModel, ProbeSignal
+from .raw_signal import ChannelFaults as ChannelFaults
+from .raw_signal import DriftModel as DriftModel
+from .raw_signal import ProbeSignal
 from .raw_templates import TEMPLATE_SAMPLES, UnitShapes, draw_unit_shapes
 from .raw_trains import TrainModel, Trains, assemble_trains, draw_trains
 
@@ -101,6 +103,7 @@ class RawGroundTruth:
             uv_per_bit=form.ap_uv_per_bit if is_ap else form.lfp_uv_per_bit,
             geometry=self.geometry,
             reference_channels=self.faults.references,
+            full_scale_uv=1200.0 if is_ap else 2400.0,
         )
 
     def spike_train(self, unit: int) -> npt.NDArray[np.int64]:

@@ -14,6 +14,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from ..recording import Recording
 from .filtering import HALO, filter_backward, filter_row
 from .median_subtraction import MedianPlan, subtract_block
 from .whitening import TILE_ROWS, LocalWeights, whiten_rows
@@ -81,6 +82,14 @@ def saturated_rows(samples: Int16, limit: Float32, share: float, margin: int) ->
         if _beyond(samples[t], limit) > most:
             blank[max(t - margin, 0) : t + margin + 1] = True
     return blank
+
+
+def saturation_limit(recording: Recording) -> npt.NDArray[np.float32]:
+    """Return the counts at which each channel is saturated: 98 % of the converter's range, or of int16 if unknown."""
+    full_scale = getattr(recording, "full_scale_uv", None)
+    if full_scale is None:
+        return np.full(recording.n_channels, 0.98 * 32767, np.float32)
+    return np.asarray(0.98 * full_scale / recording.uv_per_bit, dtype=np.float32)
 
 
 def spanned_rows(start: int, n_samples: int, spans: npt.NDArray[np.int64], margin: int) -> npt.NDArray[np.bool_]:

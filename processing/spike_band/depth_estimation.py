@@ -21,6 +21,7 @@ from allen_ecephys.errors import FileFormatError, RecordingTooShortError
 
 from ..probes import lfp_order_3a
 from ..recording import Recording
+from .blocks import SATURATED_SHARE, SATURATION_MARGIN, saturated_rows, saturation_limit
 
 logger = logging.getLogger(__name__)
 
@@ -169,13 +170,22 @@ def estimate_offsets(recording: Recording, parameters: DepthParameters | None = 
     offsets, spreads = [], []
     interval = min(p.interval_s, recording.n_samples / recording.sampling_rate) if recording.n_samples else p.interval_s
     for start, stop in windows(recording, p, length_s=interval, start_s=p.start_s):
-        samples = np.ascontiguousarray(recording.read(start, stop).T)
+        samples = _without_saturation(recording, recording.read(start, stop)).T.copy()
         offset = np.array([np.median(channel) for channel in samples]).astype(np.int16)
         spread = np.array([_rms(x - np.float64(o)) for x, o in zip(samples, offset, strict=True)])
         offsets.append(offset)
         spreads.append(spread * recording.uv_per_bit)
     offset = np.median(np.stack(offsets), axis=0).astype(np.int16)
     return offset.astype(np.int64), np.asarray(np.median(np.stack(spreads), axis=0))
+
+
+def _without_saturation(recording: Recording, samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Leave out moments at which the whole probe is saturated: a few of them would mask every channel as noisy."""
+    if samples.dtype != np.int16:
+        return samples
+    limit = saturation_limit(recording)
+    saturated = saturated_rows(np.ascontiguousarray(samples), limit, SATURATED_SHARE, SATURATION_MARGIN)
+    return samples if saturated.all() else samples[~saturated]
 
 
 def _rms(values: npt.NDArray[np.float64]) -> float:

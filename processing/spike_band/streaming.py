@@ -29,6 +29,7 @@ from .blocks import (
     filter_block,
     halo_bounds,
     saturated_rows,
+    saturation_limit,
     whiten_block,
 )
 from .depth_estimation import ProbeInfo
@@ -122,14 +123,6 @@ def plan_for(recording: Recording, info: ProbeInfo | None, high_pass: float) -> 
     medians = None if info is None else median_plan(info.offsets, info.mask, int(info.air_channel))
     sections = high_pass_sections(recording.sampling_rate, high_pass)
     return SpikeBandPlan(medians, sections, saturation_limit(recording), _known_saturation(recording))
-
-
-def saturation_limit(recording: Recording) -> npt.NDArray[np.float32]:
-    """Return the counts at which each channel is saturated: 98 % of the converter's range, or of int16 if unknown."""
-    full_scale = getattr(recording, "full_scale_uv", None)
-    if full_scale is None:
-        return np.full(recording.n_channels, 0.98 * 32767, np.float32)
-    return np.asarray(0.98 * full_scale / recording.uv_per_bit, dtype=np.float32)
 
 
 def _known_saturation(recording: Recording) -> npt.NDArray[np.int64] | None:

@@ -1,0 +1,84 @@
+"""Commands on raw data: ``allen-ecephys process simulate`` and ``process spike-band``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("simulate")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--duration", default=60.0, show_default=True, help="Length in seconds.")
+@click.option("--units", default=100, show_default=True, help="Number of units.")
+@click.option("--channels", default=384, show_default=True, help="Channels of the probe, from the tip up.")
+@click.option(
+    "--form",
+    type=click.Choice(["open_ephys", "spikeglx", "binary"]),
+    default="open_ephys",
+    show_default=True,
+    help="How the files are laid out.",
+)
+@click.option("--drift", default=0.0, show_default=True, help="Movement of the tissue over the recording, um.")
+@click.option("--seed", default=0, show_default=True, help="Seed; equal seeds give equal files.")
+def simulate_command(
+    folder: Path, duration: float, units: int, channels: int, form: str, drift: float, seed: int
+) -> None:
+    r"""Simulate a raw recording with known spikes in a new FOLDER.
+
+    \b
+    EXAMPLES
+      allen-ecephys process simulate raw/ --duration 60 --units 100
+    """
+    from allen_ecephys.processing.simulation.raw import write_recording
+    from allen_ecephys.processing.simulation.raw_signal import DriftModel
+
+    truth = write_recording(
+        folder,
+        duration=duration,
+        n_units=units,
+        n_channels=channels,
+        form=form,  # type: ignore[arg-type]  # click has checked the choice
+        drift=DriftModel(linear_um=drift),
+        seed=seed,
+    )
+    click.echo(f"{folder}: {len(truth.units)} units, {len(truth.spike_times):,} spikes, {duration:g} s")
+
+
+@click.command("spike-band")
+@click.argument("raw", type=click.Path(exists=True, path_type=Path))
+@click.argument("output", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--no-median-subtracted", is_flag=True, help="Do not write the median-subtracted recording.")
+@click.option("--high-pass", default=150.0, show_default=True, help="Corner of the filter, Hz.")
+@click.option("--workers", type=click.IntRange(1), help="Threads; the setting ALLEN_ECEPHYS_THREADS by default.")
+def spike_band_command(
+    raw: Path, output: Path, no_median_subtracted: bool, high_pass: float, workers: int | None
+) -> None:
+    r"""Subtract medians, filter and whiten the spike band of one probe.
+
+    RAW is the folder of a recording (Open Ephys, SpikeGLX or simulated); OUTPUT gets one folder for each stage. A run
+    that was stopped goes on after its last complete stage.
+
+    \b
+    EXAMPLES
+      allen-ecephys process spike-band raw/ output/
+    """
+    from allen_ecephys.processing.readers.bands import open_bands
+    from allen_ecephys.processing.spike_band.stages import process_spike_band
+    from allen_ecephys.processing.spike_band.streaming import WhiteningParameters
+
+    recording, lfp = open_bands(raw)
+    result = process_spike_band(
+        recording,
+        output,
+        lfp=lfp,
+        whitening=WhiteningParameters(high_pass=high_pass),
+        keep_median_subtracted=not no_median_subtracted,
+        n_workers=workers,
+    )
+    found, counts = result.depth.report, result.whitening.report
+    click.echo(
+        f"brain surface at channel {found['surface_channel']:g}; {len(found['masked_channels'])} channels masked; "
+        f"{counts['n_saturated']} samples blanked, {counts['n_clipped']} values clipped"
+    )
+    click.echo(f"whitened: {result.whitening.folder / 'continuous.dat'}")
