@@ -168,14 +168,22 @@ def presentation_spike_times(
         )
         raise ValueError(msg)
     warn_of_overlap(begins, ends)
-    time, window, unit = spikes_in_windows(spike_times.ragged(unit_ids), begins, ends, open_left)
+    time, window, unit, since = spikes_in_windows(
+        spike_times.ragged(unit_ids),
+        begins,
+        ends,
+        starts,
+        presentations.index.to_numpy(np.int64),
+        unit_ids,
+        open_left,
+    )
     return pd.DataFrame(
         {
-            "stimulus_presentation_id": presentations.index.to_numpy(np.int64)[window],
-            "unit_id": unit_ids[unit],
-            "time_since_stimulus_presentation_onset": time - starts[window],
+            "stimulus_presentation_id": window,
+            "unit_id": unit,
+            "time_since_stimulus_presentation_onset": since,
         },
-        index=pd.Index(time, name="spike_time"),
+        index=pd.Index(time, name="spike_time", copy=False),
         copy=False,
     )
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from threading import Lock
 
 import numpy as np
 from numba import njit
 
-from .alignment import Floats, Integers, RaggedTimes, first_above, first_not_below
+from .alignment import Floats, Integers, RaggedTimes, first_above, first_not_below, over_units
 from .config import threads
 
 #: A bucket with more spikes than this is sorted by merging rather than by insertion.
@@ -41,12 +41,33 @@ def _bounds(
 
 @njit(cache=True, nogil=True)
 def _totals(
-    values: Floats, starts: Integers, stops: Integers, begins: Floats, ends: Floats, open_left: bool, out: Integers
+    values: Floats,
+    starts: Integers,
+    stops: Integers,
+    begins: Floats,
+    ends: Floats,
+    open_left: bool,
+    cuts: Integers,
+    totals: Integers,
+    lows: Integers,
 ) -> None:
-    """Count the spikes of all units in each window; windows ascend by their begin."""
-    low, high = starts.copy(), starts.copy()
-    for window in range(len(begins)):
-        out[window] = _bounds(values, starts, stops, begins[window], ends[window], open_left, low, high)
+    """Add each window's spikes to `totals`, and note each unit's first spike not before window ``cuts[part]``.
+
+    Windows ascend by their begin. The notes spare the filling of a part the search from the unit's first spike on.
+    """
+    for unit in range(len(starts)):
+        low, stop, part = starts[unit], stops[unit], 0
+        for window in range(len(begins)):
+            if open_left:
+                low = first_above(values, low, stop, begins[window])
+                high = first_above(values, low, stop, ends[window])
+            else:
+                low = first_not_below(values, low, stop, begins[window])
+                high = first_not_below(values, low, stop, ends[window])
+            totals[window] += high - low
+            if part < len(cuts) and window == cuts[part]:
+                lows[part, unit] = low
+                part += 1
 
 
 @njit(cache=True, nogil=True)
@@ -58,16 +79,18 @@ def _fill(
     ends: Floats,
     open_left: bool,
     offsets: Integers,
+    unit_ids: Integers,
     out_time: Floats,
     out_unit: Integers,
     buckets: Integers,
+    low: Integers,
 ) -> None:
     """Write the spikes of each window, ascending in time; spikes at the same time in the order of the units.
 
     Spikes fall into as many buckets of equal width as there are spikes, and each bucket is sorted: linear in time for
     spikes that do not all fall together.
     """
-    low, high = starts.copy(), starts.copy()
+    high = low.copy()
     for window in range(len(begins)):
         begin, end, first = begins[window], ends[window], offsets[window]
         total = _bounds(values, starts, stops, begin, end, open_left, low, high)
@@ -88,7 +111,7 @@ def _fill(
                 place = first + buckets[bucket]
                 buckets[bucket] += 1
                 out_time[place] = values[i]
-                out_unit[place] = unit
+                out_unit[place] = unit_ids[unit]
         _sort_within(out_time[first : first + total], out_unit[first : first + total], most > _MOST_IN_BUCKET)
 
 
@@ -110,8 +133,14 @@ def _sort_within(time: Floats, unit: Integers, merge: bool) -> None:
 
 
 def spikes_in_windows(
-    ragged: RaggedTimes, begins: Floats, ends: Floats, open_left: bool = False
-) -> tuple[Floats, Integers, Integers]:
+    ragged: RaggedTimes,
+    begins: Floats,
+    ends: Floats,
+    onsets: Floats,
+    window_ids: Integers,
+    unit_ids: Integers,
+    open_left: bool = False,
+) -> tuple[Floats, Integers, Integers, Floats]:
     """Return all spikes in some windows, ascending in time.
 
     Parameters
@@ -120,62 +149,72 @@ def spikes_in_windows(
         Spike times (s).
     begins, ends
         Windows ``[begin, end)``, or ``(begin, end]`` if `open_left`; in any order, and they may overlap.
+    onsets
+        Time (s) of each window from which its spikes are counted.
+    window_ids, unit_ids
+        What windows and units are called.
 
     Returns
     -------
-    time, window, unit
-        One value a spike: its time (s), the position of its window, the position of its unit. A spike in several
-        windows comes as often. Equal times keep the order of windows by begin, then of units.
+    time, window, unit, since_onset
+        One value a spike: its time (s), the ids of its window and its unit, its time since the onset (s). A spike in
+        several windows comes as often. Equal times keep the order of windows by begin, then of units. Nothing of the
+        size of these arrays is held beside them, unless windows overlap.
     """
     order = np.argsort(begins, kind="stable")
     sorted_begins, sorted_ends = begins[order], ends[order]
     totals = np.zeros(len(order), dtype=np.int64)
     cuts = np.unique(np.linspace(0, len(order), 4 * threads() + 1).astype(np.int64))
-    parts = list(zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True))
+    lows = np.zeros((len(cuts) - 1, len(ragged)), dtype=np.int64)
+    lock = Lock()
 
     def count(first: int, last: int) -> None:
+        part = ragged.part(first, last)
+        of_units = np.zeros_like(totals)
         _totals(
-            ragged.values,
-            ragged.starts,
-            ragged.stops,
-            sorted_begins[first:last],
-            sorted_ends[first:last],
+            part.values,
+            part.starts,
+            part.stops,
+            sorted_begins,
+            sorted_ends,
             open_left,
-            totals[first:last],
+            cuts[:-1],
+            of_units,
+            lows[:, first:last],
         )
+        with lock:
+            np.add(totals, of_units, out=totals)
 
-    def fill(first: int, last: int) -> None:
-        buckets = np.empty(totals[first:last].max() + 1, dtype=np.int64)
+    def fill(part: int) -> None:
+        if ragged.release is not None:
+            ragged.release()  # the pages of the part before
+        windows = slice(cuts[part], cuts[part + 1])
+        buckets = np.empty(totals[windows].max() + 1, dtype=np.int64)
         _fill(
             ragged.values,
             ragged.starts,
             ragged.stops,
-            sorted_begins[first:last],
-            sorted_ends[first:last],
+            sorted_begins[windows],
+            sorted_ends[windows],
             open_left,
-            offsets[first:last],
+            offsets[windows],
+            unit_ids,
             time,
             unit,
             buckets,
+            lows[part],
         )
 
-    _in_parts(count, parts)
+    over_units(count, ragged, len(order))
     offsets = np.cumsum(totals) - totals
     time = np.empty(int(totals.sum()), dtype=np.float64)
     unit = np.empty(len(time), dtype=np.int64)
-    _in_parts(fill, parts)
-    window = np.repeat(order, totals)
+    with ThreadPoolExecutor(threads()) as pool:
+        list(pool.map(fill, range(len(cuts) - 1)))
+    window = np.repeat(window_ids[order], totals)
+    since = np.repeat(onsets[order], totals)
+    np.subtract(time, since, out=since)
     if np.any(sorted_begins[1:] < np.maximum.accumulate(sorted_ends)[:-1]):
         by_time = np.argsort(time, kind="stable")
-        return time[by_time], window[by_time], unit[by_time]
-    return time, window, unit
-
-
-def _in_parts(work: Any, parts: list[tuple[int, int]]) -> None:
-    workers = threads()
-    if workers == 1 or len(parts) < 2:
-        for part in parts:
-            work(*part)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(lambda part: work(*part), parts))
+        return time[by_time], window[by_time], unit[by_time], since[by_time]
+    return time, window, unit, since

@@ -32,6 +32,11 @@ def windows_of(drawn: list[tuple[float, int]]) -> tuple[np.ndarray, np.ndarray]:
     return starts, starts + np.array([width / 8 for _, width in drawn], dtype=float)
 
 
+def all_spikes(ragged: RaggedTimes, starts: np.ndarray, stops: np.ndarray, open_left: bool = False) -> Any:
+    """Return time, position of the window, position of the unit, and time since the window's start."""
+    return spikes_in_windows(ragged, starts, stops, starts, np.arange(len(starts)), np.arange(len(ragged)), open_left)
+
+
 def inside(times: np.ndarray, start: float, stop: float, open_left: bool) -> np.ndarray:
     return (start < times) & (times <= stop) if open_left else (start <= times) & (times < stop)
 
@@ -106,13 +111,14 @@ def test_spikes_in_windows(spikes: list[list[float]], drawn: list[tuple[float, i
         for t in np.array(times)[inside(np.array(times, dtype=float), starts[window], stops[window], open_left)]
     ]
     expected = sorted(rows, key=lambda row: row[0])  # stable: then by window's start, then by unit
-    time, window, unit = spikes_in_windows(RaggedTimes.from_arrays(spikes), starts, stops, open_left)
+    time, window, unit, since = all_spikes(RaggedTimes.from_arrays(spikes), starts, stops, open_left)
+    np.testing.assert_array_equal(since, time - starts[window])
     assert list(zip(time.tolist(), window.tolist(), unit.tolist(), strict=True)) == expected
 
 
 def test_spikes_all_at_one_time_do_not_take_quadratic_time() -> None:
     spikes = [np.full(20_000, 0.5)] * 3
-    time, _, unit = spikes_in_windows(RaggedTimes.from_arrays(spikes), np.array([0.0]), np.array([1000.0]))
+    time, _, unit, _ = all_spikes(RaggedTimes.from_arrays(spikes), np.array([0.0]), np.array([1000.0]))
     assert len(time) == 60_000
     np.testing.assert_array_equal(unit, np.repeat([0, 1, 2], 20_000))
 
@@ -189,7 +195,7 @@ def test_any_number_of_threads_gives_the_same(monkeypatch: pytest.MonkeyPatch) -
             [
                 count_in_windows(ragged, starts, starts + 1),
                 count_in_bins(ragged, starts[:, None] + np.linspace(0, 1, 11)),
-                np.stack(spikes_in_windows(ragged, starts, starts + 1)),
+                np.stack(all_spikes(ragged, starts, starts + 1)),
                 condition_statistics(ragged, np.arange(37), table).to_numpy(),
                 np.stack([m.toarray() for m in count_sparsely(ragged, starts[:, None] + np.linspace(0, 1, 11))]),
             ]
