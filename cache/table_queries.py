@@ -48,9 +48,12 @@ class TableQueries:
     def tables(self) -> ProjectTables:
         """The joined tables behind :meth:`get_units` and its siblings, read once."""
         if self._tables is None:
+            from .public_bucket import PublicBucket
+            from .registry import TABLE_ROWS
             from .tables import ProjectTables
 
-            self._tables = ProjectTables(self.files.path_of)
+            released = isinstance(self.files.remote, PublicBucket)
+            self._tables = ProjectTables(self.files.path_of, TABLE_ROWS if released else None)
         return self._tables
 
     # --- tables --------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ aliases after the others, so that published notebooks run; hiding one hides both
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -17,6 +18,8 @@ import pandas as pd
 from allen_ecephys.units import OUT_OF_BRAIN, UnitFilter
 
 from .csv_tables import TableSchema, read_table
+
+logger = logging.getLogger(__name__)
 
 TableName = Literal["sessions", "probes", "channels", "units"]
 
@@ -115,10 +118,16 @@ class ProjectTables:
     ----------
     path_of
         Returns the path of a table's CSV file, fetching it if needed.
+    published_rows
+        How many rows the tables have where the project is the release: a table with fewer was cut between two lines,
+        or is an excerpt, and a warning is logged.
     """
 
-    def __init__(self, path_of: Callable[[TableName], Path]) -> None:
+    def __init__(
+        self, path_of: Callable[[TableName], Path], published_rows: Mapping[TableName, int] | None = None
+    ) -> None:
         self._path_of = path_of
+        self._published_rows = published_rows or {}
         self._read: dict[TableName, pd.DataFrame] = {}
         self._results: dict[Hashable, pd.DataFrame] = {}
 
@@ -130,7 +139,11 @@ class ProjectTables:
     def raw(self, name: TableName) -> pd.DataFrame:
         """Return a table as it is used for joins: typed, faults corrected, names of the file. Not to be changed."""
         if name not in self._read:
-            table = read_table(self._path_of(name), SCHEMAS[name])
+            path = self._path_of(name)
+            table = read_table(path, SCHEMAS[name])
+            if len(table) < self._published_rows.get(name, 0):
+                message = "%s holds %d rows, the release has %d: move the file away to have all of it fetched"
+                logger.warning(message, path, len(table), self._published_rows[name])
             self._read[name] = _CORRECTIONS[name](table)
         return self._read[name]
 
@@ -175,8 +188,6 @@ class ProjectTables:
 
         def build() -> pd.DataFrame:
             kept = self._kept_units(unit_filter)
-            if unit_filter.valid_only and "quality" in kept:
-                kept = kept.drop(columns="quality")  # all are good
             # Hidden columns are dropped before they are copied to every unit; those joined on, after.
             drop = hidden - {"ecephys_channel_id", "ecephys_probe_id"}
             kept, channels, probes = (
@@ -203,7 +214,10 @@ class ProjectTables:
             at = channels.index.get_indexer(pd.Index(units["ecephys_channel_id"]))
             acronyms = channels["ecephys_structure_acronym"].array.take(at, allow_fill=True)
             judged = {name: units[name] for name in _JUDGED if name in units}
-            return units[unit_filter.mask(pd.DataFrame({**judged, "ecephys_structure_acronym": acronyms}, units.index))]
+            kept = unit_filter.mask(pd.DataFrame({**judged, "ecephys_structure_acronym": acronyms}, units.index))
+            if unit_filter.valid_only and "quality" in units:
+                units = units.drop(columns="quality")  # all that pass are good
+            return units[kept]
 
         return self._result(("kept", unit_filter), build)
 

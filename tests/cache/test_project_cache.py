@@ -345,3 +345,13 @@ def test_scene(project):
     assert np.array_equal(cache.get_natural_scene_template(10), scene)
     with pytest.raises(FileFormatError, match="natural_scene_11"):
         cache.get_natural_scene_template(11)
+
+
+def test_released_table_with_rows_missing_is_told(local_excerpt, caplog, no_network):
+    with caplog.at_level(logging.WARNING):
+        EcephysProjectCache.from_s3(local_excerpt).get_units()
+    assert "units.csv holds 36430 rows, the release has 135275" in caplog.text
+    assert "sessions.csv" not in caplog.text
+    caplog.clear()
+    EcephysProjectCache.from_url(local_excerpt, local_excerpt).get_units()  # a project of one's own
+    assert not caplog.records
