@@ -21,7 +21,8 @@ from typing import NoReturn
 from allen_ecephys.errors import DownloadError, RemoteChangedError
 
 from .intervals import Interval, IntervalSet, join_close, split_long
-from .parts import PartFile, PartLostError, claim_part, journal_of, parts_of, read_journal, remove_part
+from .journals import journal_of, read_journal
+from .parts import PartFile, PartLostError, claim_part, parts_of, remove_part
 from .remotes import RangeResponse, Remote, RemoteFile, RemoteStatusError
 from .transfer import NO_ROOM, disk_full
 from .transfer_rules import TransferPolicy, below_floor, is_strong_etag

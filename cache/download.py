@@ -29,8 +29,9 @@ from allen_ecephys.progress import progress_bar
 
 from .locks import best_effort_lock
 from .parts import PartFile, PartLostError, being_written, remove_litter
+from .patience import locate_patiently
 from .remotes import Remote, RemoteFile
-from .transfer import Transfer, locate_patiently
+from .transfer import Transfer
 from .transfer_rules import CachedFileAction, TransferPolicy, decide_cached_file
 from .verification import check_file, entry_of, note_checked
 

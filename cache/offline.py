@@ -16,8 +16,8 @@ from allen_ecephys.progress import progress_bar
 
 from .download import fetch
 from .intervals import IntervalSet
+from .journals import journal_of, read_journal
 from .manifest import write_atomically
-from .parts import journal_of, read_journal
 from .planning import Plan, PlannedFile, Selection, plan
 from .transfer import disk_full
 from .transfer_rules import TransferPolicy

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from allen_ecephys.errors import RemoteNotFoundError, UnknownIdError, UnknownNameError, suggest
 
 from . import manifest as manifests
-from .parts import journal_of, parts_of, read_journal
+from .journals import journal_of, read_journal
+from .parts import parts_of
+from .patience import locate_patiently
 from .registry import MOVIES, SCENES
 from .remotes import RemoteFile
-from .transfer import locate_patiently
 from .transfer_rules import TransferPolicy
 
 if TYPE_CHECKING:

@@ -19,9 +19,10 @@ from allen_ecephys.errors import DownloadError
 
 from .block_store import BlockStore
 from .download import DEFAULT_POLICY, fetch, is_present
-from .parts import journal_of, parts_of, read_journal
+from .journals import journal_of, read_journal
+from .parts import parts_of
+from .patience import locate_patiently
 from .remotes import Remote, RemoteFile, safe_key
-from .transfer import locate_patiently
 from .transfer_rules import TransferPolicy, is_strong_etag
 
 if TYPE_CHECKING:

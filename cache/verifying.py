@@ -22,8 +22,8 @@ from allen_ecephys.errors import (
 from .deep_check import read_to_the_end
 from .download import fetch, set_aside
 from .offline import FileReport, Report, project_files
+from .patience import locate_patiently
 from .remotes import RemoteFile
-from .transfer import locate_patiently
 from .transfer_rules import TransferPolicy
 from .verification import HDF5_SUFFIXES, INDEX_NAME, CheckedFile, check_file, file_digest, note_checked, read_index
 

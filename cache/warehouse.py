@@ -24,9 +24,9 @@ from .analysis_metrics import INDEX
 from .download import DEFAULT_POLICY
 from .fsspec_remote import OpenFileResponse
 from .http_remote import HttpRemote, HttpResponse
+from .patience import patiently
 from .registry import judged_by_release
 from .remotes import RemoteFile, RemoteStatusError, safe_key
-from .transfer import patiently
 from .transfer_rules import TransferPolicy
 
 PUBLIC_HOST: Final = "api.brain-map.org"

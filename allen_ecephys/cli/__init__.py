@@ -8,6 +8,7 @@ import sys
 import click
 
 from allen_ecephys import __version__
+from allen_ecephys.cli_cache import cache
 from allen_ecephys.errors import AllenEcephysError
 
 from .demo import demo
@@ -50,6 +51,7 @@ def config() -> None:
 
 
 main.add_command(demo)
+main.add_command(cache)
 
 if __name__ == "__main__":
     sys.exit(main())

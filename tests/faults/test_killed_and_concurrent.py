@@ -21,7 +21,8 @@ import pytest
 from allen_ecephys.cache import parts
 from allen_ecephys.cache.download import fetch
 from allen_ecephys.cache.http_remote import HttpRemote
-from allen_ecephys.cache.parts import PartFile, claim_part, journal_of, parts_of, read_journal
+from allen_ecephys.cache.journals import journal_of, read_journal, this_process
+from allen_ecephys.cache.parts import PartFile, claim_part, parts_of
 from allen_ecephys.cache.remotes import RemoteFile
 from allen_ecephys.cache.transfer_rules import TransferPolicy
 from faulty_server import FaultyServer, litter_in, random_bytes
@@ -179,7 +180,7 @@ def claim(path: Path) -> PartFile | None:
 def test_C4_part_of_a_dead_process_is_claimed_at_once(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    old = orphan(tmp_path / NAME, 1000, owner={**parts.this_process(), "pid": ended.pid, "started": "1"})
+    old = orphan(tmp_path / NAME, 1000, owner={**this_process(), "pid": ended.pid, "started": "1"})
     part = claim(tmp_path / NAME)
     assert part is not None
     assert part.missing() == [(1000, len(DATA))]
@@ -189,14 +190,14 @@ def test_C4_part_of_a_dead_process_is_claimed_at_once(tmp_path: Path) -> None:
 
 
 def test_C4_reused_process_id_is_not_the_owner(tmp_path: Path) -> None:
-    orphan(tmp_path / NAME, 1000, owner={**parts.this_process(), "started": "0"})
+    orphan(tmp_path / NAME, 1000, owner={**this_process(), "started": "0"})
     part = claim(tmp_path / NAME)
     assert part is not None
     part.discard()
 
 
 def test_C4_part_at_work_is_left_alone(tmp_path: Path) -> None:
-    working = orphan(tmp_path / NAME, 1000, owner=parts.this_process())
+    working = orphan(tmp_path / NAME, 1000, owner=this_process())
     assert claim(tmp_path / NAME) is None
     assert working.exists()
 
