@@ -92,6 +92,29 @@ def trial_histograms(
 
 
 @njit(cache=True, nogil=True)
+def first_harmonics(
+    trials: NDArray[np.float64], cycle_bins: float, n_bins: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and amplitude at one frequency of each trial's first `n_bins` bins, (trials,) each.
+
+    The amplitude is ``2 |sum_t x_t exp(-2 pi i t / cycle_bins)| / n_bins``. Most bins hold no spike and cost nothing.
+    """
+    means, amplitudes = np.zeros(len(trials)), np.zeros(len(trials))
+    for trial in range(len(trials)):
+        total, real, imaginary = 0.0, 0.0, 0.0
+        for t in range(n_bins):
+            x = trials[trial, t]
+            if x != 0:
+                angle = 2 * np.pi * (t / cycle_bins)
+                total += x
+                real += x * np.cos(angle)
+                imaginary -= x * np.sin(angle)
+        means[trial] = total / n_bins
+        amplitudes[trial] = 2 * np.sqrt(real * real + imaginary * imaginary) / n_bins
+    return means, amplitudes
+
+
+@njit(cache=True, nogil=True)
 def _category_statistic(
     counts: NDArray[np.int32],
     draw: NDArray[np.int32],

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.signal import welch
 
+from .kernels import first_harmonics
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -35,15 +37,14 @@ def f1_f0(trials: ArrayLike, temporal_frequency: float, duration: float) -> floa
     float
         0 to 2; NaN without data, with less than one cycle or bin, or if no trial has a spike.
     """
-    values = np.atleast_2d(np.asarray(trials, dtype=np.float64))
+    values = np.atleast_2d(np.asarray(trials))
     n_bins = values.shape[1]
     cycles = int(temporal_frequency * duration) if np.isfinite(temporal_frequency) else 0
     if cycles < 1 or n_bins // cycles < 1:
         return float("nan")
     cycle_bins = n_bins // cycles
-    folded = values[:, : cycles * cycle_bins].reshape(len(values), cycles, cycle_bins).mean(axis=1)
-    phase = np.exp(-2j * np.pi * np.arange(cycle_bins) / cycle_bins)
-    return _mean_ratio(folded.mean(axis=1), 2 * np.abs(folded @ phase) / cycle_bins)
+    # the first Fourier coefficient of the mean cycle is that of all cycles at once
+    return _mean_ratio(*first_harmonics(values, float(cycle_bins), cycles * cycle_bins))
 
 
 def harmonic_ratio(trials: ArrayLike, temporal_frequency: float, bin_width: float) -> float:
@@ -61,12 +62,11 @@ def harmonic_ratio(trials: ArrayLike, temporal_frequency: float, bin_width: floa
     bin_width
         Seconds.
     """
-    values = np.atleast_2d(np.asarray(trials, dtype=np.float64))
+    values = np.atleast_2d(np.asarray(trials))
     n_bins = values.shape[1]
     if not n_bins or not temporal_frequency > 0:
         return float("nan")
-    phase = np.exp(-2j * np.pi * temporal_frequency * bin_width * np.arange(n_bins))
-    return _mean_ratio(values.mean(axis=1), 2 * np.abs(values @ phase) / n_bins)
+    return _mean_ratio(*first_harmonics(values, 1 / (temporal_frequency * bin_width), n_bins))
 
 
 def _mean_ratio(mean: NDArray[np.float64], first: NDArray[np.float64]) -> float:

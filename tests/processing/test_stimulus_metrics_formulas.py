@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from allen_ecephys.processing.stimulus_metrics.contrast_response import c50, semi_saturation
 from allen_ecephys.processing.stimulus_metrics.gabors import chi_square_p_values
-from allen_ecephys.processing.stimulus_metrics.kernels import chi_square_statistics, sum_histograms, trial_histograms
+from allen_ecephys.processing.stimulus_metrics.kernels import (
+    chi_square_statistics,
+    first_harmonics,
+    sum_histograms,
+    trial_histograms,
+)
 from allen_ecephys.processing.stimulus_metrics.levenberg_marquardt import GAUSSIAN, SIGMOID, fit_curve, residuals
 from allen_ecephys.processing.stimulus_metrics.natural_movies import response_reliability
 from allen_ecephys.processing.stimulus_metrics.natural_scenes import image_selectivity
@@ -327,3 +332,12 @@ def test_reliability_is_the_mean_correlation_of_trial_pairs() -> None:
     pairs = np.corrcoef(np.delete(trials, 3, axis=0))[np.triu_indices(5, 1)]
     assert response_reliability(trials) == pytest.approx(pairs.mean())
     assert np.isnan(response_reliability(trials[[3, 3, 0]]))
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+def test_first_harmonics_are_fourier_coefficients(dtype: type) -> None:
+    trials = np.random.default_rng(8).poisson(0.3, (4, 666)).astype(dtype)
+    folded = trials[:, :660].reshape(4, 5, 132).mean(axis=1)
+    means, amplitudes = first_harmonics(trials, 132.0, 660)
+    np.testing.assert_allclose(means, folded.mean(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(amplitudes, 2 * np.abs(np.fft.fft(folded, axis=1)[:, 1]) / 132, rtol=1e-10)
