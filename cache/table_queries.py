@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from allen_ecephys.errors import (
@@ -48,13 +48,18 @@ class TableQueries:
     def tables(self) -> ProjectTables:
         """The joined tables behind :meth:`get_units` and its siblings, read once."""
         if self._tables is None:
-            from .public_bucket import PublicBucket
-            from .registry import TABLE_ROWS
             from .tables import ProjectTables
 
-            released = isinstance(self.files.remote, PublicBucket)
-            self._tables = ProjectTables(self.files.path_of, TABLE_ROWS if released else None)
+            self._tables = ProjectTables(self.files.path_of, self._published_rows())
         return self._tables
+
+    def _published_rows(self) -> Mapping[TableName, int] | None:
+        if self.files.remote is None:  # and so the libraries of remotes are not loaded
+            return None
+        from .public_bucket import PublicBucket
+        from .registry import TABLE_ROWS
+
+        return TABLE_ROWS if isinstance(self.files.remote, PublicBucket) else None
 
     # --- tables --------------------------------------------------------------------------------------------------
 
