@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: Spikes among which nearest neighbours are sought, and neighbours counted, the spike itself included.
 MAX_NEIGHBOR_SPIKES = 10_000
 N_NEIGHBORS = 4
+#: Distances looked at together when nearest ones are sought.
+STRETCH = 64
 
 
 def isolation_distance(own: ArrayLike, others: ArrayLike) -> float:
@@ -167,7 +169,7 @@ def neighbor_rates(points: NDArray[np.float64], n_own: int, n_neighbors: int) ->
     return float(hit), float(miss)
 
 
-def _count_own_neighbors(points: NDArray[np.float64], n_own: int, k: int, block: int = 512) -> NDArray[np.int64]:
+def _count_own_neighbors(points: NDArray[np.float64], n_own: int, k: int, block: int = 128) -> NDArray[np.int64]:
     """Count, for each point, how many of its k nearest other points are among the first `n_own`.
 
     Distances come from a single-precision matrix product; every point that its rounding error leaves in doubt is
@@ -198,31 +200,56 @@ def _nearest(
     members: NDArray[np.int64],
 ) -> None:
     """Find the k nearest of each row of a block of inner products; ties go to the lower row."""
-    n_points, n_features = points.shape
+    n_points = points.shape[0]
+    distances = np.empty(n_points, dtype=np.float32)
     approximate = np.empty(k, dtype=np.float32)
     best, place = np.empty(k), np.empty(k, dtype=np.int64)
     for row in range(products.shape[0]):
         i = first + row
-        approximate[:] = np.inf
         for j in range(n_points):
-            distance = squares[j] - np.float32(2) * products[row, j]
-            if distance < approximate[k - 1] and j != i:
-                _insert(approximate, distance)
+            distances[j] = squares[j] - np.float32(2) * products[row, j]
+        distances[i] = np.inf
+        approximate[:] = np.inf
+        for start in range(0, n_points, STRETCH):
+            stop = min(start + STRETCH, n_points)
+            if _any_below(distances, start, stop, approximate[k - 1]):
+                for j in range(start, stop):
+                    if distances[j] < approximate[k - 1]:
+                        _insert(approximate, distances[j])
         limit = approximate[k - 1] + slack[i]
         best[:] = np.inf
         place[:] = -1
-        for j in range(n_points):
-            if squares[j] - np.float32(2) * products[row, j] <= limit and j != i:
-                exact = 0.0
-                for f in range(n_features):
-                    exact += (points[i, f] - points[j, f]) ** 2
-                if exact < best[k - 1]:
-                    _insert_with(best, place, exact, j)
+        for start in range(0, n_points, STRETCH):
+            stop = min(start + STRETCH, n_points)
+            if _any_below(distances, start, stop, limit):
+                for j in range(start, stop):
+                    if distances[j] <= limit and j != i:
+                        exact = _squared_distance(points, i, j)
+                        if exact < best[k - 1]:
+                            _insert_with(best, place, exact, j)
         own = 0
         for m in range(k):
             if 0 <= place[m] < n_own:
                 own += 1
         members[i] = own
+
+
+@njit(cache=True, nogil=True)
+def _any_below(values: NDArray[np.float32], start: int, stop: int, limit: float) -> bool:
+    """Tell whether any value of a stretch is at or below a limit, in a loop without branches."""
+    count = np.int32(0)
+    for j in range(start, stop):
+        count += np.int32(values[j] <= limit)
+    return count > 0
+
+
+@njit(cache=True, nogil=True)
+def _squared_distance(points: NDArray[np.float64], i: int, j: int) -> float:
+    """Return the squared distance of two points."""
+    total = 0.0
+    for f in range(points.shape[1]):
+        total += (points[i, f] - points[j, f]) ** 2
+    return total
 
 
 @njit(cache=True, nogil=True)
