@@ -383,7 +383,7 @@ def versions(allensdk_python):
         found.append(
             subprocess.run([allensdk_python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
         )
-    return f"Python {platform.python_version()}, {', '.join(found)}; {os.cpu_count()} cores."
+    return f"Python {platform.python_version()}, {', '.join(found)}; {os.cpu_count()} cores, load {os.getloadavg()[2]:.0f}."
 
 
 if __name__ == "__main__":
