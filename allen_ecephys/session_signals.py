@@ -246,8 +246,8 @@ class SessionSignals(SessionSpikes):
         from .lfp import columns_of, read_samples
 
         trials = self._selected_presentations(stimulus_presentation_ids)
-        invalid = self._invalid_lfp(probe_id, mask_invalid_intervals)
-        samples, channels = read_samples(self._lfp_reader(probe_id), probe_id, invalid)
+        reader = self._lfp_reader(probe_id)
+        samples, channels = read_samples(reader, probe_id, self._invalid_lfp(probe_id, mask_invalid_intervals))
         columns = columns_of(channel_ids, channels, probe_id)
         return align_lfp(samples, channels[columns], columns, trials, bin_edges, max_gap)
 

@@ -62,6 +62,8 @@ def test_invalid_times_of_the_probe_and_of_all_are_masked(session_with_lfp: Ecep
 def test_every_way_in_which_lfp_is_not_there(session_with_lfp: EcephysSession) -> None:
     with pytest.raises(UnknownIdError, match="no probe 7; its probes are 100"):
         session_with_lfp.get_lfp(7)
+    with pytest.raises(UnknownIdError, match="no probe 7"):
+        session_with_lfp.presentationwise_lfp(7, [0.0, 0.5])
     with pytest.raises(MissingFileError, match=r"probe_200_lfp.nwb does not exist.*get_lfp\(200\)"):
         session_with_lfp.get_lfp(200)
     with pytest.raises(MissingDataError, match="no current source density of probe 100"):
