@@ -9,6 +9,7 @@ import click
 
 from allen_ecephys import __version__
 from allen_ecephys.cli_cache import cache
+from allen_ecephys.cli_process import process
 from allen_ecephys.errors import AllenEcephysError
 
 from .demo import demo
@@ -52,6 +53,7 @@ def config() -> None:
 
 main.add_command(demo)
 main.add_command(cache)
+main.add_command(process)
 
 if __name__ == "__main__":
     sys.exit(main())
