@@ -209,6 +209,7 @@ class ProbeSignal:
             self.squares += np.einsum("tc,tc->c", noise, noise, dtype=np.float64)
             spikes = np.zeros_like(noise)
             self._add_spikes(spikes, start)
+            spikes[:, self.silent] = 0.0
             hardware_high_pass(spikes, self.rate, spike_state)
             noise += spikes
             yield start, noise
