@@ -380,10 +380,10 @@ def versions(allensdk_python):
     found = [f"{name} {version(name)}" for name in names]
     if allensdk_python:
         code = "from importlib.metadata import version as v; print('AllenSDK', v('allensdk'), 'with pynwb', v('pynwb'))"
-        found.append(
-            subprocess.run([allensdk_python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-        )
-    return f"Python {platform.python_version()}, {', '.join(found)}; {os.cpu_count()} cores, load {os.getloadavg()[2]:.0f}."
+        asked = subprocess.run([allensdk_python, "-c", code], capture_output=True, text=True, check=True)
+        found.append(asked.stdout.strip())
+    machine = f"{os.cpu_count()} cores, load {os.getloadavg()[2]:.0f}"
+    return f"Python {platform.python_version()}, {', '.join(found)}; {machine}."
 
 
 if __name__ == "__main__":
