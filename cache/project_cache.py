@@ -202,7 +202,9 @@ class EcephysProjectCache(TableQueries):
         from .streaming import open_stream
 
         self._known_session(session_id)
-        return open_stream(self.remote, standard_key("session_nwb", session_id, session_id), self.root)
+        stream = open_stream(self.remote, standard_key("session_nwb", session_id, session_id), self.root)
+        stream.closes_with_reader = True
+        return stream
 
     def session_path(self, session_id: int) -> Path:
         """Return the path of a session's NWB file, fetching it if it is not there (see :meth:`get_session_data`)."""

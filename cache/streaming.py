@@ -117,7 +117,7 @@ def _shared_store(
         return store
 
 
-def _give_back(store: BlockStore, destination: Path, policy: TransferPolicy) -> None:
+def _give_back(store: BlockStore, destination: Path, policy: TransferPolicy, *, publish: bool) -> None:
     slot = (destination.absolute(), store.file.etag)
     with _open_stores_lock:
         _, users = _open_stores[slot]
@@ -126,7 +126,7 @@ def _give_back(store: BlockStore, destination: Path, policy: TransferPolicy) -> 
             return
         del _open_stores[slot]
         whole = store.close()
-    if whole:
+    if whole and publish:
         # Every block is there: check it as a download would, and give it its name.
         fetch(store.remote, store.file.key, destination, progress=False, expected=store.file, policy=policy)
 
@@ -140,7 +140,11 @@ class RemoteStream(io.RawIOBase):
         The remote file's address.
     size
         Its bytes.
+    closes_with_reader
+        Whether a session that was given this file closes it when it is closed itself.
     """
+
+    closes_with_reader = False
 
     def __init__(
         self, remote: Remote, file: RemoteFile, folder: Path, policy: TransferPolicy, block_bytes: int
@@ -249,8 +253,15 @@ class RemoteStream(io.RawIOBase):
         if self._store is not None and not self._store.is_complete():
             self._store.ensure([(max(0, a), min(b, self.size)) for a, b in ranges], gap=JOIN_BYTES)
 
+    def __del__(self) -> None:
+        # A file that was merely forgotten keeps its blocks; checking gigabytes is not for the garbage collector.
+        self._close(publish=False)
+
     def close(self) -> None:
         """Close; the blocks stay for the next reader, and a complete file takes its place in the cache."""
+        self._close(publish=True)
+
+    def _close(self, *, publish: bool) -> None:
         if self.closed:
             return
         super().close()
@@ -258,4 +269,4 @@ class RemoteStream(io.RawIOBase):
             self._local.close()
         if self._store is not None:
             store, self._store = self._store, None
-            _give_back(store, self._destination, self._arguments[3])
+            _give_back(store, self._destination, self._arguments[3], publish=publish)

@@ -92,6 +92,8 @@ class NwbReader:
                 self._file.close()
             if self._stream is not None:
                 self._stream.close()
+            if getattr(self.source, "closes_with_reader", False):
+                self.source.close()  # type: ignore[union-attr]
             self._file = self._stream = None
 
     def __enter__(self) -> NwbReader:

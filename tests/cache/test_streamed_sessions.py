@@ -168,3 +168,27 @@ def test_s3_protocol_server(bucket: str, project: Path, tmp_path: Path) -> None:
 def test_s3_server_over_plain_http(bucket: str, project: Path, tmp_path: Path) -> None:
     cache = EcephysProjectCache.from_url(f"{bucket}/lab/release", manifest=tmp_path)
     assert cache.session_path(SESSION).read_bytes() == (project / KEY).read_bytes()
+
+
+def test_session_read_to_the_end_leaves_the_complete_file(server: FaultyServer, tmp_path: Path) -> None:
+    cache = EcephysProjectCache.from_url(server.url, manifest=tmp_path)
+    with cache.get_session_data(SESSION, stream=True) as session:
+        _ = session.units
+        stream = session._file.reader.source
+        stream.prefetch([(0, stream.size)])
+    assert (tmp_path / KEY).read_bytes() == server.files[KEY].data.read_bytes()
+    assert litter_in(tmp_path) == []
+    with cache.get_session_data(SESSION, stream=True) as session:
+        assert len(session.units) > 0
+
+
+def test_forgotten_stream_keeps_its_blocks(server: FaultyServer, tmp_path: Path) -> None:
+    stream = open_stream(HttpRemote(server.url), KEY, tmp_path)
+    stream.prefetch([(0, stream.size)])
+    del stream
+    assert not (tmp_path / KEY).exists()
+    server.log.clear()
+    with open_stream(HttpRemote(server.url), KEY, tmp_path) as again:
+        assert again.bytes_at_hand == again.size
+    assert server.gets() == []
+    assert (tmp_path / KEY).exists()
