@@ -22,7 +22,7 @@ from allen_ecephys.errors import StageError
 
 from ..pipeline.stages import StageResult, run_stage
 from ..readers.binary import BinaryRecording
-from ..recording import Recording
+from ..recording import Recording, check_channel_count
 from .blocks import BLOCK_SAMPLES, SATURATED_SHARE, SATURATION_MARGIN
 from .depth_estimation import DepthParameters, estimate_depth, read_probe_info
 from .filtering import HALO
@@ -102,6 +102,8 @@ def process_spike_band(
     ------
     RecordingTooShortError
         If the recording is shorter than what a stage reads.
+    ChannelCountError
+        If the samples look as if the file held one channel more or less.
     StageError
         If `recording` does not say which files it comes from and `inputs` are not given.
     """
@@ -109,6 +111,7 @@ def process_spike_band(
     p_depth, p_white = depth or DepthParameters(), whitening or WhiteningParameters()
 
     def estimate(place: Path) -> dict[str, Any]:
+        check_channel_count(recording)
         info = estimate_depth(recording, lfp, p_depth)
         info.save(place / INFO_FILE, recording.geometry)
         masked = np.flatnonzero(~info.mask).tolist()

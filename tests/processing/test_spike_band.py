@@ -31,6 +31,7 @@ from allen_ecephys.processing.spike_band.median_subtraction import (
     sorting_network,
     subtract_medians,
 )
+from allen_ecephys.processing.spike_band.stages import process_spike_band
 from allen_ecephys.processing.spike_band.streaming import (
     covariance_blocks,
     estimate_whitening,
@@ -460,7 +461,7 @@ def test_floats_beyond_the_range_saturate_and_are_counted(tmp_path: Path) -> Non
     assert recording.report.n_clipped == 2
 
 
-def test_p12_a_wrong_number_of_columns_is_noticed(truth: RawGroundTruth) -> None:
+def test_p12_a_wrong_number_of_columns_is_noticed(truth: RawGroundTruth, tmp_path: Path) -> None:
     recording = truth.recording()
     check_channel_count(recording)
     for wrong in (95, 97):
@@ -469,6 +470,9 @@ def test_p12_a_wrong_number_of_columns_is_noticed(truth: RawGroundTruth) -> None
         )
         with pytest.raises(ChannelCountError, match=rf"{wrong} columns.*after 96"):
             check_channel_count(opened)
+        with pytest.raises(ChannelCountError):
+            process_spike_band(opened, tmp_path / str(wrong))
+        assert list((tmp_path / str(wrong)).iterdir()) == []
 
 
 def test_p15_a_disk_without_room_refuses_at_the_start(
