@@ -14,19 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-KILL_POINTS = (
-    "part created",
-    "first bytes written",
-    "before checkpoint",
-    "after checkpoint",
-    "before last sync",
-    "before rename",
-    "after rename",
-    "after publishing",
-    "after index",
-    "after litter",
-)
-
 
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
@@ -49,33 +36,28 @@ def after(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+#: Named point -> what happens there: (when, where it is found, its name).
+KILL_POINTS = {
+    "part created": (after, "PartFile", "__init__"),
+    "first bytes written": (after, "PartFile", "write"),
+    "before checkpoint": (before, "parts", "_sync_data"),
+    "after checkpoint": (after, "PartFile", "_checkpoint"),
+    "before last sync": (before, "PartFile", "sync"),
+    "before rename": (before, "os", "replace"),
+    "after rename": (after, "os", "replace"),
+    "after publishing": (after, "PartFile", "publish"),
+    "after index": (after, "download", "note_checked"),
+    "after litter": (after, "download", "remove_litter"),
+}
+
+
 def arm(point: str) -> None:
     """Make the process die at `point`."""
     from allen_ecephys.cache import download, parts
 
-    part = parts.PartFile
-    if point == "part created":
-        part.__init__ = after(part.__init__)
-    elif point == "first bytes written":
-        part.write = after(part.write)
-    elif point == "before checkpoint":
-        parts._sync_data = before(parts._sync_data)
-    elif point == "after checkpoint":
-        part._checkpoint = after(part._checkpoint)
-    elif point == "before last sync":
-        part.sync = before(part.sync)
-    elif point == "before rename":
-        os.replace = before(os.replace)
-    elif point == "after rename":
-        os.replace = after(os.replace)
-    elif point == "after publishing":
-        part.publish = after(part.publish)
-    elif point == "after index":
-        download.note_checked = after(download.note_checked)
-    elif point == "after litter":
-        download.remove_litter = after(download.remove_litter)
-    else:
-        raise ValueError(point)
+    when, where, name = KILL_POINTS[point]
+    owner = {"PartFile": parts.PartFile, "parts": parts, "os": os, "download": download}[where]
+    setattr(owner, name, when(getattr(owner, name)))
 
 
 def main(task: dict[str, Any]) -> None:
