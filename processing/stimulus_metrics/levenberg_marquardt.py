@@ -239,6 +239,79 @@ def _damped_step(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _differentiate(
+    curve: int,
+    p: NDArray[np.float64],
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    f: NDArray[np.float64],
+    jac: NDArray[np.float64],
+    trial: NDArray[np.float64],
+) -> None:
+    """Set `jac` (points, parameters) to forward differences of the residuals `f` at `p`."""
+    difference = np.sqrt(_EPSILON)
+    for j in range(len(p)):
+        kept = p[j]
+        h = difference * abs(kept)
+        if h == 0:
+            h = difference
+        p[j] = kept + h
+        residuals(curve, p, x, y, trial)
+        p[j] = kept
+        for i in range(len(f)):
+            jac[i, j] = (trial[i] - f[i]) / h
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _rotate(jac: NDArray[np.float64], rdiag: NDArray[np.float64], f: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the first entries of Q'f, and put the diagonal of R in its place in the factored `jac`."""
+    m, n = jac.shape
+    qtf = np.empty(n)
+    rest = f.copy()
+    for j in range(n):
+        if jac[j, j] != 0:
+            total = 0.0
+            for i in range(j, m):
+                total += jac[i, j] * rest[i]
+            share = -total / jac[j, j]
+            for i in range(j, m):
+                rest[i] += jac[i, j] * share
+        jac[j, j] = rdiag[j]
+        qtf[j] = rest[j]
+    return qtf
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _largest_cosine(
+    r: NDArray[np.float64],
+    pivot: NDArray[np.int64],
+    column_norms: NDArray[np.float64],
+    qtf: NDArray[np.float64],
+    norm: float,
+) -> float:
+    """Return the largest cosine between the residuals and a column of the Jacobian: 0 at an optimum."""
+    cosine = 0.0
+    if norm != 0:
+        for j in range(len(pivot)):
+            if column_norms[pivot[j]] != 0:
+                total = 0.0
+                for i in range(j + 1):
+                    total += r[i, j] * (qtf[i] / norm)
+                cosine = max(cosine, abs(total / column_norms[pivot[j]]))
+    return cosine
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _predicted_norm(r: NDArray[np.float64], pivot: NDArray[np.int64], step: NDArray[np.float64]) -> float:
+    """Return the length of the change of the residuals that the Jacobian predicts for a step."""
+    change = np.zeros(len(pivot))
+    for j in range(len(pivot)):
+        for i in range(j + 1):
+            change[i] += r[i, j] * step[pivot[j]]
+    return float(_norm(change))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def fit_curve(
     curve: int, start: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64], max_evaluations: int
 ) -> tuple[NDArray[np.float64], bool]:
@@ -274,19 +347,9 @@ def fit_curve(
     pivot, rdiag, column_norms = np.empty(n, dtype=np.int64), np.empty(n), np.empty(n)
     scale = np.ones(n)
     par, bound, p_norm = 0.0, 0.0, 0.0
-    difference = np.sqrt(_EPSILON)
     first = True
     while True:
-        for j in range(n):
-            kept = p[j]
-            h = difference * abs(kept)
-            if h == 0:
-                h = difference
-            p[j] = kept + h
-            residuals(curve, p, x, y, trial)
-            p[j] = kept
-            for i in range(m):
-                jac[i, j] = (trial[i] - f[i]) / h
+        _differentiate(curve, p, x, y, f, jac, trial)
         evaluations += n
         _factor(jac, pivot, rdiag, column_norms)
         if first:
@@ -296,26 +359,8 @@ def fit_curve(
             bound = _FACTOR * p_norm
             if bound == 0:
                 bound = _FACTOR
-        qtf = np.empty(n)
-        rest = f.copy()
-        for j in range(n):
-            if jac[j, j] != 0:
-                total = 0.0
-                for i in range(j, m):
-                    total += jac[i, j] * rest[i]
-                share = -total / jac[j, j]
-                for i in range(j, m):
-                    rest[i] += jac[i, j] * share
-            jac[j, j] = rdiag[j]
-            qtf[j] = rest[j]
-        cosine = 0.0
-        if norm != 0:
-            for j in range(n):
-                if column_norms[pivot[j]] != 0:
-                    total = 0.0
-                    for i in range(j + 1):
-                        total += jac[i, j] * (qtf[i] / norm)
-                    cosine = max(cosine, abs(total / column_norms[pivot[j]]))
+        qtf = _rotate(jac, rdiag, f)
+        cosine = _largest_cosine(jac, pivot, column_norms, qtf, norm)
         if cosine <= 0:
             return p, True
         for j in range(n):
@@ -334,11 +379,7 @@ def fit_curve(
             actual = -1.0
             if 0.1 * trial_norm < norm:
                 actual = 1 - (trial_norm / norm) ** 2
-            predicted_change = np.zeros(n)
-            for j in range(n):
-                for i in range(j + 1):
-                    predicted_change[i] += r[i, j] * step[pivot[j]]
-            linear = _norm(predicted_change) / norm
+            linear = _predicted_norm(r, pivot, step) / norm
             damped = np.sqrt(par) * step_norm / norm
             predicted = linear * linear + damped * damped / 0.5
             slope = -(linear * linear + damped * damped)
