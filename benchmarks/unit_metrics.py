@@ -155,6 +155,8 @@ def published_quality(trains, described, first, rng) -> None:
         low, high = max(peaks[unit] - 6, 0), min(peaks[unit] + 6, first.max() + 24)
         whole = (first <= low) & (first + 25 > high)
         near = [u for u in range(len(trains)) if low <= peaks[u] <= high and u != unit and whole[u]]
+        if not whole[unit]:
+            continue
         share = min(1.0, 500 / times.size)
 
         def drawn(u, share=share, low=low, high=high):
