@@ -214,11 +214,12 @@ def mean_speeds(
     some = np.flatnonzero(last > first)
     if not some.size:
         return means
-    finite = np.isfinite(speeds)
+    begin, end = int(first[some].min()), int(last[some].max())
+    finite = np.isfinite(speeds[begin:end])
     # one value more, so that an interval may end with the last sample
-    value = np.append(np.where(finite, speeds, 0.0), 0.0)
+    value = np.append(np.where(finite, speeds[begin:end], 0.0), 0.0)
     count = np.append(finite.astype(np.int64), 0)
-    edges = np.column_stack([first[some], last[some]]).ravel()
+    edges = np.column_stack([first[some], last[some]]).ravel() - begin
     total = np.add.reduceat(value, edges)[::2]
     number = np.add.reduceat(count, edges)[::2]
     means[some[number > 0]] = total[number > 0] / number[number > 0]
