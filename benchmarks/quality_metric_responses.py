@@ -78,6 +78,8 @@ def contaminate(clean: RawGroundTruth, trains: list[np.ndarray], peaks: np.ndarr
         # A neighbour keeps at least half of its spikes, or it would no longer be one.
         distance[[train.size < 2 * wanted for train in trains]] = np.inf
         distance[unit] = np.inf
+        if np.isinf(distance).all():
+            continue
         neighbor = int(distance.argmin())
         taken = np.zeros(trains[neighbor].size, dtype=bool)
         taken[np.random.default_rng(unit).choice(taken.size, wanted, replace=False)] = True
@@ -86,7 +88,7 @@ def contaminate(clean: RawGroundTruth, trains: list[np.ndarray], peaks: np.ndarr
         changed[neighbor] = trains[neighbor][~taken]
         samples, labels = np.concatenate(changed), np.repeat(np.arange(UNITS), [t.size for t in changed])
         rows.append(measure(clean, SortedSpikes.from_arrays(samples, labels, unit_ids=range(UNITS)))[2].loc[[unit]])
-    return pd.concat(rows)
+    return pd.concat(rows).reindex(range(UNITS))
 
 
 def draw(responses: dict[str, dict[float, pd.DataFrame]], path: Path) -> None:

@@ -240,7 +240,7 @@ def _any_below(values: NDArray[np.float32], start: int, stop: int, limit: float)
     count = np.int32(0)
     for j in range(start, stop):
         count += np.int32(values[j] <= limit)
-    return count > 0
+    return bool(count > 0)
 
 
 @njit(cache=True, nogil=True)
