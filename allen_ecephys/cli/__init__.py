@@ -8,11 +8,12 @@ import sys
 import click
 
 from allen_ecephys import __version__
-from allen_ecephys.cli_cache import cache
-from allen_ecephys.cli_process import process
 from allen_ecephys.errors import AllenEcephysError
 
+from .cache import cache
 from .demo import demo
+from .metrics import metrics
+from .process import process
 
 
 class _PlainErrors(click.Group):
@@ -32,7 +33,7 @@ class _PlainErrors(click.Group):
 @click.version_option(__version__, prog_name="allen-ecephys")
 @click.option("--debug", is_flag=True, help="Show tracebacks and log messages.")
 def main(debug: bool) -> None:
-    r"""Fetch, read and produce the Allen Visual Coding - Neuropixels recordings.
+    """Fetch, read and produce the Allen Visual Coding - Neuropixels recordings.
 
     \b
     EXAMPLES
@@ -51,9 +52,8 @@ def config() -> None:
         click.echo(f"{setting.variable}={setting.value}\n    {setting.meaning}")
 
 
-main.add_command(demo)
-main.add_command(cache)
-main.add_command(process)
+for command in (demo, cache, metrics, process):
+    main.add_command(command)
 
 if __name__ == "__main__":
     sys.exit(main())

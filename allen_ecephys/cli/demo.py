@@ -38,7 +38,7 @@ _UNITS = 600
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides what is simulated.")
 def demo(output: Path, remote: str | None, session_id: int | None, cache_dir: Path | None, seed: int) -> None:
-    r"""Fetch, read, align and decode: the whole path in one go.
+    """Fetch, read, align and decode: the whole path in one go.
 
     Without options, simulates one session of each type, publishes them as a project, serves it on this machine, and
     then does what a user of a real project does: fetch tables and a session, filter units, align spikes to gratings

@@ -36,7 +36,7 @@ def metrics(
     shuffles: int,
     overwrite: bool,
 ) -> None:
-    r"""Compute the stimulus metrics of every unit of SESSION, an NWB file, into a CSV table.
+    """Compute the stimulus metrics of every unit of SESSION, an NWB file, into a CSV table.
 
     \b
     EXAMPLES

@@ -28,7 +28,7 @@ from click.testing import CliRunner
 from faulty_server import FaultyServer, litter_in
 from small_project import serve_folder, write_project
 
-from allen_ecephys.cli_cache import cache as command
+from allen_ecephys.cli.cache import cache as command
 from allen_ecephys.errors import (
     AccessError,
     ChecksumError,
@@ -177,7 +177,7 @@ def test_build_twice_fetches_nothing(cache: EcephysProjectCache, served: FaultyS
 def test_C16_build_interrupted_by_ctrl_c(served: FaultyServer, tmp_path: Path) -> None:
     served.bytes_per_s = 60_000
     arguments = ["build", "--source", served.url, "--cache-dir", str(tmp_path / "cache"), "--session", "101"]
-    code = f"from allen_ecephys.cli_cache import cache; cache({arguments!r})"
+    code = f"from allen_ecephys.cli.cache import cache; cache({arguments!r})"
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     name = "session_101/session_101.nwb"
     deadline = time.monotonic() + 30

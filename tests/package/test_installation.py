@@ -76,7 +76,7 @@ def _with_site_packages(program: str) -> str:
 
 
 def test_import_directions_hold(tmp_path: Path) -> None:
-    """`[tool.importlinter]` in pyproject.toml says who may import whom; this runs it on the three rooms as one package."""
+    """`[tool.importlinter]` in pyproject.toml says who may import whom; this runs it on all three rooms."""
     package = tmp_path / "allen_ecephys"
     package.mkdir()
     for path in (*(REPOSITORY / "allen_ecephys").iterdir(), REPOSITORY / "cache", REPOSITORY / "processing"):

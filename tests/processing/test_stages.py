@@ -241,7 +241,7 @@ def test_p1_kill_9_at_each_stage_resumes_to_equal_bytes(truth: RawGroundTruth, t
 
 
 def test_command_line_goes_from_nothing_to_a_whitened_recording(tmp_path: Path) -> None:
-    from allen_ecephys.cli_process import process
+    from allen_ecephys.cli.process import process
 
     run = CliRunner().invoke
     raw, out = str(tmp_path / "raw"), str(tmp_path / "out")

@@ -26,7 +26,7 @@ from allen_ecephys.processing.waveforms import WAVEFORM_METRICS
 from click.testing import CliRunner
 
 from allen_ecephys import EcephysSession, UnitFilter
-from allen_ecephys.cli_process import process
+from allen_ecephys.cli.process import process
 from allen_ecephys.errors import MissingDataError, SpikeTrainError, StageError
 
 STAGES = ("channels", "double_counted_spikes", "mean_waveforms", "noise_units", "features", "units")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from .cli_spike_band import simulate_command, spike_band_command
-from .cli_units import package_command, units_command
+from .spike_band import simulate_command, spike_band_command
+from .units import package_command, units_command
 
 
 @click.group()

@@ -97,7 +97,7 @@ def cache() -> None:
       allen-ecephys cache build --session 715093703 --session 721123822 --lfp
       allen-ecephys cache verify --repair
       allen-ecephys cache export /media/disk/ecephys.tar --structure VISp
-    """  # noqa: D301  click wants the backspace itself
+    """
 
 
 @cache.command(name="plan")

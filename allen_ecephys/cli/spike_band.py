@@ -24,7 +24,7 @@ import click
 def simulate_command(
     folder: Path, duration: float, units: int, channels: int, form: str, drift: float, seed: int
 ) -> None:
-    r"""Simulate a raw recording with known spikes in a new FOLDER.
+    """Simulate a raw recording with known spikes in a new FOLDER.
 
     \b
     EXAMPLES
@@ -54,7 +54,7 @@ def simulate_command(
 def spike_band_command(
     raw: Path, output: Path, no_median_subtracted: bool, high_pass: float, workers: int | None
 ) -> None:
-    r"""Subtract medians, filter and whiten the spike band of one probe.
+    """Subtract medians, filter and whiten the spike band of one probe.
 
     RAW is the folder of a recording (Open Ephys, SpikeGLX or simulated); OUTPUT gets one folder for each stage. A run
     that was stopped goes on after its last complete stage.

@@ -24,7 +24,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 def units_command(
     raw: Path, output: Path, spikes: Path | None, medians_subtracted: bool, spikes_per_unit: int, seed: int
 ) -> None:
-    r"""Clean and measure the units of one probe.
+    """Clean and measure the units of one probe.
 
     RAW is the folder of a recording (simulated, Open Ephys or SpikeGLX); OUTPUT gets one folder for each stage. A run
     that was stopped goes on after its last complete stage. The table of all units is OUTPUT/units/metrics.csv.
@@ -80,7 +80,7 @@ def package_command(
     structure: str,
     overwrite: bool,
 ) -> None:
-    r"""Write the measured units of one or more probes into a session NWB file.
+    """Write the measured units of one or more probes into a session NWB file.
 
     FOLDERS are outputs of `process units`; they become probeA, probeB, ...
 
