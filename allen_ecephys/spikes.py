@@ -152,9 +152,7 @@ class SpikeStore:
         return values
 
     def _note_order(self, row: int, times: np.ndarray[Any, Any]) -> None:
-        from .alignment import is_ascending
-
-        self._order[row] = None if is_ascending(times) else np.argsort(times, kind="stable")
+        self._order[row] = None if _ascends(times) else np.argsort(times, kind="stable")
         if self._order[row] is not None:
             logger.warning(
                 "spike times of unit %d are not ascending in %s: sorted", self.unit_ids[row], self.reader.name
@@ -250,6 +248,14 @@ class SpikeStore:
         values: Floats = np.frombuffer(memory, dtype=np.float64, count=dataset.size, offset=offset)
         self._mapped = memory, values
         return values
+
+
+def _ascends(times: np.ndarray[Any, Any]) -> bool:
+    """Tell whether no time is below the one before it, and none is NaN.
+
+    NumPy, not the kernels' twin: reading spikes alone must not wait for numba to load.
+    """
+    return bool(np.all(times[:-1] <= times[1:])) and not (len(times) == 1 and np.isnan(times[0]))
 
 
 def _chunks(rows: list[int], sizes: Integers, most: int) -> Iterator[list[int]]:
