@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
 from allen_ecephys.processing.quality_metrics import QualitySettings, quality_metrics, spike_features
 from allen_ecephys.processing.simulation.raw import RawGroundTruth, write_recording
 from allen_ecephys.processing.simulation.raw_noise import NoiseModel

@@ -41,6 +41,7 @@ def ours(raw: Path, out: Path, workers: int) -> None:
 
 def spikeinterface(raw: Path, out: Path, workers: int) -> None:
     import spikeinterface.full as si
+
     from allen_ecephys.processing.simulation.raw import read_ground_truth
 
     truth = read_ground_truth(raw)

@@ -33,7 +33,6 @@ STIMULUS_OF = {
 def compute(path: Path, definition: str, suffix: str | None = None) -> None:
     """Compute the metrics of one file in this process and print what it cost as JSON."""
     from allen_ecephys.processing.stimulus_metrics import compute_unit_analysis_metrics, registered_metrics
-
     from allen_ecephys.session import EcephysSession
     from allen_ecephys.units import UnitFilter
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
 from allen_ecephys.processing.simulation.stimulus_sets import stimulus_presentations
 from allen_ecephys.processing.stimulus_metrics import SessionResponses, compute_unit_analysis_metrics
 from allen_ecephys.processing.stimulus_metrics.orientation_selectivity import global_orientation_selectivity

@@ -20,12 +20,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "faults"))
 
-from allen_ecephys.cache.http_remote import HttpRemote
-from allen_ecephys.cache.streaming import open_stream
-from allen_ecephys.processing.simulation import write_session
 from faulty_server import FaultyServer
 
 from allen_ecephys import EcephysSession, UnitFilter
+from allen_ecephys.cache.http_remote import HttpRemote
+from allen_ecephys.cache.streaming import open_stream
+from allen_ecephys.processing.simulation import write_session
 
 KEY = "session.nwb"
 

@@ -92,9 +92,10 @@ def published(folder: Path) -> Steps:
     means = timed(steps, "mean waveforms", averages)
 
     def shapes():
+        from scipy.signal import resample
+
         from allen_ecephys.processing.waveforms import propagation_metrics
         from allen_ecephys.processing.waveforms import shape as s
-        from scipy.signal import resample
 
         times = np.linspace(0, 82 / 30000, 200)
         for mean, _sd, _noise, peak in means:
@@ -257,7 +258,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary) / "raw"
-        if not folder.exists():
+        if not (folder / "ground_truth.npz").exists():
             from allen_ecephys.processing.simulation.raw import write_recording
             from allen_ecephys.processing.simulation.raw_trains import TrainModel
 

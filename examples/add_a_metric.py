@@ -2,9 +2,8 @@
 
 import sys
 
-from allen_ecephys.processing.stimulus_metrics import compute_unit_analysis_metrics, metric
-
 from allen_ecephys import EcephysSession
+from allen_ecephys.processing.stimulus_metrics import compute_unit_analysis_metrics, metric
 
 
 @metric("adaptation_fl", stimulus="flashes")

@@ -217,9 +217,8 @@ def four_presentations() -> Mapping[str, Any]:
 @pytest.fixture(scope="session")
 def simulated_project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """A project folder of one simulated session of one probe, with its LFP around the flashes; and its ground truth."""
-    from allen_ecephys.processing.simulation import write_lfp, write_session
-
     from allen_ecephys import EcephysProjectCache
+    from allen_ecephys.processing.simulation import write_lfp, write_session
 
     folder = tmp_path_factory.mktemp("simulated")
     cache = folder / "cache"

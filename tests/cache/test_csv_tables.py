@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+
 from allen_ecephys.cache import parsed_copies
 from allen_ecephys.cache.csv_tables import TableSchema, read_table
-
 from allen_ecephys.errors import CorruptFileError, FileFormatError
 
 SCHEMA = TableSchema("units", "id", ("channel",), ids=("channel",), numbers=("snr",), flags=("multi",))

@@ -7,12 +7,12 @@ import hashlib
 import json
 
 import pytest
+
 from allen_ecephys.cache import EcephysProjectCache
 from allen_ecephys.cache.dandi import DandiRemote
 from allen_ecephys.cache.public_bucket import PublicBucket
 from allen_ecephys.cache.registry import judged_by_release, released_files
 from allen_ecephys.cache.remotes import RemoteFile
-
 from allen_ecephys.errors import ChecksumError, FileFormatError, RemoteNotFoundError, UnsafePathError
 
 BLOB = "0a1b2c3d-0000-4000-8000-00000000000{}"

@@ -12,9 +12,9 @@ import threading
 import numpy as np
 import pandas as pd
 import pytest
+
 from allen_ecephys.cache import EcephysProjectCache
 from allen_ecephys.cache.fsspec_remote import FolderRemote
-
 from allen_ecephys.errors import (
     AccessError,
     CorruptFileError,

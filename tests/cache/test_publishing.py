@@ -9,8 +9,8 @@ import sys
 import h5py
 import pandas as pd
 import pytest
-from allen_ecephys.cache import EcephysProjectCache, manifest
 
+from allen_ecephys.cache import EcephysProjectCache, manifest
 from allen_ecephys.errors import (
     AccessError,
     AlreadyPresentError,

@@ -7,6 +7,9 @@ import pickle
 from http.server import BaseHTTPRequestHandler
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
 from allen_ecephys.cache import EcephysProjectCache
 from allen_ecephys.cache.fsspec_remote import FolderRemote, FsspecRemote
 from allen_ecephys.cache.http_remote import HttpRemote
@@ -18,9 +21,6 @@ from allen_ecephys.cache.remotes import (
     safe_key,
     without_credentials,
 )
-from hypothesis import example, given
-from hypothesis import strategies as st
-
 from allen_ecephys.errors import (
     AccessError,
     DownloadError,

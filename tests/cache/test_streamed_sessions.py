@@ -13,14 +13,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))  # the loopback server lies with the fault tests
 
+from faulty_server import FaultyServer, litter_in
+
 from allen_ecephys.cache.http_remote import HttpRemote
 from allen_ecephys.cache.planning import Selection
 from allen_ecephys.cache.project_cache import EcephysProjectCache
 from allen_ecephys.cache.remotes import remote_at
 from allen_ecephys.cache.streaming import open_stream
 from allen_ecephys.processing.simulation import write_session
-from faulty_server import FaultyServer, litter_in
-
 from allen_ecephys.session import EcephysSession
 from allen_ecephys.units import UnitFilter
 

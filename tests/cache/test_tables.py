@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from allen_ecephys.cache import EcephysProjectCache
 
+from allen_ecephys.cache import EcephysProjectCache
 from allen_ecephys.errors import FileFormatError, UnknownIdError, UnknownNameError
 from allen_ecephys.units import UnitFilter
 

@@ -8,6 +8,9 @@ from email.utils import formatdate
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from allen_ecephys.cache.intervals import IntervalSet, join_close, split_long
 from allen_ecephys.cache.transfer_rules import (
     AnswerAction,
@@ -23,8 +26,6 @@ from allen_ecephys.cache.transfer_rules import (
     segments,
     wait_before_retry,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 POLICY = TransferPolicy()
 USE, VERIFY, FETCH, ASIDE = CachedFileAction

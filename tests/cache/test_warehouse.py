@@ -10,10 +10,10 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pandas as pd
 import pytest
+
 from allen_ecephys.cache import EcephysProjectCache
 from allen_ecephys.cache.transfer_rules import TransferPolicy
 from allen_ecephys.cache.warehouse import WarehouseError, WarehouseRemote, typed
-
 from allen_ecephys.errors import DownloadError, FileFormatError, RemoteNotFoundError, UnknownIdError
 
 PATIENT = TransferPolicy(sleep=lambda _: None)

@@ -13,13 +13,13 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from small_project import write_nwb, write_project
+
 from allen_ecephys.cache import deep_check
 from allen_ecephys.cache.deep_check import read_to_the_end
 from allen_ecephys.cache.project_cache import EcephysProjectCache
 from allen_ecephys.cache.verification import check_hdf5_end
 from allen_ecephys.cache.verifying import verify
-from small_project import write_nwb, write_project
-
 from allen_ecephys.errors import AllenEcephysError, CorruptFileError, FileFormatError
 from allen_ecephys.nwb.reader import NwbReader
 

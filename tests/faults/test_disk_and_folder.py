@@ -20,6 +20,8 @@ from pathlib import Path
 
 import faulty_server as fs
 import pytest
+from faulty_server import FaultyServer, litter_in, random_bytes
+
 from allen_ecephys.cache import transfer, verification
 from allen_ecephys.cache.download import fetch
 from allen_ecephys.cache.http_remote import HttpRemote
@@ -27,8 +29,6 @@ from allen_ecephys.cache.parts import PartFile
 from allen_ecephys.cache.remotes import RemoteFile
 from allen_ecephys.cache.transfer_rules import TransferPolicy
 from allen_ecephys.cache.verification import INDEX_NAME, entry_of, read_index
-from faulty_server import FaultyServer, litter_in, random_bytes
-
 from allen_ecephys.errors import AccessError, DiskFullError, OfflineError
 
 DATA = random_bytes(3_000_000, 6)

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import faulty_server as fs
 import pytest
+from faulty_server import FaultyServer, litter_in, random_bytes
+
 from allen_ecephys.cache.download import fetch
 from allen_ecephys.cache.http_remote import HttpRemote
 from allen_ecephys.cache.parts import PartFile
 from allen_ecephys.cache.remotes import RemoteFile, UnreachableError
 from allen_ecephys.cache.transfer_rules import TransferPolicy
 from allen_ecephys.cache.verification import is_verified
-from faulty_server import FaultyServer, litter_in, random_bytes
-
 from allen_ecephys.errors import AccessError, ChecksumError, DownloadError, RemoteNotFoundError
 
 SIZE = 3_000_000

@@ -16,6 +16,10 @@ from pathlib import Path
 
 import faulty_server as fs
 import pytest
+from click.testing import CliRunner
+from faulty_server import FaultyServer, litter_in
+from small_project import serve_folder, write_project
+
 from allen_ecephys.cache import offline as offline_module
 from allen_ecephys.cache.export import export
 from allen_ecephys.cache.offline import build, project_files, status
@@ -24,10 +28,6 @@ from allen_ecephys.cache.project_cache import EcephysProjectCache
 from allen_ecephys.cache.transfer_rules import TransferPolicy
 from allen_ecephys.cache.verification import INDEX_NAME, is_verified
 from allen_ecephys.cache.verifying import verify
-from click.testing import CliRunner
-from faulty_server import FaultyServer, litter_in
-from small_project import serve_folder, write_project
-
 from allen_ecephys.cli.cache import cache as command
 from allen_ecephys.errors import (
     AccessError,

@@ -13,6 +13,11 @@ import faulty_server as fs
 import h5py
 import numpy as np
 import pytest
+from faulty_server import FaultyServer
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from small_project import serve_folder, write_project
+
 from allen_ecephys.cache import manifest as manifests
 from allen_ecephys.cache.download import fetch
 from allen_ecephys.cache.export import export
@@ -23,11 +28,6 @@ from allen_ecephys.cache.remotes import RemoteFile, safe_key
 from allen_ecephys.cache.streaming import open_stream
 from allen_ecephys.cache.templates import read_movie
 from allen_ecephys.cache.transfer_rules import TransferPolicy
-from faulty_server import FaultyServer
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from small_project import serve_folder, write_project
-
 from allen_ecephys.errors import AccessError, AllenEcephysError, FileFormatError, ManifestError
 from allen_ecephys.nwb.reader import NwbReader
 

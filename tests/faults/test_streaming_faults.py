@@ -14,6 +14,8 @@ import faulty_server as fs
 import h5py
 import numpy as np
 import pytest
+from faulty_server import FaultyServer, litter_in, random_bytes
+
 from allen_ecephys.cache import block_store, streaming
 from allen_ecephys.cache.download import fetch
 from allen_ecephys.cache.http_remote import HttpRemote
@@ -22,8 +24,6 @@ from allen_ecephys.cache.remotes import RemoteFile
 from allen_ecephys.cache.streaming import RemoteStream, open_stream
 from allen_ecephys.cache.transfer_rules import TransferPolicy
 from allen_ecephys.cache.verification import is_verified
-from faulty_server import FaultyServer, litter_in, random_bytes
-
 from allen_ecephys.errors import DiskFullError, DownloadError, OfflineError, RemoteChangedError
 
 BLOCK = streaming.BLOCK_BYTES

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from allen_ecephys.cache import EcephysProjectCache
 
+from allen_ecephys.cache import EcephysProjectCache
 from allen_ecephys.units import UnitFilter
 
 pytestmark = pytest.mark.peers

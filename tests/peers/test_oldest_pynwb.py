@@ -12,6 +12,7 @@ import subprocess
 import h5py
 import numpy as np
 import pytest
+
 from allen_ecephys.processing.simulation import write_lfp, write_session
 
 pytestmark = pytest.mark.peers

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from allen_ecephys.processing.simulation import write_lfp, write_session
 
 pytestmark = pytest.mark.peers

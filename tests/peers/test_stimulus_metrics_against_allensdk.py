@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from allen_ecephys.processing.simulation import write_session
 from allen_ecephys.processing.stimulus_metrics import compute_unit_analysis_metrics
-
 from allen_ecephys.session import EcephysSession
 from allen_ecephys.units import UnitFilter
 

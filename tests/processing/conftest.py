@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 import pytest
+
 from allen_ecephys.processing.packaging import EyeTracking, SessionContents, SessionMetadata
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from allen_ecephys.errors import SpikeTrainError
 from allen_ecephys.processing.sorted_spikes import SortedSpikes
 from allen_ecephys.processing.unit_cleaning.double_counted_spikes import (
     between_unit_duplicates,
@@ -11,10 +15,6 @@ from allen_ecephys.processing.unit_cleaning.double_counted_spikes import (
     window_in_samples,
     within_unit_duplicates,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from allen_ecephys.errors import SpikeTrainError
 
 
 def pairwise_twin(spikes: SortedSpikes, peaks: np.ndarray, window: int, distance: int) -> tuple[np.ndarray, np.ndarray]:

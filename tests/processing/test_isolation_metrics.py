@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.metrics import silhouette_score
+from sklearn.neighbors import NearestNeighbors
+
+from allen_ecephys.errors import NonFiniteError
 from allen_ecephys.processing.quality_metrics.features import SpikeFeatures
 from allen_ecephys.processing.quality_metrics.isolation import (
     d_prime,
@@ -14,11 +19,6 @@ from allen_ecephys.processing.quality_metrics.isolation import (
 from allen_ecephys.processing.quality_metrics.silhouette import silhouette_scores
 from allen_ecephys.processing.quality_metrics.unit_isolation import isolation_metrics, peak_sites
 from allen_ecephys.processing.sorted_spikes import SortedSpikes
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.metrics import silhouette_score
-from sklearn.neighbors import NearestNeighbors
-
-from allen_ecephys.errors import NonFiniteError
 
 
 def golden_points() -> tuple[np.ndarray, np.ndarray]:

@@ -7,10 +7,10 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from allen_ecephys.processing.packaging import CurrentSourceDensity, LfpContents, write_lfp_nwb, write_session_nwb
-from allen_ecephys.processing.simulation import write_lfp, write_session
 
 from allen_ecephys.errors import InvalidContentsError, UnknownIdError
+from allen_ecephys.processing.packaging import CurrentSourceDensity, LfpContents, write_lfp_nwb, write_session_nwb
+from allen_ecephys.processing.simulation import write_lfp, write_session
 
 RATE = 1250.0
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from allen_ecephys.errors import NonFiniteError, RecordingTooShortError, SpikeTrainError
 from allen_ecephys.processing.readers.binary import BinaryRecording
 from allen_ecephys.processing.sorted_spikes import SortedSpikes
 from allen_ecephys.processing.waveforms import mean_waveforms, mean_waveforms_by_epoch
 from allen_ecephys.processing.waveforms.extraction import read_windows
-
-from allen_ecephys.errors import NonFiniteError, RecordingTooShortError, SpikeTrainError
 
 N_CHANNELS = 12
 GEOMETRY = np.column_stack((np.array([43, 11, 59, 27] * 3), 20 * (np.arange(N_CHANNELS) // 2))).astype(float)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
+from allen_ecephys.errors import GeometryError
 from allen_ecephys.processing.sorted_spikes import SortedSpikes
 from allen_ecephys.processing.unit_cleaning.noise_templates import (
     TemplateThresholds,
@@ -12,8 +14,6 @@ from allen_ecephys.processing.unit_cleaning.noise_templates import (
     wavelet_peak,
 )
 from allen_ecephys.processing.unit_cleaning.noise_units import RULES, find_noise_units
-
-from allen_ecephys.errors import GeometryError
 
 N_CHANNELS = 384
 CHANNEL = np.arange(N_CHANNELS)

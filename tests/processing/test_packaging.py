@@ -11,11 +11,11 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from allen_ecephys.processing import nwb_files, packaging
-from allen_ecephys.processing.packaging import write_session_nwb
 
 from allen_ecephys.errors import DiskFullError, InvalidContentsError
 from allen_ecephys.nwb import layout
+from allen_ecephys.processing import nwb_files, packaging
+from allen_ecephys.processing.packaging import write_session_nwb
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from allen_ecephys.processing.quality_metrics import QUALITY_METRICS, QualitySettings, quality_metrics, spike_features
 from allen_ecephys.processing.quality_metrics.features import SpikeFeatures
 from allen_ecephys.processing.simulation.raw import RawGroundTruth, write_recording

@@ -12,6 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from allen_ecephys.errors import (
+    CorruptFileError,
+    FileFormatError,
+    GeometryError,
+    MissingDataError,
+    MissingExtraError,
+    UnknownNameError,
+)
 from allen_ecephys.processing.probes import (
     REFERENCE_CHANNELS_3A,
     adc_delays,
@@ -25,15 +34,6 @@ from allen_ecephys.processing.readers.phy import read_phy
 from allen_ecephys.processing.readers.spikeglx import open_spikeglx, read_spikeglx_meta, spikeglx_geometry
 from allen_ecephys.processing.recording import Recording, chunk_bounds
 from allen_ecephys.processing.simulation.raw import RawGroundTruth, write_recording
-
-from allen_ecephys.errors import (
-    CorruptFileError,
-    FileFormatError,
-    GeometryError,
-    MissingDataError,
-    MissingExtraError,
-    UnknownNameError,
-)
 
 
 def meta_files(shared_data: Path) -> list[Path]:

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
+from allen_ecephys.errors import FileFormatError, GeometryError, RecordingTooShortError, UnknownNameError
 from allen_ecephys.processing.probes import adc_delays, neuropixels_1_geometry
 from allen_ecephys.processing.simulation.raw import RawGroundTruth, read_ground_truth, write_recording
 from allen_ecephys.processing.simulation.raw_noise import NoiseModel, hardware_high_pass
 from allen_ecephys.processing.simulation.raw_signal import ChannelFaults, DriftModel, add_spikes, digitise
 from allen_ecephys.processing.simulation.raw_templates import draw_unit_shapes, local_channels, waveform
 from allen_ecephys.processing.simulation.raw_trains import TrainModel, draw_trains
-
-from allen_ecephys.errors import FileFormatError, GeometryError, RecordingTooShortError, UnknownNameError
 
 QUIET = NoiseModel(local_uv=0.0, common_uv=0.0, converter_uv=0.0, white_uv=0.0)
 

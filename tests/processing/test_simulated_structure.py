@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
+from allen_ecephys.errors import UnknownNameError
 from allen_ecephys.processing.simulation.stimulus_sets import (
     FRAME_PERIOD,
     SESSION_TYPES,
     check_session_type,
     stimulus_presentations,
 )
-
-from allen_ecephys.errors import UnknownNameError
 
 COUNTS = {
     "brain_observatory_1.1": {

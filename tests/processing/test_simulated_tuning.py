@@ -5,6 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
+
 from allen_ecephys.processing.simulation import write_lfp, write_session
 from allen_ecephys.processing.simulation.spike_trains import thin
 

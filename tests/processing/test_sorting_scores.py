@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from allen_ecephys.processing.simulation.scoring import score_sorting
 
 from allen_ecephys.errors import SpikeTrainError
+from allen_ecephys.processing.simulation.scoring import score_sorting
 
 
 def test_agreement_by_hand() -> None:

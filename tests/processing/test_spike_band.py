@@ -8,6 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import signal
+
+from allen_ecephys.errors import (
+    ChannelCountError,
+    DiskFullError,
+    FileFormatError,
+    NonFiniteError,
+    RecordingTooShortError,
+    UnknownNameError,
+)
 from allen_ecephys.processing.probes import neuropixels_1_geometry
 from allen_ecephys.processing.readers.binary import BinaryRecording
 from allen_ecephys.processing.recording import check_channel_count
@@ -40,18 +52,6 @@ from allen_ecephys.processing.spike_band.streaming import (
     write_whitened,
 )
 from allen_ecephys.processing.spike_band.whitening import LocalWeights, depth_order, local_weights, nearest_channels
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import signal
-
-from allen_ecephys.errors import (
-    ChannelCountError,
-    DiskFullError,
-    FileFormatError,
-    NonFiniteError,
-    RecordingTooShortError,
-    UnknownNameError,
-)
 
 
 def recording_of(samples: np.ndarray, folder: Path, **known: object) -> BinaryRecording:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from allen_ecephys.errors import DiskFullError, MissingDataError, NonFiniteError, SpikeTrainError
 from allen_ecephys.processing.quality_metrics import spike_features
 from allen_ecephys.processing.quality_metrics.features import channel_offsets
 from allen_ecephys.processing.readers.binary import BinaryRecording
 from allen_ecephys.processing.sorted_spikes import SortedSpikes
 from allen_ecephys.processing.waveforms import MeanWaveforms, mean_waveforms
-
-from allen_ecephys.errors import DiskFullError, MissingDataError, NonFiniteError, SpikeTrainError
 
 N_CHANNELS = 40
 GEOMETRY = np.column_stack((np.array([43, 11, 59, 27] * 10), 20 * (np.arange(N_CHANNELS) // 2))).astype(float)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm
+
 from allen_ecephys.processing.quality_metrics.amplitudes import amplitude_cutoff
 from allen_ecephys.processing.quality_metrics.drift import drift_metrics, interval_medians, spike_depths
 from allen_ecephys.processing.quality_metrics.spike_trains import (
@@ -12,7 +14,6 @@ from allen_ecephys.processing.quality_metrics.spike_trains import (
     isi_violations_corrected,
     presence_ratio,
 )
-from scipy.stats import norm
 
 TRAIN = np.array([0, 0.0001, 0.001, 0.5, 0.5005, 1, 2, 2.0014, 2.0016, 10])
 

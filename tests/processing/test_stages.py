@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+
+from allen_ecephys.errors import StageError
 from allen_ecephys.processing.pipeline.outputs import SampleFile, atomic_folder
 from allen_ecephys.processing.pipeline.stages import MANIFEST, read_manifest, run_stage, verify_stage
 from allen_ecephys.processing.simulation.raw import RawGroundTruth, write_recording
 from allen_ecephys.processing.spike_band.stages import process_spike_band
 from allen_ecephys.processing.spike_band.streaming import WhiteningParameters, open_processed
-from click.testing import CliRunner
-
-from allen_ecephys.errors import StageError
 
 
 class Counted:

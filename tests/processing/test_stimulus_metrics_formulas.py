@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.optimize import least_squares, leastsq
+from scipy.stats import chi2_contingency, ttest_ind
+
 from allen_ecephys.processing.stimulus_metrics.contrast_response import c50, semi_saturation
 from allen_ecephys.processing.stimulus_metrics.gabors import chi_square_p_values
 from allen_ecephys.processing.stimulus_metrics.kernels import (
@@ -27,8 +30,6 @@ from allen_ecephys.processing.stimulus_metrics.spike_counts import (
     overall_firing_rate,
 )
 from allen_ecephys.processing.stimulus_metrics.temporal_modulation import f1_f0, harmonic_ratio, modulation_index
-from scipy.optimize import least_squares, leastsq
-from scipy.stats import chi2_contingency, ttest_ind
 
 CONTRASTS = np.array([0.01, 0.02, 0.04, 0.08, 0.13, 0.2, 0.35, 0.6, 1.0])
 REAL_MAP = np.array(

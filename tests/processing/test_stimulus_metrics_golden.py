@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from allen_ecephys.processing.stimulus_metrics import (
     SessionResponses,
     compute_unit_analysis_metrics,

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from allen_ecephys.processing.simulation import write_session
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+
+from allen_ecephys.errors import MissingDataError, UnknownIdError, UnknownNameError
 from allen_ecephys.processing.simulation import write_session
 from allen_ecephys.processing.stimulus_metrics import (
     SessionResponses,
@@ -22,8 +24,6 @@ from allen_ecephys.processing.stimulus_metrics import (
     remove_metric,
     tuning_curves,
 )
-
-from allen_ecephys.errors import MissingDataError, UnknownIdError, UnknownNameError
 from allen_ecephys.session import EcephysSession
 from allen_ecephys.units import UnitFilter
 

@@ -13,6 +13,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
+
+from allen_ecephys import EcephysSession, UnitFilter
+from allen_ecephys.cli.process import process
+from allen_ecephys.errors import MissingDataError, SpikeTrainError, StageError
 from allen_ecephys.processing.pipeline.stages import verify_stage
 from allen_ecephys.processing.quality_metrics import QUALITY_METRICS, QualitySettings
 from allen_ecephys.processing.simulation.raw import read_ground_truth, write_recording
@@ -23,11 +28,6 @@ from allen_ecephys.processing.unit_inputs import MedianSubtractedRecording, Prob
 from allen_ecephys.processing.unit_packaging import package_units
 from allen_ecephys.processing.unit_stages import UnitParameters, measure_units
 from allen_ecephys.processing.waveforms import WAVEFORM_METRICS
-from click.testing import CliRunner
-
-from allen_ecephys import EcephysSession, UnitFilter
-from allen_ecephys.cli.process import process
-from allen_ecephys.errors import MissingDataError, SpikeTrainError, StageError
 
 STAGES = ("channels", "double_counted_spikes", "mean_waveforms", "noise_units", "features", "units")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
+from allen_ecephys.errors import GeometryError
 from allen_ecephys.processing.waveforms import MeanWaveforms, propagation_metrics, waveform_metrics
 from allen_ecephys.processing.waveforms.propagation import is_inlier
 from allen_ecephys.processing.waveforms.shape import (
@@ -16,8 +18,6 @@ from allen_ecephys.processing.waveforms.shape import (
     waveform_halfwidth,
     waveform_pt_ratio,
 )
-
-from allen_ecephys.errors import GeometryError
 
 TIME = np.arange(82) / 30000
 GOLDEN = -100 * np.exp(-(((TIME - 20 / 30000) / 0.12e-3) ** 2)) + 40 * np.exp(-(((TIME - 38 / 30000) / 0.25e-3) ** 2))
