@@ -40,9 +40,9 @@ def published(path: str | os.PathLike[str], *, overwrite: bool, needs: int) -> I
         with part.open("rb") as written:
             os.fsync(written.fileno())
         part.replace(final)
-    except OSError as error:
-        # HDF5 reports a full disk by its text only.
-        if error.errno == errno.ENOSPC or "No space left" in str(error):
+    except (OSError, RuntimeError) as error:
+        # HDF5 reports a full disk by its text only, and as a RuntimeError where it shows when the file is closed.
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
             msg = f"the disk filled up while {final} was written; nothing was published. Make room and write again"
             raise DiskFullError(errno.ENOSPC, msg) from error
         raise

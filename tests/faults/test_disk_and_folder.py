@@ -15,7 +15,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import faulty_server as fs
@@ -48,25 +48,6 @@ def get(server: FaultyServer, folder: Path) -> Path:
 def served(server: FaultyServer) -> FaultyServer:
     server.serve(NAME, DATA)
     return server
-
-
-@pytest.fixture
-def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Mount something on a folder of ours, and take it down again."""
-    mounted: list[Path] = []
-
-    def do(name: str, *options: str) -> Path:
-        folder = tmp_path / name
-        folder.mkdir(exist_ok=True)
-        done = subprocess.run(["mount", *options, str(folder)], capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"mounting is not permitted here ({done.stderr.strip()}); the patched twin of this test runs")
-        mounted.append(folder)
-        return folder
-
-    yield do
-    for folder in reversed(mounted):
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def read_only(mount: Callable[..., Path], folder: Path) -> None:
