@@ -17,12 +17,12 @@ from .process import process
 
 
 class _PlainErrors(click.Group):
-    """A group whose commands end in one readable line, not a traceback, when the package raises its own error."""
+    """A group whose commands end in one readable line, not a traceback, for errors about input and files."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except AllenEcephysError as error:
+        except (AllenEcephysError, OSError) as error:
             if ctx.params.get("debug"):
                 raise
             message = f"{error} (run with --debug for the traceback)"

@@ -111,6 +111,16 @@ def test_unknown_option_says_so() -> None:
     assert "--outptu" in done.output
 
 
+def test_existing_output_is_kept_and_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "notes.txt").write_text("mine")
+    done = run("process", "simulate", str(tmp_path / "raw"), "--duration", "1", "--units", "2", "--channels", "24")
+    assert done.exit_code == 1
+    assert "Traceback" not in done.output
+    assert done.output.startswith("Error: ")
+    assert (tmp_path / "raw" / "notes.txt").read_text() == "mine"
+
+
 def test_config_lists_every_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     from allen_ecephys.config import SETTINGS
 
