@@ -32,7 +32,8 @@ def read_to_the_end(path: Path, *, limit_s: float | None = None) -> str | None:
         digest tells.
     """
     limit = 60.0 + path.stat().st_size / 1e9 * 60.0 if limit_s is None else limit_s
-    command = [sys.executable, "-m", "allen_ecephys.cache.deep_check", str(path)]
+    # -P: a folder named allen_ecephys in the working directory is not this package.
+    command = [sys.executable, "-P", "-m", "allen_ecephys.cache.deep_check", str(path)]
     try:
         done = subprocess.run(  # noqa: S603  our own interpreter and module
             command, capture_output=True, text=True, timeout=limit, check=False

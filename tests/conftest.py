@@ -9,6 +9,10 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+# Programs that tests start must import the installed package, not the folder of that name in the working directory,
+# which lacks the two rooms that lie beside it.
+os.environ["PYTHONSAFEPATH"] = "1"
+
 
 @pytest.fixture(autouse=True)
 def quiet_and_private(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
