@@ -107,8 +107,9 @@ def test_C1_kill_9_at_named_points(server: FaultyServer, tmp_path: Path, point: 
     assert again.communicate()[1] == ""
     assert path.read_bytes() == DATA
     assert litter_in(tmp_path) == []
-    if point in {"before last sync", "before rename", "after rename", "after publishing", "after index"}:
-        # All bytes had come: at most the last, not yet journalled second is asked for again.
+    if point in {"before rename", "after rename", "after publishing", "after index"}:
+        # All bytes had come and were on the disk. (Before the last sync, a second's worth may be asked for again: on a
+        # fast server that is most of this file, so there is no bound to hold there.)
         assert sum(request.sent for request in server.gets()) < 1.5 * len(DATA)
 
 
