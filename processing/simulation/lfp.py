@@ -114,7 +114,7 @@ class SimulatedLfp:
         evoked = np.exp(-0.5 * ((since - _DELAY) / _WIDTH) ** 2)
         traces += evoked[:, None] * 300e-6 * np.cos(2.0 * np.pi * self._depth / 1600.0)
         # Whole steps of the amplifier, so that files compress as real ones do.
-        return (np.round(traces / 0.195e-6) * 0.195e-6).astype(np.float32)
+        return np.asarray(np.round(traces / 0.195e-6) * 0.195e-6, dtype=np.float32)
 
 
 def _current_source_density() -> CurrentSourceDensity:

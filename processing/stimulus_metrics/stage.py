@@ -10,7 +10,7 @@ from ..pipeline.stages import StageResult, run_stage
 from .compute import compute_unit_analysis_metrics
 
 if TYPE_CHECKING:
-    from .compute import Definition
+    from .responses import Definition
 
 STAGE: Final = "stimulus_metrics"
 TABLE: Final = "unit_analysis_metrics.csv"
