@@ -1,0 +1,111 @@
+"""What the native sorter can be told, under Kilosort 2's names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from allen_ecephys.errors import UnknownNameError
+
+
+@dataclass(frozen=True)
+class SortingParameters:
+    """Parameters of the native sorter; defaults are those the release was sorted with, where it had them.
+
+    Norms and thresholds are in units of the noise: after whitening each channel's noise has an SD of 1.
+
+    Attributes
+    ----------
+    fshigh
+        Corner of the high-pass filter, Hz.
+    minfr_goodchannels
+        Channels with fewer threshold crossings a second than this are left out; 0 keeps all.
+    Th
+        Detection thresholds on the root of the explained energy: while learning templates, and at the final extraction.
+    lam
+        How strongly a spike's amplitude is held near its template's (Gaussian prior; 0 is no prior).
+    AUCsplit
+        Least purity of both halves for a unit to be split.
+    minFR
+        Templates that find fewer spikes a second than this are dropped.
+    momentum
+        Spikes that a template remembers, at the beginning and at the end of learning.
+    spkTh
+        Threshold of isolated spikes that the prototypes are learned from, noise SDs (negative).
+    nt0, nt0min
+        Samples of a template, and the one at which its trough lies (from 0).
+    nPCs
+        Principal components of a channel's waveform in the features written for each spike.
+    n_basis
+        Waveform components that templates are made of.
+    whitening_range
+        Channels that are whitened together, and the most that one template spans.
+    NT
+        Samples of a batch. Results depend on it only through the order in which templates are updated.
+    nskip
+        Prototypes are learned from every `nskip`-th batch (at least 24 batches where there are as many).
+    nblocks
+        Depth blocks of the drift estimate: 0 no drift correction, 1 rigid, more for non-rigid.
+    sig
+        Length over which samples are interpolated when drift is undone, um.
+    fcontam
+        Largest contamination of a unit labelled good.
+    seed
+        Seed of everything random. Equal seeds give equal bytes, whatever the number of threads.
+    """
+
+    fshigh: float = 150.0
+    minfr_goodchannels: float = 0.1
+    Th: tuple[float, float] = (10.0, 4.0)
+    lam: float = 10.0
+    AUCsplit: float = 0.9
+    minFR: float = 1 / 50
+    momentum: tuple[float, float] = (20.0, 400.0)
+    spkTh: float = -6.0
+    nt0: int = 61
+    nt0min: int = 20
+    nPCs: int = 3
+    n_basis: int = 6
+    whitening_range: int = 32
+    NT: int = 65_536
+    nskip: int = 25
+    nblocks: int = 5
+    sig: float = 20.0
+    fcontam: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values that describe no sorter.
+
+        Raises
+        ------
+        UnknownNameError
+            If a value is out of range; the message names it.
+        """
+        positive = ("fshigh", "spkTh", "nt0", "nPCs", "n_basis", "whitening_range", "NT", "nskip", "sig", "fcontam")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in positive and not (-value if field.name == "spkTh" else value) > 0:
+                side = "below" if field.name == "spkTh" else "above"
+                msg = f"{field.name} is {value!r}; it must be {side} 0"
+                raise UnknownNameError(msg)
+        if not 0 < self.Th[1] <= self.Th[0]:
+            msg = f"Th is {self.Th!r}; give (learning, extraction), both above 0, the first not less"
+            raise UnknownNameError(msg)
+        if not 0 < self.momentum[0] <= self.momentum[1]:
+            msg = f"momentum is {self.momentum!r}; give (first, last), both above 0, the first not more"
+            raise UnknownNameError(msg)
+        if not 0 <= self.nt0min < self.nt0:
+            msg = f"nt0min is {self.nt0min}; the trough must lie within the {self.nt0} samples of nt0"
+            raise UnknownNameError(msg)
+        if self.nPCs > self.n_basis:
+            msg = f"nPCs is {self.nPCs}, more than the {self.n_basis} components of n_basis"
+            raise UnknownNameError(msg)
+        if 8 * self.nt0 > self.NT:
+            msg = f"NT is {self.NT}; a batch holds at least {8 * self.nt0} samples"
+            raise UnknownNameError(msg)
+        if self.lam < 0 or self.minFR < 0 or self.minfr_goodchannels < 0 or self.nblocks < 0:
+            msg = "lam, minFR, minfr_goodchannels and nblocks must not be negative"
+            raise UnknownNameError(msg)
+        if not 0 < self.AUCsplit <= 1:
+            msg = f"AUCsplit is {self.AUCsplit}; it is a share between 0 and 1"
+            raise UnknownNameError(msg)
