@@ -124,7 +124,7 @@ def write_recording(
     amplitude_range: tuple[float, float] = (30.0, 400.0),
     surface_channel: int | None = None,
     noise: NoiseModel | None = None,
-    trains: TrainModel | Sequence[npt.NDArray[np.float64]] | None = None,
+    trains: TrainModel | Trains | Sequence[npt.NDArray[np.float64]] | None = None,
     shapes: UnitShapes | None = None,
     drift: DriftModel | None = None,
     faults: ChannelFaults | None = None,
@@ -158,7 +158,7 @@ def write_recording(
     noise, drift, faults
         How noisy, moving and broken the recording is.
     trains
-        How units fire, or their spike times in seconds (one sorted array a unit).
+        How units fire, or their spikes with amplitudes, or their spike times in seconds (one sorted array a unit).
     shapes
         Positions and waveforms of units; drawn by default.
     geometry
@@ -216,13 +216,15 @@ def write_recording(
 
 def _spikes(
     shapes: UnitShapes,
-    trains: TrainModel | Sequence[npt.NDArray[np.float64]] | None,
+    trains: TrainModel | Trains | Sequence[npt.NDArray[np.float64]] | None,
     duration: float,
     sampling_rate: float,
     rng: np.random.Generator,
 ) -> Trains:
     if trains is None or isinstance(trains, TrainModel):
         return draw_trains(len(shapes), duration, sampling_rate, rng, trains)
+    if isinstance(trains, Trains):
+        return trains
     if len(trains) != len(shapes):
         msg = f"{len(trains)} spike trains were given for {len(shapes)} units; give one array of seconds per unit"
         raise ValueError(msg)

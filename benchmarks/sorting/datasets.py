@@ -1,0 +1,169 @@
+"""What the sorters are given: recordings with known truth, written once to a folder and read by every process."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+RATE = 30_000.0
+#: Where recordings, sortings and logs are kept; results go to benchmarks/results.
+ROOT = Path(os.environ.get("ALLEN_ECEPHYS_SORTING_BENCHMARK", "/tmp/sorting"))
+
+
+@dataclass(frozen=True)
+class Design:
+    """Size of a data set; `source` is ``"sim"`` (this package) or ``"si"`` (SpikeInterface's generator)."""
+
+    source: str
+    n_channels: int
+    seconds: float
+    n_units: int
+    n_background: int
+    drifting: bool = False
+
+
+_SMALL = Design("sim", 32, 60.0, 20, 40)
+_MEDIUM = Design("sim", 128, 120.0, 80, 160)
+_LARGE = Design("sim", 384, 60.0, 200, 400)
+DESIGNS = {
+    "small-sim": _SMALL,
+    "medium-sim": _MEDIUM,
+    "drift-sim": replace(_MEDIUM, drifting=True),
+    "large-sim": _LARGE,
+    "long-sim": replace(_SMALL, seconds=600.0),
+    "small-si": replace(_SMALL, source="si"),
+    "medium-si": replace(_MEDIUM, source="si"),
+    "drift-si": replace(_MEDIUM, source="si", drifting=True),
+    "large-si": replace(_LARGE, source="si"),
+}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A recording and its truth.
+
+    Attributes
+    ----------
+    spike_samples, spike_units
+        int64 (n_spikes,): trough of each true spike, ascending, and its unit.
+    background
+        bool (n_true,): units that are neither to be found nor false when found.
+    amplitude_uv, depth_um, peak_channel
+        (n_true,): peak-to-trough amplitude on the largest channel, y of the unit, that channel.
+    noise_uv
+        (n_channels,): robust SD above 300 Hz, background units included.
+    """
+
+    folder: Path
+    name: str
+    seed: int
+    geometry: np.ndarray
+    uv_per_bit: float
+    spike_samples: np.ndarray
+    spike_units: np.ndarray
+    background: np.ndarray
+    amplitude_uv: np.ndarray
+    depth_um: np.ndarray
+    peak_channel: np.ndarray
+    noise_uv: np.ndarray
+    drift_seconds: np.ndarray
+    drift_um: np.ndarray
+    seconds: float
+
+    @property
+    def path(self) -> Path:
+        """File of the samples: int16, (n_samples, n_channels)."""
+        return self.folder / "recording.dat"
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels."""
+        return len(self.geometry)
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples."""
+        return self.path.stat().st_size // (2 * self.n_channels)
+
+    @property
+    def foreground(self) -> np.ndarray:
+        """Units that a sorter is to find."""
+        return np.flatnonzero(~self.background)
+
+    @property
+    def snr(self) -> np.ndarray:
+        """Amplitude over twice the SD of the noise on the largest channel."""
+        return self.amplitude_uv / (2 * self.noise_uv[self.peak_channel])
+
+
+_ARRAYS = (
+    "geometry", "spike_samples", "spike_units", "background", "amplitude_uv", "depth_um", "peak_channel", "noise_uv",
+    "drift_seconds", "drift_um",
+)  # fmt: skip
+
+
+def folder_of(name: str, seed: int) -> Path:
+    """Return where a data set is kept."""
+    return ROOT / f"{name}-s{seed}"
+
+
+def write_dataset(folder: Path, *, seed: int, uv_per_bit: float, design: Design, **arrays: np.ndarray) -> Dataset:
+    """Write the truth beside ``recording.dat``; its file is renamed into place last, so that its presence is proof."""
+    name = folder.name.removeprefix(".").rsplit("-s", 1)[0]
+    facts = {"name": name, "seed": seed, "uv_per_bit": uv_per_bit, "seconds": design.seconds, "rate": RATE}
+    temporary = folder / ".ground_truth.npz"
+    np.savez(temporary, uv_per_bit=uv_per_bit, sampling_rate=RATE, **{key: arrays[key] for key in _ARRAYS})
+    (folder / "facts.json").write_text(json.dumps({**facts, "design": asdict(design)}, indent=1))
+    temporary.rename(folder / "ground_truth.npz")
+    return read_dataset(folder)
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """Read a data set that :func:`write_dataset` left."""
+    facts = json.loads((folder / "facts.json").read_text())
+    with np.load(folder / "ground_truth.npz") as stored:
+        arrays = {key: stored[key] for key in _ARRAYS}
+    return Dataset(
+        folder=folder, name=facts["name"], seed=facts["seed"], uv_per_bit=facts["uv_per_bit"],
+        seconds=facts["seconds"], **arrays,
+    )  # fmt: skip
+
+
+def get_dataset(name: str, seed: int) -> Dataset:
+    """Return a data set, making it where it is not there. ``long-sim@120`` is the first 120 s of ``long-sim``."""
+    folder = folder_of(name, seed)
+    if not (folder / "ground_truth.npz").exists():
+        if "@" in name:
+            return _shortened(get_dataset(name.split("@")[0], seed), float(name.split("@")[1]), folder)
+        design = DESIGNS[name]
+        if design.source == "sim":
+            from simulated import simulate as make
+        else:
+            from generated import generate as make
+        return make(design, seed, folder)
+    return read_dataset(folder)
+
+
+def _shortened(whole: Dataset, seconds: float, folder: Path) -> Dataset:
+    n_samples = round(seconds * RATE)
+    data = np.memmap(whole.path, np.int16, "r").reshape(-1, whole.n_channels)
+    folder.mkdir(parents=True, exist_ok=True)
+    data[:n_samples].tofile(folder / "recording.dat")
+    kept = whole.spike_samples < n_samples
+    arrays = {key: getattr(whole, key) for key in _ARRAYS}
+    arrays |= {"spike_samples": whole.spike_samples[kept], "spike_units": whole.spike_units[kept]}
+    design = replace(DESIGNS[whole.name], seconds=seconds)
+    return write_dataset(folder, seed=whole.seed, uv_per_bit=whole.uv_per_bit, design=design, **arrays)
+
+
+def noise_sd(data: np.ndarray, uv_per_bit: float) -> np.ndarray:
+    """Robust SD (median absolute deviation) of the first 5 s of each channel above 300 Hz, uV."""
+    from scipy.signal import butter, sosfiltfilt
+
+    sos = butter(3, 300.0, "highpass", fs=RATE, output="sos")
+    filtered = sosfiltfilt(sos, data[: round(5 * RATE)].astype(np.float64) * uv_per_bit, axis=0)
+    return np.median(np.abs(filtered - np.median(filtered, axis=0)), axis=0) / 0.6744897501960817
