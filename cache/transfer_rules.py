@@ -38,7 +38,9 @@ class TransferPolicy:
     abandoned_after_s: float = 120.0
     connections: int = 8
     segment_bytes: int = 4 << 20
-    checkpoint_bytes: int = 16 << 20
+    # A part is journalled after so many bytes or seconds, whichever comes first: what a killed process has to fetch
+    # again. 2 MiB cost no throughput in fetching 300 MB, also where each sync takes 10 ms; 1 MiB did.
+    checkpoint_bytes: int = 2 << 20
     checkpoint_s: float = 1.0
     sleep: Callable[[float], object] = field(default=time.sleep, repr=False)
     monotonic: Callable[[], float] = field(default=time.monotonic, repr=False)
