@@ -123,6 +123,10 @@ class ChannelCountError(FileFormatError):
     """A raw file that does not hold the number of channels it was opened with."""
 
 
+class TooFewChannelsError(AllenEcephysError, ValueError):
+    """A recording with fewer channels that measure anything than a sorter needs."""
+
+
 class SpikeTrainError(AllenEcephysError, ValueError):
     """Spikes that do not fit together or their recording: no whole numbers, past its end, of units never named."""
 

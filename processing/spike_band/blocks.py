@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..recording import Recording
+from .common_reference import subtract_common
 from .filtering import HALO, filter_backward, filter_row
 from .median_subtraction import MedianPlan, subtract_block
 from .whitening import TILE_ROWS, LocalWeights, whiten_rows
@@ -28,6 +29,7 @@ BLOCK_SAMPLES: Final = 8192
 SATURATED_SHARE: Final = 0.2
 #: ...and this many samples around it are blanked with it (1 ms).
 SATURATION_MARGIN: Final = 30
+NO_REFERENCE: Final = np.empty(0, np.int32)
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,19 @@ class SpikeBandPlan:
         float32 (n_channels,): counts from which on a channel is at the end of its range.
     saturated
         int64 (n, 2): spans of saturated samples, where they are known already: medians hide them.
+    offsets
+        float32 (n_channels,): constants to subtract before the filter, counts; None for none.
+    reference
+        int32 (n_channels,): who takes part in the median over all channels that is subtracted after the filter
+        (:func:`.common_reference.reference_floors`); None for no such median.
     """
 
     medians: MedianPlan | None
     sections: Float32
     saturation: Float32
     saturated: npt.NDArray[np.int64] | None = None
+    offsets: Float32 | None = None
+    reference: npt.NDArray[np.int32] | None = None
 
 
 @dataclass
@@ -101,21 +110,23 @@ def spanned_rows(start: int, n_samples: int, spans: npt.NDArray[np.int64], margi
 
 
 @numba.njit(cache=True, nogil=True)
-def _spread(row: Int16, target: Float32) -> None:
+def _spread(row: Int16, offsets: Float32, target: Float32) -> None:
     for c in range(len(row)):
-        target[c] = np.float32(row[c])
+        target[c] = np.float32(row[c]) - offsets[c]
 
 
 @numba.njit(cache=True, nogil=True)
-def load_and_filter(samples: Int16, blank: npt.NDArray[np.bool_], sections: Float32, buffer: Float32) -> None:
-    """Put int16 samples into `buffer`, zero where they are blanked, and filter them forward."""
+def load_and_filter(
+    samples: Int16, blank: npt.NDArray[np.bool_], offsets: Float32, sections: Float32, buffer: Float32
+) -> None:
+    """Put int16 samples less offsets into `buffer`, zero where they are blanked, and filter them forward."""
     state = np.zeros((4, buffer.shape[1]), np.float32)
     for t in range(samples.shape[0]):
         row = buffer[t]
         if blank[t]:
             row[:] = 0
         else:
-            _spread(samples[t], row)
+            _spread(samples[t], offsets, row)
         filter_row(row, sections, state)
 
 
@@ -125,20 +136,26 @@ def filter_and_whiten(
     blank: npt.NDArray[np.bool_],
     lead: int,
     sections: Float32,
+    reference: npt.NDArray[np.int32],
     neighbors: npt.NDArray[np.int64],
     weights: Float32,
     out: Int16,
 ) -> int:
-    """Filter `buffer` backward and write its samples from `lead` on, whitened, to `out`; return how many clipped."""
+    """Filter `buffer` backward and write its samples from `lead` on, whitened, to `out`; return how many clipped.
+
+    `out` has as many columns as `neighbors` has rows. An empty `reference` subtracts no median.
+    """
     state = np.zeros((4, buffer.shape[1]), np.float32)
     columns = np.zeros((buffer.shape[1], TILE_ROWS), np.float32)
-    sums = np.empty((buffer.shape[1], TILE_ROWS), np.float32)
+    sums = np.empty((neighbors.shape[0], TILE_ROWS), np.float32)
     filter_backward(buffer[lead + len(out) :], sections, state)
     clipped = 0
     for stop in range(len(out), 0, -TILE_ROWS):
         start = max(stop - TILE_ROWS, 0)
         rows = buffer[lead + start : lead + stop]
         filter_backward(rows, sections, state)
+        if len(reference):
+            subtract_common(rows, reference)
         clipped += whiten_rows(rows, neighbors, weights, columns, sums, out[start:stop])
     for t in range(len(out)):
         if blank[lead + t]:
@@ -158,7 +175,8 @@ def prepare_block(samples: Int16, start: int, plan: SpikeBandPlan) -> tuple[Floa
         subtract_block(samples, m.offsets, m.floors, m.comparisons, m.ranks, m.n_subtracted, subtracted, residuals)
         samples = subtracted
     buffer = np.empty(samples.shape, np.float32)
-    load_and_filter(samples, blank, plan.sections, buffer)
+    offsets = np.zeros(samples.shape[1], np.float32) if plan.offsets is None else plan.offsets
+    load_and_filter(samples, blank, offsets, plan.sections, buffer)
     return buffer, blank
 
 
@@ -176,7 +194,10 @@ def whiten_block(
     """
     lead = start - first
     buffer, blank = prepare_block(samples, first, plan)
-    n_clipped = filter_and_whiten(buffer, blank, lead, plan.sections, weights.neighbors, weights.weights, out)
+    reference = NO_REFERENCE if plan.reference is None else plan.reference
+    n_clipped = filter_and_whiten(
+        buffer, blank, lead, plan.sections, reference, weights.neighbors, weights.weights, out
+    )
     return BlockCounts(int(n_clipped), int(blank[lead : lead + len(out)].sum()))
 
 
@@ -184,8 +205,11 @@ def filter_block(samples: Int16, first: int, start: int, stop: int, plan: SpikeB
     """Return the filtered block before whitening, float32, from `samples` that begin with its halo."""
     buffer, blank = prepare_block(samples, first, plan)
     filter_backward(buffer, plan.sections, np.zeros((4, buffer.shape[1]), np.float32))
-    buffer[blank] = 0
-    return buffer[start - first : stop - first]
+    block = buffer[start - first : stop - first]
+    if plan.reference is not None:
+        subtract_common(block, plan.reference)
+    block[blank[start - first : stop - first]] = 0
+    return block
 
 
 def halo_bounds(start: int, stop: int, n_samples: int) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -240,6 +240,13 @@ def covariance_blocks(n_samples: int) -> list[tuple[int, int]]:
     return [blocks[i] for i in np.unique(np.linspace(0, len(blocks) - 1, wanted).astype(np.int64))]
 
 
+def filtered_blocks(recording: Recording, plan: SpikeBandPlan) -> Iterator[npt.NDArray[np.float32]]:
+    """Give the filtered samples of the blocks that the covariance is averaged over, float32 (n, n_channels) each."""
+    for start, stop in covariance_blocks(recording.n_samples):
+        first, last = halo_bounds(start, stop, recording.n_samples)
+        yield filter_block(np.ascontiguousarray(recording.read(first, last)), first, start, stop, plan)
+
+
 def estimate_whitening(
     recording: Recording,
     info: ProbeInfo | None,
@@ -267,17 +274,51 @@ def estimate_whitening(
             f"least {p.n_neighbors}"
         )
         raise RecordingTooShortError(msg)
-    plan = plan_for(recording, info, p.high_pass)
-
-    def filtered() -> Iterable[npt.NDArray[np.float32]]:
-        for start, stop in covariance_blocks(recording.n_samples):
-            first, last = halo_bounds(start, stop, recording.n_samples)
-            yield filter_block(np.ascontiguousarray(recording.read(first, last)), first, start, stop, plan)
-
-    covariance = covariance_band(filtered(), recording.geometry, good, p.n_neighbors)
+    blocks = filtered_blocks(recording, plan_for(recording, info, p.high_pass))
+    covariance = covariance_band(blocks, recording.geometry, good, p.n_neighbors)
     return local_weights(
         covariance, recording.geometry, good, n_neighbors=p.n_neighbors, scale=p.scale, epsilon=p.epsilon
     )
+
+
+def stream_whitened(
+    recording: Recording,
+    plan: SpikeBandPlan,
+    weights_at: Callable[[int], LocalWeights],
+    path: Path,
+    *,
+    n_columns: int,
+    chunk_samples: int = CHUNK_SAMPLES,
+    n_workers: int | None = None,
+) -> BlockCounts:
+    """Filter and whiten a recording, block by block, into a new file, int16 (n_samples, n_columns).
+
+    Parameters
+    ----------
+    weights_at
+        Weights of the block that starts at a sample, ``(n_columns, n)``; called from several threads.
+
+    Raises
+    ------
+    DiskFullError
+        If the disk has no room.
+    """
+    n_samples = recording.n_samples
+    with SampleFile(path, 2 * n_samples * n_columns) as file:
+
+        def work(start: int, stop: int) -> BlockCounts:
+            first, last = halo_bounds(start, stop, n_samples)
+            samples = np.ascontiguousarray(recording.read(first, last))
+            out = np.empty((stop - start, n_columns), np.int16)
+            counts = BlockCounts()
+            for begin, end in chunk_bounds(stop, BLOCK_SAMPLES, start):
+                low, high = halo_bounds(begin, end, n_samples)
+                block = samples[low - first : high - first]
+                counts.add(whiten_block(block, low, begin, plan, weights_at(begin), out[begin - start : end - start]))
+            file.write(_bytes(out), 2 * start * n_columns)
+            return counts
+
+        return run_chunks(work, chunk_bounds(n_samples, chunk_of(chunk_samples)), n_workers, "whitening")
 
 
 def write_whitened(
@@ -308,23 +349,11 @@ def write_whitened(
     DiskFullError
         If the disk has no room.
     """
-    plan = plan_for(recording, info, high_pass)
-    columns, n_samples = recording.n_channels, recording.n_samples
-    with SampleFile(Path(folder) / SAMPLES_FILE, 2 * n_samples * columns) as file:
-
-        def work(start: int, stop: int) -> BlockCounts:
-            first, last = halo_bounds(start, stop, n_samples)
-            samples = np.ascontiguousarray(recording.read(first, last))
-            out = np.empty((stop - start, columns), np.int16)
-            counts = BlockCounts()
-            for begin, end in chunk_bounds(stop, BLOCK_SAMPLES, start):
-                low, high = halo_bounds(begin, end, n_samples)
-                block = samples[low - first : high - first]
-                counts.add(whiten_block(block, low, begin, plan, weights, out[begin - start : end - start]))
-            file.write(_bytes(out), 2 * start * columns)
-            return counts
-
-        counts = run_chunks(work, chunk_bounds(n_samples, chunk_of(chunk_samples)), n_workers, "whitening")
+    plan, columns = plan_for(recording, info, high_pass), recording.n_channels
+    counts = stream_whitened(
+        recording, plan, lambda _: weights, Path(folder) / SAMPLES_FILE,
+        n_columns=columns, chunk_samples=chunk_samples, n_workers=n_workers,
+    )  # fmt: skip
     write_recording_facts(Path(folder), recording, uv_per_bit=[1.0] * columns)
     np.savez(Path(folder) / "whitening.npz", neighbors=weights.neighbors, weights=weights.weights)
     return {"n_clipped": counts.n_clipped, "n_saturated": counts.n_saturated}
