@@ -149,7 +149,7 @@ def count_spikes(samples: Float32, limit: Float32, reach: int, counts: Int64) ->
 
 
 def spiking_rates(recording: Recording, high_pass: float, threshold: float) -> Float64:
-    """Return each channel's rate (Hz) of troughs below `threshold` SDs of its filtered samples, in blocks spread evenly.
+    """Return the rate (Hz) at which each channel falls below `threshold` SDs of its filtered samples, in spread blocks.
 
     Kilosort 2's look for good channels, on blocks of 8192 samples.
     """
@@ -178,7 +178,11 @@ def _near_spikes(recording: Recording, channels: Int64, p: SortingParameters) ->
 
 
 def choose_channels(
-    recording: Recording, parameters: SortingParameters | None = None, *, good: npt.ArrayLike | None = None
+    recording: Recording,
+    parameters: SortingParameters | None = None,
+    *,
+    good: npt.ArrayLike | None = None,
+    levels: ChannelLevels | None = None,
 ) -> Int64:
     """Choose the channels that are sorted.
 
@@ -192,6 +196,8 @@ def choose_channels(
         int16 samples.
     good
         bool (n_channels,): channels that may be chosen, where that is known already (``ProbeInfo.mask``).
+    levels
+        From :func:`channel_levels`, where they are known already.
 
     Returns
     -------
@@ -204,7 +210,7 @@ def choose_channels(
         If fewer than four channels are left.
     """
     p = parameters or SortingParameters()
-    levels = channel_levels(recording, p.fshigh)
+    levels = levels or channel_levels(recording, p.fshigh)
     allowed = np.ones(recording.n_channels, bool) if good is None else np.asarray(good, dtype=bool).copy()
     allowed[recording.reference_channels] = False
     n_allowed = int(allowed.sum())
