@@ -62,7 +62,7 @@ class RawGroundTruth:
     surface_channel
         First channel above the brain.
     drift_times, drift_um
-        Seconds, and displacement of the tissue at these times.
+        Seconds, and displacement of the tissue half way up the probe at these times.
     gratings
         (n, 3): start, stop (s), direction (degrees) of what tuned units saw; empty without tuning.
     """

@@ -42,21 +42,30 @@ class DriftModel:
         Movement from the first to the last sample, at constant speed.
     step_um, n_steps
         Jumps of this size, evenly spaced, alternately up and down.
+    stretch
+        How unevenly the tissue moves: at the probe's tip by `1 - stretch`, at its top by `1 + stretch` times as much.
     """
 
     linear_um: float = 0.0
     step_um: float = 0.0
     n_steps: int = 0
+    stretch: float = 0.0
 
-    def displacement(self, seconds: npt.NDArray[np.float64], duration: float) -> npt.NDArray[np.float64]:
-        """Return the displacement at these times in um."""
+    def displacement(
+        self,
+        seconds: npt.NDArray[np.float64],
+        duration: float,
+        height: float | npt.NDArray[np.float64] = 0.5,
+    ) -> npt.NDArray[np.float64]:
+        """Return the displacement in um at these times, and at this height along the probe (0 tip, 1 top)."""
         step = np.floor(seconds / duration * (self.n_steps + 1)) % 2
-        return np.asarray(self.linear_um * seconds / duration + self.step_um * step)
+        gain = 1.0 + self.stretch * (2.0 * np.asarray(height) - 1.0)
+        return np.asarray((self.linear_um * seconds / duration + self.step_um * step) * gain)
 
     @property
     def reach(self) -> float:
         """Largest displacement that can occur, um."""
-        return abs(self.linear_um) + abs(self.step_um)
+        return (abs(self.linear_um) + abs(self.step_um)) * (1.0 + abs(self.stretch))
 
 
 @dataclass(frozen=True)
@@ -148,7 +157,9 @@ class ProbeSignal:
         self.phases = quarter - self.spike_times * PHASES + PHASES // 2
         self.units, self.amplitudes, self.trains = trains.units, trains.amplitudes, trains
         seconds = self.spike_times / sampling_rate
-        self.shifts = np.rint(drift.displacement(seconds, n_samples / sampling_rate)).astype(np.int64)
+        low, high = geometry[:, 1].min(), geometry[:, 1].max()
+        height = np.clip((shapes.y - low) / max(high - low, 1.0), 0.0, 1.0)[self.units]
+        self.shifts = np.rint(drift.displacement(seconds, n_samples / sampling_rate, height)).astype(np.int64)
         self.reach = int(np.ceil(drift.reach))
         self.scale = np.array([self._scale(u) for u in range(len(shapes))])
         self.cached: dict[tuple[int, int], tuple[npt.NDArray[np.int64], Float32]] = {}
