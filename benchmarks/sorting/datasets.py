@@ -24,6 +24,7 @@ class Design:
     n_units: int
     n_background: int
     drifting: bool = False
+    rate_range: tuple[float, float] = (1.0, 30.0)
 
 
 _SMALL = Design("sim", 32, 60.0, 20, 40)
@@ -35,6 +36,10 @@ DESIGNS = {
     "drift-sim": replace(_MEDIUM, drifting=True),
     "large-sim": _LARGE,
     "long-sim": replace(_SMALL, seconds=600.0),
+    # As small, but units fire at about 2, 12 and 25 Hz instead of about 6: spikes without length.
+    "rate2-sim": replace(_SMALL, rate_range=(1.0, 2.2)),
+    "rate12-sim": replace(_SMALL, rate_range=(11.0, 30.0)),
+    "rate25-sim": replace(_SMALL, rate_range=(25.0, 30.0)),
     "small-si": replace(_SMALL, source="si"),
     "medium-si": replace(_MEDIUM, source="si"),
     "drift-si": replace(_MEDIUM, source="si", drifting=True),

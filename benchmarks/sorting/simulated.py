@@ -9,6 +9,7 @@ a neighbour's spike placed within 0.5 ms of it. Noise is about 10 uV rms with a 
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from allen_ecephys.processing.simulation.raw_templates import UnitShapes, draw_u
 from allen_ecephys.processing.simulation.raw_trains import TrainModel, Trains, assemble_trains, draw_trains
 
 NOISE = NoiseModel(local_uv=7.0, common_uv=5.0, converter_uv=1.5, white_uv=5.0)
-FIRING = TrainModel(rate_range=(1.0, 30.0), bursting_share=0.4, adaptation=0.4, amplitude_jitter=0.08)
+FIRING = TrainModel(bursting_share=0.4, adaptation=0.4, amplitude_jitter=0.08)
 #: 25 um over the whole recording and a jump of 12 um half way.
 DRIFT = DriftModel(linear_um=25.0, step_um=12.0, n_steps=1)
 SYNCHRONOUS_SHARE = 0.1
@@ -36,7 +37,7 @@ def simulate(design: Design, seed: int, folder: Path) -> Dataset:
     rng = np.random.default_rng([seed, 77, design.n_channels])
     shapes = draw_shapes(design, geometry, rng)
     background = np.arange(len(shapes)) >= design.n_units
-    trains = draw_overlapping_trains(shapes, background, design.seconds, rng)
+    trains = draw_overlapping_trains(shapes, background, design, rng)
     raw = folder.with_name(f".{folder.name}-raw")
     shutil.rmtree(raw, ignore_errors=True)
     truth = write_recording(
@@ -65,18 +66,17 @@ def draw_shapes(design: Design, geometry: np.ndarray, rng: np.random.Generator) 
         draw_unit_shapes(count, geometry, rng, amplitude_range=amplitudes)
         for count, amplitudes in ((design.n_units, (30.0, 300.0)), (design.n_background, (8.0, 28.0)))
     ]
-    columns = {
-        name: np.concatenate([part, drawn[1].columns()[name]]) for name, part in drawn[0].columns().items()
-    }
+    columns = {name: np.concatenate([part, drawn[1].columns()[name]]) for name, part in drawn[0].columns().items()}
     columns["amplitude_uv"][design.n_units :] = rng.uniform(8.0, 28.0, design.n_background)
     return UnitShapes(**columns)
 
 
 def draw_overlapping_trains(
-    shapes: UnitShapes, background: np.ndarray, seconds: float, rng: np.random.Generator
+    shapes: UnitShapes, background: np.ndarray, design: Design, rng: np.random.Generator
 ) -> Trains:
     """Spikes of all units; one in ten of a foreground unit's makes a near foreground unit fire within 0.5 ms."""
-    drawn = draw_trains(len(shapes), seconds, RATE, rng, FIRING)
+    seconds, model = design.seconds, replace(FIRING, rate_range=design.rate_range)
+    drawn = draw_trains(len(shapes), seconds, RATE, rng, model)
     trains = [drawn.times[drawn.units == unit] / RATE for unit in range(len(shapes))]
     added: list[list[np.ndarray]] = [[] for _ in trains]
     foreground = np.flatnonzero(~background)
@@ -88,7 +88,7 @@ def draw_overlapping_trains(
             added[rng.choice(near)].append(chosen + offsets)
     together = [np.concatenate([train, *more]) for train, more in zip(trains, added, strict=True)]
     last = seconds - 1.0 / RATE
-    return assemble_trains([refractory(train[(train >= 0) & (train < last)]) for train in together], RATE, rng, FIRING)
+    return assemble_trains([refractory(train[(train >= 0) & (train < last)]) for train in together], RATE, rng, model)
 
 
 def refractory(train: np.ndarray, dead_time: float = FIRING.refractory_ms / 1e3) -> np.ndarray:
