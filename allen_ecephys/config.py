@@ -30,8 +30,13 @@ CACHE_DIR = Setting(
 OFFLINE = Setting("ALLEN_ECEPHYS_OFFLINE", "1: never open a network connection", "0")
 PROGRESS = Setting("ALLEN_ECEPHYS_PROGRESS", "1: always show progress bars, 0: never", "in terminals and notebooks")
 THREADS = Setting("ALLEN_ECEPHYS_THREADS", "threads that read and transfer at once", "the number of cores, at most 8")
+SORTER_PYTHON = Setting(
+    "ALLEN_ECEPHYS_SORTER_PYTHON",
+    "Python interpreter that SpikeInterface and its sorters are installed for",
+    "the one that runs this",
+)
 
-SETTINGS = (CACHE_DIR, OFFLINE, PROGRESS, THREADS)
+SETTINGS = (CACHE_DIR, OFFLINE, PROGRESS, THREADS, SORTER_PYTHON)
 
 
 def cache_dir() -> Path:
@@ -70,3 +75,8 @@ def threads() -> int:
             raise ValueError(msg)
         return number
     return min(8, os.cpu_count() or 1)
+
+
+def sorter_python() -> str:
+    """Return the interpreter that runs SpikeInterface's sorters: by setting, else the one that runs this."""
+    return os.environ.get(SORTER_PYTHON.variable, "").strip() or sys.executable

@@ -131,6 +131,10 @@ class SpikeTrainError(AllenEcephysError, ValueError):
     """Spikes that do not fit together or their recording: no whole numbers, past its end, of units never named."""
 
 
+class SortingError(AllenEcephysError, RuntimeError):
+    """A spike sorter that failed."""
+
+
 class StageError(AllenEcephysError, RuntimeError):
     """A stage of the processing that cannot run, or whose output on disk is not what its manifest says."""
 

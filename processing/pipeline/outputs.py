@@ -8,7 +8,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
+
+import numpy as np
+import numpy.typing as npt
 
 from allen_ecephys.errors import DiskFullError
 
@@ -78,6 +82,26 @@ def reserve(descriptor: int, n_bytes: int, path: Path) -> None:
         free = shutil.disk_usage(path.parent).free
         msg = f"{path} needs {n_bytes:,} bytes and {free:,} are free on that disk; free some space or write elsewhere"
         raise DiskFullError(error.errno, msg) from error
+
+
+def new_npy(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
+    """Make a ``.npy`` file, take its disk space, and return it as a memory map to write to.
+
+    An array without values cannot be mapped: its file is written at once, and an empty array comes back.
+
+    Raises
+    ------
+    DiskFullError
+        If the disk has no room for it.
+    """
+    if 0 in shape:
+        empty = np.zeros(shape, dtype)
+        np.save(path, empty)
+        return empty
+    mapped = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    with path.open("r+b") as handle:
+        reserve(handle.fileno(), path.stat().st_size, path)
+    return mapped
 
 
 class SampleFile:

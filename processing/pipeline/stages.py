@@ -81,7 +81,7 @@ def run_stage(
     """
     place = Path(folder)
     target = place / name
-    key = _identity(name, inputs, parameters)
+    key = stage_identity(name, inputs, parameters)
     found = _finished(target, key)
     if found is not None:
         logger.info("%s: reusing the outputs in %s", name, target)
@@ -135,7 +135,8 @@ def verify_stage(folder: str | os.PathLike[str]) -> list[str]:
     return damaged
 
 
-def _identity(name: str, inputs: Sequence[str | os.PathLike[str]], parameters: Mapping[str, Any]) -> Json:
+def stage_identity(name: str, inputs: Sequence[str | os.PathLike[str]], parameters: Mapping[str, Any]) -> Json:
+    """Return all that a stage's outputs depend on, as its manifest holds it: equal identities, equal outputs."""
     from allen_ecephys import __version__
 
     key = {

@@ -11,7 +11,7 @@ from numba import njit
 
 from allen_ecephys.errors import MissingDataError
 
-from ..pipeline.outputs import reserve
+from ..pipeline.outputs import new_npy
 from ..waveforms.extraction import CHUNK_SAMPLES, PRE_SAMPLES, check_spikes_fit, read_windows, select_spikes
 
 if TYPE_CHECKING:
@@ -122,7 +122,8 @@ def spike_features(
     sites = first_sites[:, None] + np.arange(n_sites)
     if spikes.n_units:
         templates = templates - (offsets * scale)[sites][:, None]
-    pcs = _new_array((len(spikes), N_COMPONENTS, n_sites), file)
+    shape = (len(spikes), N_COMPONENTS, n_sites)
+    pcs = np.zeros(shape, dtype=np.float32) if file is None else new_npy(file, shape)
     amplitudes = np.zeros(len(spikes), dtype=np.float32)
     project = _Projection(components, channels, offsets, scale, first_sites, templates)
     order = np.lexsort((spikes.unit_index, spikes.samples)).astype(np.int64)
@@ -258,15 +259,3 @@ def _padded_window(
     first, last = max(start, 0), min(start + FEATURE_SAMPLES, recording.n_samples)
     window[first - start : last - start] = recording.read(first, last)
     return window
-
-
-def _new_array(shape: tuple[int, ...], file: Path | None) -> NDArray[np.float32]:
-    if file is None or 0 in shape:
-        array = np.zeros(shape, dtype=np.float32)
-        if file is not None:
-            np.save(file, array)
-        return array
-    mapped = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
-    with file.open("r+b") as handle:
-        reserve(handle.fileno(), file.stat().st_size, file)
-    return mapped

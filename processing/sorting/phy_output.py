@@ -1,0 +1,222 @@
+"""Writing a sorting as the folder that Kilosort 2 writes and phy, SpikeInterface and the next stages open.
+
+Files, shapes and dtypes are Kilosort 2's, nearest-template projections (``template_features.npy``) aside, which no
+reader needs. Besides them:
+
+``sorting.json``
+    Name, version and parameters of the sorter, and what else it wanted to be known.
+``drift_um.npy``
+    float64 (n_batches, n_blocks): the displacement that was undone; only where the sorter estimated one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from allen_ecephys.errors import InvalidContentsError
+
+from ..pipeline.outputs import atomic_folder, new_npy
+from ..readers.phy import LEADING_ZEROS
+from ..recording import Recording, chunk_bounds
+from .result import SortingResult
+
+DETAILS_FILE: Final = "sorting.json"
+DRIFT_FILE: Final = "drift_um.npy"
+#: Spikes whose features, and units whose templates, are copied at a time: about 25 MB of 32 or 384 channels.
+CHUNK_SPIKES, CHUNK_UNITS = 65_536, 200
+
+
+def write_phy(
+    folder: str | os.PathLike[str], result: SortingResult, recording: Recording, *, hp_filtered: bool = False
+) -> Path:
+    """Write a sorting to a new phy folder, which appears whole or not at all.
+
+    Parameters
+    ----------
+    folder
+        New or empty folder; one that holds anything is never touched.
+    result
+        The sorting. Features are copied in pieces, so a memory map of any size does.
+    recording
+        What was sorted. Where it comes from a file, ``params.py`` names it (relative to `folder`), and
+        ``channel_map.npy`` its columns.
+    hp_filtered
+        Whether the samples of `recording` are high-pass filtered; phy filters them otherwise.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    InvalidContentsError
+        If the arrays of `result` do not fit together, or do not fit `recording`.
+    FileExistsError
+        If the folder exists and is not empty.
+    DiskFullError
+        If the disk has no room.
+    """
+    check_result(result, recording)
+    target = Path(folder)
+    with atomic_folder(target) as place:
+        _write_spikes(place, result)
+        _write_templates(place, result)
+        _write_channels(place, result, recording)
+        _write_unit_tables(place, result, recording)
+        _write_parameters(place, target, result, recording, hp_filtered=hp_filtered)
+        (place / DETAILS_FILE).write_text(
+            json.dumps(result.details, indent=1, sort_keys=True, default=_plain), encoding="utf-8"
+        )
+        if result.drift_um is not None:
+            np.save(place / DRIFT_FILE, np.asarray(result.drift_um, dtype=np.float64))
+    return target
+
+
+def check_result(result: SortingResult, recording: Recording) -> None:
+    """Raise unless the arrays of a sorting fit together and the recording they were found in.
+
+    Raises
+    ------
+    InvalidContentsError
+        The message names the array, and what it should be.
+    """
+    n_spikes, n_units, n_channels = len(result.samples), result.n_units, len(result.channel_map)
+    n_local = result.pc_feature_ind.shape[-1]
+    shapes = {
+        "samples": (n_spikes,),
+        "units": (n_spikes,),
+        "amplitudes": (n_spikes,),
+        "templates": (n_units, result.templates.shape[1], n_channels),
+        "template_norms": (n_units,),
+        "pc_features": (n_spikes, result.pc_features.shape[1], n_local),
+        "pc_feature_ind": (n_units, n_local),
+        "channel_positions": (n_channels, 2),
+        "whitening": (n_channels, n_channels),
+        "similarity": (n_units, n_units),
+        "good": (n_units,),
+        "contamination": (n_units,),
+    }
+    for name, shape in shapes.items():
+        found = getattr(result, name).shape
+        if found != shape:
+            msg = f"the sorting's {name} has shape {found}; {n_spikes:,} spikes, {n_units} units need {shape}"
+            raise InvalidContentsError(msg)
+    _check_range("samples", result.samples, recording.n_samples, "the recording's samples")
+    _check_range("units", result.units, n_units, "the templates")
+    _check_range("channel_map", result.channel_map, recording.n_channels, "the recording's channels")
+    _check_range("pc_feature_ind", result.pc_feature_ind, n_channels, "the sorted channels")
+    if (np.diff(result.samples) < 0).any():
+        msg = "the sorting's samples are not ascending; sort all spikes by time"
+        raise InvalidContentsError(msg)
+    for name in ("amplitudes", "templates", "template_norms", "whitening", "similarity", "contamination"):
+        if not np.isfinite(getattr(result, name)).all():
+            msg = f"the sorting's {name} holds NaN or infinite values; nothing was written"
+            raise InvalidContentsError(msg)
+
+
+def _check_range(name: str, values: npt.NDArray[np.int64], stop: int, what: str) -> None:
+    if values.size and not 0 <= values.min() <= values.max() < stop:
+        msg = f"the sorting's {name} reaches from {values.min():,} to {values.max():,}; {what} are 0 to {stop - 1:,}"
+        raise InvalidContentsError(msg)
+
+
+def _write_spikes(place: Path, result: SortingResult) -> None:
+    np.save(place / "spike_times.npy", result.samples.astype(np.uint64)[:, None])
+    units = result.units.astype(np.uint32)[:, None]
+    np.save(place / "spike_templates.npy", units)
+    np.save(place / "spike_clusters.npy", units)
+    np.save(place / "amplitudes.npy", result.amplitudes.astype(np.float64)[:, None])
+    np.save(place / "pc_feature_ind.npy", result.pc_feature_ind.astype(np.uint32))
+    features = new_npy(place / "pc_features.npy", result.pc_features.shape)
+    for start, stop in chunk_bounds(len(features), CHUNK_SPIKES):
+        part = np.asarray(result.pc_features[start:stop], dtype=np.float32)
+        if not np.isfinite(part).all():
+            msg = f"the sorting's pc_features of spikes {start:,} to {stop:,} hold NaN or infinite values"
+            raise InvalidContentsError(msg)
+        features[start:stop] = part
+
+
+def _write_templates(place: Path, result: SortingResult) -> None:
+    n_units, n_time, n_channels = result.templates.shape
+    templates = new_npy(place / "templates.npy", (n_units, LEADING_ZEROS + n_time, n_channels))
+    for start, stop in chunk_bounds(n_units, CHUNK_UNITS):
+        templates[start:stop, LEADING_ZEROS:] = result.templates[start:stop]
+    channels = np.arange(n_channels, dtype=np.float64)
+    np.save(place / "templates_ind.npy", np.broadcast_to(channels, (n_units, n_channels)))
+    np.save(place / "similar_templates.npy", result.similarity.astype(np.float32))
+
+
+def _write_channels(place: Path, result: SortingResult, recording: Recording) -> None:
+    columns = np.asarray(getattr(recording, "columns", np.arange(recording.n_channels)))
+    np.save(place / "channel_map.npy", columns[result.channel_map].astype(np.int32)[:, None])
+    np.save(place / "channel_positions.npy", result.channel_positions.astype(np.float64))
+    np.save(place / "whitening_mat.npy", result.whitening.astype(np.float64))
+    np.save(place / "whitening_mat_inv.npy", unwhitening(result))
+
+
+def unwhitening(result: SortingResult) -> npt.NDArray[np.float64]:
+    """Return the inverse of the whitening, float64 (n_channels, n_channels): counts from whitened samples."""
+    # The pseudoinverse leaves a channel without any weight (a flat one) at 0, where the inverse would not exist.
+    if np.linalg.matrix_rank(result.whitening) < len(result.whitening):
+        return np.asarray(np.linalg.pinv(result.whitening))
+    return np.asarray(np.linalg.inv(result.whitening))
+
+
+def unit_amplitudes_uv(result: SortingResult, recording: Recording) -> npt.NDArray[np.float64]:
+    """Return the mean peak-to-peak amplitude of each unit's spikes on its largest channel, uV, float64 (n_units,).
+
+    That of the unwhitened template times the mean of the spikes' amplitudes, as Kilosort 2 states it.
+    """
+    counts = np.bincount(result.units, minlength=result.n_units)
+    sums = np.bincount(result.units, weights=result.amplitudes, minlength=result.n_units)
+    sizes = np.where(counts > 0, sums / np.maximum(counts, 1), result.template_norms)
+    inverse, gains = unwhitening(result), recording.uv_per_bit[result.channel_map]
+    peaks = [np.ptp(template @ inverse * gains, axis=0).max(initial=0.0) for template in result.templates]
+    return np.asarray(sizes * np.array(peaks, dtype=np.float64))
+
+
+def _write_unit_tables(place: Path, result: SortingResult, recording: Recording) -> None:
+    columns: dict[str, Iterable[str]] = {
+        "KSLabel": ("good" if good else "mua" for good in result.good),
+        "ContamPct": (f"{100 * share:.1f}" for share in result.contamination),
+        "Amplitude": (f"{size:.1f}" for size in unit_amplitudes_uv(result, recording)),
+    }
+    for name, values in columns.items():
+        rows = [f"cluster_id\t{name}", *(f"{unit}\t{value}" for unit, value in enumerate(values))]
+        (place / f"cluster_{name}.tsv").write_bytes("".join(f"{row}\r\n" for row in rows).encode())
+
+
+def _write_parameters(
+    place: Path, target: Path, result: SortingResult, recording: Recording, *, hp_filtered: bool
+) -> None:
+    path = getattr(recording, "path", None)
+    # phy looks for the file from the folder of params.py, so that both can be moved together.
+    data = "" if path is None else Path(os.path.relpath(Path(path).resolve(), target.resolve())).as_posix()
+    parameters: dict[str, Any] = {
+        "dat_path": data,
+        "n_channels_dat": int(getattr(recording, "n_columns", recording.n_channels)),
+        "dtype": recording.dtype.name,
+        "offset": int(getattr(recording, "offset", 0)),
+        "sample_rate": float(result.sampling_rate),
+        "hp_filtered": hp_filtered,
+    }
+    text = "".join(f"{name} = {value!r}\n" for name, value in parameters.items())
+    (place / "params.py").write_text(text, encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """Turn NumPy's scalars and arrays into what JSON holds."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    msg = f"the sorting's details hold a {type(value).__name__}, which JSON does not"
+    raise InvalidContentsError(msg)

@@ -1,0 +1,129 @@
+"""One door to all sorters: the native one, and any that SpikeInterface knows, by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, Final
+
+from allen_ecephys.errors import UnknownNameError, suggest
+
+from ..recording import Recording
+from .parameters import SortingParameters
+from .result import SortingResult
+
+#: What a caller may give: the native sorter's parameters, or names and values of any sorter's.
+Parameters = SortingParameters | Mapping[str, Any] | None
+NATIVE: Final = "native"
+
+
+def _sort_native(recording: Recording, folder: Path, parameters: Parameters) -> SortingResult:
+    from .native import sort_native
+
+    return sort_native(recording, folder, native_parameters(parameters))
+
+
+#: Sorters that run in this process; every other name is looked for in SpikeInterface.
+SORTERS: dict[str, Callable[[Recording, Path, Parameters], SortingResult]] = {NATIVE: _sort_native}
+
+
+def available_sorters(python: str | os.PathLike[str] | None = None) -> list[str]:
+    """Return the names that :func:`run_sorter` can run here.
+
+    Parameters
+    ----------
+    python
+        Interpreter whose SpikeInterface is asked; by default the setting ``ALLEN_ECEPHYS_SORTER_PYTHON``, else this
+        one. Without SpikeInterface only the native sorter is listed.
+    """
+    from .external import installed_sorters
+
+    return [*SORTERS, *(name for name in installed_sorters(python) if name not in SORTERS)]
+
+
+def run_sorter(
+    recording: Recording,
+    folder: str | os.PathLike[str],
+    sorter: str = NATIVE,
+    parameters: Parameters = None,
+    *,
+    python: str | os.PathLike[str] | None = None,
+) -> SortingResult:
+    """Sort a recording.
+
+    Parameters
+    ----------
+    recording
+        Spike band of a probe, medians subtracted, not filtered.
+    folder
+        Folder for checkpoints and other files of the run, which `result` may map: keep it while the result is in use. A
+        run that was stopped goes on in it.
+    sorter
+        ``"native"``, or a sorter of SpikeInterface (``"kilosort4"``, ``"spykingcircus2"``, ...), which runs in a
+        process of its own.
+    parameters
+        :class:`SortingParameters`, or a mapping of the sorter's own names to values; what is not named keeps its
+        default.
+    python
+        Interpreter that SpikeInterface and its sorter are installed for; by default the setting
+        ``ALLEN_ECEPHYS_SORTER_PYTHON``, else this one.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such sorter or parameter.
+    MissingExtraError
+        If the sorter, or SpikeInterface, is not installed for that interpreter.
+    SortingError
+        If the sorter fails.
+    TooFewChannelsError
+        If fewer than four channels can be sorted.
+    """
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    if sorter in SORTERS:
+        return SORTERS[sorter](recording, place, parameters)
+    from .external import run_external
+
+    if isinstance(parameters, SortingParameters):
+        msg = f"SortingParameters are the native sorter's; name parameters of {sorter} in a mapping"
+        raise UnknownNameError(msg)
+    return run_external(recording, place, sorter, dict(parameters or {}), python=python, known=SORTERS)
+
+
+def native_parameters(given: Parameters) -> SortingParameters:
+    """Return the native sorter's parameters from names and values, numbers checked and converted.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such parameter, or its value is of another kind.
+    """
+    if given is None or isinstance(given, SortingParameters):
+        return given or SortingParameters()
+    defaults = SortingParameters()
+    known = [field.name for field in fields(SortingParameters)]
+    chosen: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in known:
+            msg = f"the native sorter has no parameter {name!r}{suggest(name, known)}; there are {', '.join(known)}"
+            raise UnknownNameError(msg)
+        chosen[name] = _like(getattr(defaults, name), value, name)
+    return SortingParameters(**chosen)
+
+
+def _like(default: Any, value: Any, name: str) -> Any:
+    """Return `value` as a number, or tuple of numbers, of the default's type."""
+    if isinstance(default, tuple):
+        if not isinstance(value, tuple | list) or len(value) != len(default):
+            msg = f"{name} is {value!r}; it takes {len(default)} numbers, as in {name}={','.join(map(str, default))}"
+            raise UnknownNameError(msg)
+        return tuple(_like(part, number, name) for part, number in zip(default, value, strict=True))
+    whole = isinstance(default, int)
+    if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
+        msg = f"{name} is {value!r}; it takes a {'whole ' if whole else ''}number, by default {default!r}"
+        raise UnknownNameError(msg)
+    return type(default)(value)
