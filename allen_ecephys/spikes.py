@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import FileFormatError, UnknownIdError
+from .errors import FileFormatError, UnknownIdError, truncated_file
 from .nwb import layout
 
 if TYPE_CHECKING:
@@ -223,6 +223,9 @@ class SpikeStore:
         """Return the whole spike-times dataset as a memory map, or None where it cannot be mapped."""
         if self._mapped is not None:
             _ = self.reader.file  # a closed session must not go on reading
+            length, found = len(self._mapped[0]), self._mapped[0].size()
+            if found < length:  # the file was cut meanwhile: touching a page past its end would end the process
+                raise truncated_file(self.reader.name, found, length)
             return self._mapped[1]
         if not self._may_map:
             return None

@@ -22,6 +22,7 @@ from allen_ecephys.cache.verification import check_hdf5_end
 from allen_ecephys.cache.verifying import verify
 from allen_ecephys.errors import AllenEcephysError, CorruptFileError, FileFormatError
 from allen_ecephys.nwb.reader import NwbReader
+from allen_ecephys.processing.simulation import write_session
 
 
 @pytest.fixture
@@ -213,3 +214,30 @@ def test_H2_damaged_middle_shows_by_its_digest_only(nwb: Path, tmp_path: Path) -
         stream.seek(offset + 8 * 1000)
         stream.write(os.urandom(8))
     assert read_to_the_end(damaged) is None  # HDF5 notices nothing: this is why digests are compared
+
+
+#: Counts spikes through the memory map, before and after the file is cut behind the open session's back.
+_CUT_WHILE_OPEN = """
+import sys
+import numpy as np
+from allen_ecephys import EcephysSession, UnitFilter
+from allen_ecephys.errors import CorruptFileError
+with EcephysSession(sys.argv[1], unit_filter=UnitFilter.none()) as session:
+    shown = session.stimulus_presentations.index[:5]
+    assert session.presentationwise_spike_counts([0, 0.1], shown).sizes["unit_id"] == 40
+    with open(sys.argv[1], "r+b") as file:
+        file.truncate(100_000)
+    try:
+        session.presentationwise_spike_counts([0, 0.1], session.stimulus_presentations.index)
+    except CorruptFileError as error:
+        print(error)
+"""
+
+
+def test_H2_file_cut_while_its_session_is_open_is_an_error_not_a_crash(tmp_path: Path) -> None:
+    path = tmp_path / "session.nwb"
+    write_session(path, scale=0.02, n_units=40, n_probes=1, seed=0)
+    command = [sys.executable, "-c", _CUT_WHILE_OPEN, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "is truncated (100,000 of" in done.stdout
