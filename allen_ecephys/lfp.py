@@ -31,6 +31,8 @@ from .time_index import Key, TimestampIndex
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .nwb.opening import BinaryFile
+
 #: What a user must know before reading numbers off a CSD.
 CSD_NOTE = (
     "uncalibrated: the file says V/cm^2, but released values are unscaled ADC units per mm^2 or so; "
@@ -270,9 +272,9 @@ def read_current_source_density(reader: NwbReader, probe_id: int) -> xr.DataArra
 
 
 def locate_lfp(
-    probe_id: int, probes: pd.DataFrame, source: object, lfp_path: Callable[[int], str] | None = None
-) -> str:
-    """Return the path or URL of a probe's LFP file.
+    probe_id: int, probes: pd.DataFrame, source: object, lfp_path: Callable[[int], str | BinaryFile] | None = None
+) -> str | BinaryFile:
+    """Return the path or URL of a probe's LFP file, or the open file.
 
     Parameters
     ----------
@@ -283,7 +285,8 @@ def locate_lfp(
     source
         Where the session's own file lies: a path, a URL or an open file.
     lfp_path
-        Asked for the file where given (a project cache fetches it); else the file is looked for beside the session's.
+        Asked for the file where given (a project cache fetches or streams it); else it is looked for beside the
+        session's.
 
     Raises
     ------
@@ -304,7 +307,8 @@ def locate_lfp(
         msg = f"no LFP was published for probe {names[probe_id]}; probes of this session with LFP: {others}"
         raise MissingDataError(msg)
     if lfp_path is not None:
-        return os.fspath(lfp_path(int(probe_id)))
+        found = lfp_path(int(probe_id))
+        return os.fspath(found) if isinstance(found, (str, os.PathLike)) else found
     return _beside(probe_id, names[probe_id], source)
 
 

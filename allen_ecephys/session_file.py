@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from pynwb import NWBFile
 
+    from .nwb.opening import BinaryFile
     from .stimulus import Presentations
 
 logger = logging.getLogger(__name__)
@@ -36,12 +37,12 @@ class SessionCompanions:
     unit_metrics
         Gives the analysis metrics of the session's units (index: unit id), joined to ``session.units``.
     lfp_path
-        Gives the path or URL of a probe's LFP file, fetching it if needed.
+        Gives the path or URL of a probe's LFP file, fetching it if needed, or the file open for reading.
     """
 
     channels: Callable[[], pd.DataFrame] | None = None
     unit_metrics: Callable[[], pd.DataFrame] | None = None
-    lfp_path: Callable[[int], str] | None = None
+    lfp_path: Callable[[int], str | BinaryFile] | None = None
 
 
 class SessionFile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from allen_ecephys.errors import (
@@ -20,18 +21,22 @@ if TYPE_CHECKING:
     from allen_ecephys.session import SessionCompanions
 
     from .project_cache import EcephysProjectCache
+    from .streaming import RemoteStream
 
 logger = logging.getLogger(__name__)
 
 
-def companions_of(cache: EcephysProjectCache, session_id: int) -> SessionCompanions:
-    """Return what `cache` knows of a session beyond its NWB file; nothing is read yet."""
+def companions_of(cache: EcephysProjectCache, session_id: int, *, stream: bool = False) -> SessionCompanions:
+    """Return what `cache` knows of a session beyond its NWB file; nothing is read yet.
+
+    With `stream`, LFP files are read by ranges instead of fetched.
+    """
     from allen_ecephys.session import SessionCompanions
 
     return SessionCompanions(
         channels=partial(channels_of, cache, session_id),
         unit_metrics=partial(metrics_of, cache, session_id),
-        lfp_path=partial(lfp_path_of, cache, session_id),
+        lfp_path=partial(lfp_stream_of if stream else lfp_path_of, cache, session_id),
     )
 
 
@@ -70,6 +75,12 @@ def metrics_of(cache: EcephysProjectCache, session_id: int) -> pd.DataFrame:
 def lfp_path_of(cache: EcephysProjectCache, session_id: int, probe_id: int) -> str:
     """Return the path of a probe's LFP file, fetching it if needed."""
     return str(cache.lfp_path(session_id, probe_id))
+
+
+def lfp_stream_of(cache: EcephysProjectCache, session_id: int, probe_id: int) -> str | RemoteStream:
+    """Return a probe's LFP file: its path if it is in the cache, else an open file that reads ranges."""
+    found = cache.lfp_stream(session_id, probe_id)
+    return str(found) if isinstance(found, Path) else found
 
 
 def check_lfp(cache: EcephysProjectCache, session_id: int, probe_id: int) -> None:

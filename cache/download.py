@@ -95,13 +95,15 @@ def fetch(
         return _without_network(destination, key, expected)
     if expected is None:
         try:
-            expected = locate_patiently(remote, key, policy)
-        except (DownloadError, AccessError, RemoteNotFoundError):
-            if not destination.exists() and not mirrors:
-                raise
+            expected = locate_patiently(remote, key, _limits(policy, is_last=not mirrors))
+        except (DownloadError, AccessError, RemoteNotFoundError) as error:
             if destination.exists():
                 logger.warning("%s cannot be reached to check %s; the file in the cache is used", remote.url, key)
                 return _without_network(destination, key, None)
+            if not mirrors:
+                raise
+            logger.warning("%s; trying %s", error, mirrors[0].url)
+            return fetch(mirrors[0], key, destination, progress=progress, mirrors=mirrors[1:], policy=policy)
     _prepare_folder(destination.parent, wanted=not destination.exists())
     with _turn(destination, expected, policy):
         if _is_good(destination, expected):
@@ -214,7 +216,7 @@ def _bring(
     mirrors: Sequence[Remote],
     key: str,
     destination: Path,
-    expected: RemoteFile | None,
+    expected: RemoteFile,
     policy: TransferPolicy,
     *,
     progress: bool,
@@ -223,10 +225,9 @@ def _bring(
     remotes = [remote, *mirrors]
     for place in remotes:
         last = place is remotes[-1]
-        # With another place to ask, a failing one is left sooner.
-        limits = policy if last else dataclasses.replace(policy, attempts_without_progress=policy.attempts_to_connect)
+        limits = _limits(policy, is_last=last)
         try:
-            file = _file_at(place, remote, key, expected, limits)
+            file = expected if place is remote else _file_at(place, key, expected, limits)
             _bring_from(place, file, destination, limits, progress=progress)
         except (DownloadError, AccessError, RemoteNotFoundError) as error:
             if last:
@@ -236,13 +237,14 @@ def _bring(
             return
 
 
-def _file_at(place: Remote, first: Remote, key: str, expected: RemoteFile | None, policy: TransferPolicy) -> RemoteFile:
-    """Return what `place` states about the file; what is expected overrules a mirror."""
-    if expected is not None and place is first:
-        return expected
+def _limits(policy: TransferPolicy, *, is_last: bool) -> TransferPolicy:
+    """Return the limits for one of several places: with another one to ask, a failing one is left sooner."""
+    return policy if is_last else dataclasses.replace(policy, attempts_without_progress=policy.attempts_to_connect)
+
+
+def _file_at(place: Remote, key: str, expected: RemoteFile, policy: TransferPolicy) -> RemoteFile:
+    """Return what a mirror states about the file, overruled by what is expected."""
     file = locate_patiently(place, key, policy)
-    if expected is None:
-        return file
     if None not in (file.size, expected.size) and file.size != expected.size:
         msg = f"{place.url} holds another {key}: {file.size:,} bytes, {expected.size:,} are expected"
         raise DownloadError(msg)

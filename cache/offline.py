@@ -175,7 +175,15 @@ def _fetch_one(
         # A table may have been extended by sessions of the user's own: only `verify` compares it.
         return FileReport(file.key, "present", file.size or 0)
     try:
-        fetch(cache.remote, file.key, file.path, expected=file.remote_file, policy=policy, progress=False)
+        fetch(
+            cache.remote,
+            file.key,
+            file.path,
+            expected=file.remote_file,
+            mirrors=cache.files.mirrors,
+            policy=policy,
+            progress=False,
+        )
     except DiskFullError:
         stop.set()
         raise

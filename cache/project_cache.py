@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from allen_ecephys.session import EcephysSession
 
     from .planning import Plan, Selection
+    from .streaming import RemoteStream
 
 
 class EcephysProjectCache(TableQueries):
@@ -37,6 +39,9 @@ class EcephysProjectCache(TableQueries):
         ``ALLEN_ECEPHYS_CACHE_DIR`` or the user's cache folder.
     remote
         Where missing files come from: a :class:`.Remote`, a URL or folder; ``None``: nowhere.
+    mirrors
+        Further places that hold the same files, asked in turn where `remote` fails. They go on where it broke off; a
+        file of another size than `remote` states is refused. Streaming reads from `remote` only.
 
     Raises
     ------
@@ -46,25 +51,30 @@ class EcephysProjectCache(TableQueries):
         If the folder has to be made and cannot be.
     """
 
-    def __init__(self, manifest: str | Path | None = None, remote: Remote | str | Path | None = PUBLIC_URL) -> None:
-        if remote == PUBLIC_URL:
-            from .public_bucket import PublicBucket
-
-            remote = PublicBucket()
-        super().__init__(ProjectFiles(manifest, remote_at(remote) if isinstance(remote, str | Path) else remote))
+    def __init__(
+        self,
+        manifest: str | Path | None = None,
+        remote: Remote | str | Path | None = PUBLIC_URL,
+        *,
+        mirrors: Sequence[Remote | str | Path] = (),
+    ) -> None:
+        place = None if remote is None else _opened(remote)
+        super().__init__(ProjectFiles(manifest, place, [_opened(mirror) for mirror in mirrors]))
 
     # --- constructors --------------------------------------------------------------------------------------------
 
     @classmethod
-    def from_s3(cls, manifest: str | Path | None = None) -> EcephysProjectCache:
+    def from_s3(
+        cls, manifest: str | Path | None = None, *, mirrors: Sequence[Remote | str | Path] = ()
+    ) -> EcephysProjectCache:
         """Return a cache of the public bucket, read over HTTPS without credentials.
 
         Parameters
         ----------
-        manifest
-            Manifest file or cache folder (see the class).
+        manifest, mirrors
+            Manifest file or cache folder, and where else the files are (see the class).
         """
-        return cls(manifest, PUBLIC_URL)
+        return cls(manifest, PUBLIC_URL, mirrors=mirrors)
 
     @classmethod
     def from_url(
@@ -73,6 +83,7 @@ class EcephysProjectCache(TableQueries):
         manifest: str | Path | None = None,
         *,
         storage_options: Mapping[str, Any] | None = None,
+        mirrors: Sequence[Remote | str | Path] = (),
     ) -> EcephysProjectCache:
         """Return a cache of the files below a URL or in a folder, laid out as the release is.
 
@@ -80,16 +91,21 @@ class EcephysProjectCache(TableQueries):
         ----------
         url
             ``https://...``, a folder, ``s3://bucket/prefix`` (extra ``s3``), or any other URL that fsspec knows.
-        manifest
-            Manifest file or cache folder (see the class).
+        manifest, mirrors
+            Manifest file or cache folder, and where else the files are (see the class).
         storage_options
             Passed to the fsspec file system, for example credentials or an ``endpoint_url``.
         """
-        return cls(manifest, remote_at(url, storage_options=storage_options))
+        return cls(manifest, remote_at(url, storage_options=storage_options), mirrors=mirrors)
 
     @classmethod
     def from_warehouse(
-        cls, manifest: str | Path | None = None, *, scheme: str = "http", host: str = "api.brain-map.org"
+        cls,
+        manifest: str | Path | None = None,
+        *,
+        scheme: str = "http",
+        host: str = "api.brain-map.org",
+        timeout: float = 30.0,
     ) -> EcephysProjectCache:
         """Return a cache of the Allen Institute's warehouse API.
 
@@ -99,10 +115,13 @@ class EcephysProjectCache(TableQueries):
             Manifest file or cache folder (see the class).
         scheme, host
             Address of the API.
+        timeout
+            Longest silence (s) within an answer: after it the request counts as failed, and what is missing is asked
+            for again. There is no limit on the time of a whole transfer, which AllenSDK's argument of this name sets.
         """
         from .warehouse import WarehouseRemote
 
-        return cls(manifest, WarehouseRemote(scheme=scheme, host=host))
+        return cls(manifest, WarehouseRemote(scheme=scheme, host=host, timeout=timeout))
 
     @classmethod
     def from_dandi(
@@ -166,8 +185,8 @@ class EcephysProjectCache(TableQueries):
         filter_out_of_brain_units
             Which units the session shows (see :meth:`get_units`).
         stream
-            Read only the byte ranges that a call needs instead of fetching the whole file. What was read is kept, and
-            makes the file complete in the end; a file that is there is used.
+            Read only the byte ranges that a call needs instead of fetching whole files: of the session's file, and of
+            its LFP files. What was read is kept, and makes a file complete in the end; a file that is there is used.
 
         Raises
         ------
@@ -191,18 +210,37 @@ class EcephysProjectCache(TableQueries):
             filter_by_validity=filter_by_validity,
             filter_out_of_brain_units=filter_out_of_brain_units,
         )
-        source: Any = self._session_stream(session_id) if stream else self.session_path(session_id)
-        return EcephysSession(source, unit_filter=chosen, companions=companions_of(self, session_id))
+        source = self.session_stream(session_id) if stream else self.session_path(session_id)
+        companions = companions_of(self, session_id, stream=stream)
+        return EcephysSession(source, unit_filter=chosen, companions=companions)
 
-    def _session_stream(self, session_id: int) -> Any:
-        """Return a session's NWB file as a path if it is there, else as a file object that reads ranges."""
-        path = self.manifest.path("session_nwb", session_id, session_id)
-        if path.is_file() or self.remote is None:
-            return self.session_path(session_id)
+    def session_stream(self, session_id: int) -> Path | RemoteStream:
+        """Return a session's NWB file as a path if it is there, else as an open file that reads ranges."""
+        session_id = whole_number(session_id, "session")
+        known = partial(self._known_session, session_id)
+        stream = self._open_stream(known, "session_nwb", session_id, session_id)
+        return self.session_path(session_id) if stream is None else stream
+
+    def lfp_stream(self, session_id: int, probe_id: int) -> Path | RemoteStream:
+        """Return a probe's LFP file as a path if it is there, else as an open file that reads ranges.
+
+        Raises as :meth:`lfp_path` does.
+        """
+        from .companions import check_lfp
+
+        session_id, probe_id = whole_number(session_id, "session"), whole_number(probe_id, "probe")
+        check = partial(check_lfp, self, session_id, probe_id)
+        stream = self._open_stream(check, "probe_lfp_nwb", session_id, probe_id)
+        return self.lfp_path(session_id, probe_id) if stream is None else stream
+
+    def _open_stream(self, check: Callable[[], object], name: str, *values: int) -> RemoteStream | None:
+        """Open a file of the remote after `check`; None if it is in the cache, or there is no remote."""
+        if self.remote is None or self.manifest.path(name, *values).is_file():
+            return None
+        check()
         from .streaming import open_stream
 
-        self._known_session(session_id)
-        stream = open_stream(self.remote, standard_key("session_nwb", session_id, session_id), self.root)
+        stream = open_stream(self.remote, standard_key(name, *values), self.root)
         stream.closes_with_reader = True
         return stream
 
@@ -360,3 +398,12 @@ class EcephysProjectCache(TableQueries):
             f"  present: tables {', '.join(tables) or 'none'}; {len(sessions)} session files, {len(lfp)} LFP files "
             f"({size / 1e9:.1f} GB)"
         )
+
+
+def _opened(place: Remote | str | Path) -> Remote:
+    """Return the remote at a URL or folder; the public bucket knows the sizes of its files."""
+    if place == PUBLIC_URL:
+        from .public_bucket import PublicBucket
+
+        return PublicBucket()
+    return remote_at(place) if isinstance(place, str | Path) else place

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ class ProjectFiles:
         Manifest file, the folder that holds it, or None for the user's cache folder.
     remote
         Where missing files come from, or None.
+    mirrors
+        Remotes that hold the same files, asked in turn where `remote` fails.
 
     Raises
     ------
@@ -31,9 +34,10 @@ class ProjectFiles:
         If the folder has to be made and cannot be.
     """
 
-    def __init__(self, manifest: str | Path | None, remote: Remote | None) -> None:
+    def __init__(self, manifest: str | Path | None, remote: Remote | None, mirrors: Sequence[Remote] = ()) -> None:
         self.manifest_path = manifest_path(manifest)
         self.remote = remote
+        self.mirrors = tuple(mirrors)
         self.manifest = self._open_manifest()
 
     @property
@@ -72,7 +76,8 @@ class ProjectFiles:
             raise OfflineError(msg)
         from .download import fetch
 
-        return fetch(self.remote, manifests.standard_key(name, *values), path, progress=progress)
+        key = manifests.standard_key(name, *values)
+        return fetch(self.remote, key, path, progress=progress, mirrors=self.mirrors)
 
     def _open_manifest(self) -> manifests.Manifest:
         path = self.manifest_path

@@ -147,7 +147,8 @@ def _repaired(cache: EcephysProjectCache, one: _Known, report: FileReport, polic
     try:
         if one.path.exists():
             set_aside(one.path, report.message)
-        fetch(cache.remote, one.key, one.path, expected=one.published, policy=policy)
+        mirrors = cache.files.mirrors
+        fetch(cache.remote, one.key, one.path, expected=one.published, mirrors=mirrors, policy=policy)
     except AllenEcephysError as error:
         return FileReport(one.key, "failed", report.bytes, f"{report.message} It could not be fetched again: {error}")
     return FileReport(one.key, "repaired", one.path.stat().st_size, report.message)

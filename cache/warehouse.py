@@ -86,6 +86,8 @@ class WarehouseRemote:
         Its address.
     page_rows
         Rows of one answer.
+    timeout
+        Longest silence (s) within an answer; there is no limit on its total time.
     policy
         How patiently a query is repeated.
     """
@@ -96,9 +98,10 @@ class WarehouseRemote:
         scheme: str = "http",
         host: str = PUBLIC_HOST,
         page_rows: int = PAGE_ROWS,
+        timeout: float = 30.0,
         policy: TransferPolicy = DEFAULT_POLICY,
     ) -> None:
-        self._http = HttpRemote(f"{scheme}://{host}/")
+        self._http = HttpRemote(f"{scheme}://{host}/", read_timeout=timeout)
         self._is_public = host == PUBLIC_HOST
         self._page_rows = page_rows
         self._policy = policy

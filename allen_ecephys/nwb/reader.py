@@ -175,8 +175,7 @@ class NwbReader:
             (path of a dataset, first row, row after the last or None for all). Only contiguous datasets have a known
             place in the file; others, and sources that are not streamed, are left alone.
         """
-        bring = getattr(self.source if self._stream is None else self._stream, "prefetch", None)
-        if bring is None:
+        if not self.fetches_ahead:
             return
         ranges: list[tuple[int, int]] = []
         for path, start, stop in rows:
@@ -186,7 +185,17 @@ class NwbReader:
                 row_bytes = dataset.nbytes // dataset.shape[0]
                 last = dataset.shape[0] if stop is None else stop
                 ranges.append((offset + start * row_bytes, offset + last * row_bytes))
-        bring(ranges)
+        self.prefetch_bytes(ranges)
+
+    @property
+    def fetches_ahead(self) -> bool:
+        """Whether the source streams and wants to be told what is about to be read."""
+        return hasattr(self.source if self._stream is None else self._stream, "prefetch")
+
+    def prefetch_bytes(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Tell a source that :attr:`fetches_ahead` which byte intervals [start, stop) are about to be read."""
+        source: Any = self.source if self._stream is None else self._stream
+        source.prefetch(ranges)
 
     def coded_text(self, path: str) -> tuple[np.ndarray[Any, np.dtype[np.intp]], list[str]] | None:
         """Return a text dataset as codes and the distinct texts they stand for, or None if it holds no text.

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))  # the loopback server lies with the fault tests
 
@@ -20,7 +21,7 @@ from allen_ecephys.cache.planning import Selection
 from allen_ecephys.cache.project_cache import EcephysProjectCache
 from allen_ecephys.cache.remotes import remote_at
 from allen_ecephys.cache.streaming import open_stream
-from allen_ecephys.processing.simulation import write_session
+from allen_ecephys.processing.simulation import write_lfp, write_session
 from allen_ecephys.session import EcephysSession
 from allen_ecephys.units import UnitFilter
 
@@ -33,10 +34,14 @@ NONE = UnitFilter.none()
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with one simulated session, in the released layout."""
     folder = tmp_path_factory.mktemp("project")
-    write_session(folder / "made.nwb", scale=0.02, n_units=60, n_probes=2, session_id=SESSION, eye_tracking=False)
+    truth = write_session(
+        folder / "made.nwb", scale=0.02, n_units=60, n_probes=2, session_id=SESSION, eye_tracking=False
+    )
+    probe = int(truth.probes.index[0])
+    write_lfp(folder / "lfp.nwb", truth, probe, stop=120.0, compression_level=1)
     (folder / "served").mkdir()
     cache = EcephysProjectCache(folder / "served", remote=None)
-    cache.add_session(folder / "made.nwb", move=True)
+    cache.add_session(folder / "made.nwb", lfp={probe: folder / "lfp.nwb"}, move=True)
     return folder / "served"
 
 
@@ -98,6 +103,41 @@ def test_spikes_of_many_units_are_fetched_together(server: FaultyServer, tmp_pat
         session.spike_times.ragged(wanted)
         at_once = stream.requests - before
     assert at_once <= 8
+
+
+def lfp_key(server: FaultyServer) -> str:
+    [key] = [name for name in server.files if name.endswith("_lfp.nwb")]
+    return key
+
+
+def test_lfp_of_a_streamed_session_is_streamed(server: FaultyServer, tmp_path: Path) -> None:
+    key = lfp_key(server)
+    probe = int(key.split("probe_")[1].removesuffix("_lfp.nwb"))
+    fetching = EcephysProjectCache.from_url(server.url, manifest=tmp_path / "fetched")
+    with fetching.get_session_data(SESSION) as session:
+        expected = session.get_lfp(probe).sel(time=slice(20.0, 22.0)).load()
+    assert (tmp_path / "fetched" / key).is_file()
+    server.log.clear()
+
+    cache = EcephysProjectCache.from_url(server.url, manifest=tmp_path / "streamed")
+    with cache.get_session_data(SESSION, stream=True) as session:
+        lfp = session.get_lfp(probe)
+        xr.testing.assert_identical(lfp.sel(time=slice(20.0, 22.0)).load(), expected)
+        brought = sum(request.sent for request in server.gets(key))
+        assert 0 < brought < 0.4 * server.files[key].size  # one row of chunks is 38 s of it
+        assert len(server.gets(key)) <= 16
+        again = pickle.loads(pickle.dumps(lfp))
+        xr.testing.assert_identical(again.sel(time=slice(20.0, 22.0)).load(), expected)
+    assert not (tmp_path / "streamed" / key).exists()
+
+    server.log.clear()
+    with cache.get_session_data(SESSION, stream=True) as session:  # what was read is not asked for again
+        xr.testing.assert_identical(session.get_lfp(probe).sel(time=slice(20.0, 22.0)).load(), expected)
+    assert server.gets(key) == []
+    [planned] = [file for file in cache.plan(Selection(metrics=False, lfp=True)).files if file.key == key]
+    assert server.files[key].size - planned.missing_bytes >= 0.9 * brought
+    assert cache.lfp_path(SESSION, probe).read_bytes() == server.files[key].data.read_bytes()
+    assert sum(request.sent for request in server.gets(key)) == planned.missing_bytes
 
 
 def test_streaming_then_building_fetches_only_the_rest(server: FaultyServer, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import unquote, urlsplit
 
@@ -281,6 +282,24 @@ def test_columns_are_typed_as_a_whole():
     assert frame["mixed"].tolist() == ["1", "x"]
     assert frame["code"].tolist() == ["__import__('os').system('true')", "1"]  # text stays text
     assert frame["json"].dtype == np.float64
+
+
+def test_silence_longer_than_the_timeout_is_a_failure_that_passes(remote, warehouse, tmp_path):
+    silent = threading.Event()
+    answer = warehouse.rows
+    asked: list[str] = []
+
+    def stall_once(query: str) -> list[dict]:
+        asked.append(query)
+        if len(asked) == 1:
+            silent.wait(30)
+        return answer(query)
+
+    warehouse.rows = stall_once
+    host = remote.url.removeprefix("http://").rstrip("/")
+    assert EcephysProjectCache.from_warehouse(tmp_path, host=host, timeout=0.2).get_all_sexes() == ["F"]
+    assert len(asked) == 2
+    silent.set()
 
 
 def test_default_address():

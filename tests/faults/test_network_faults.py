@@ -14,13 +14,16 @@ from pathlib import Path
 import faulty_server as fs
 import pytest
 from faulty_server import FaultyServer, litter_in, random_bytes
+from small_project import serve_folder, write_project
 
 from allen_ecephys.cache.download import fetch
 from allen_ecephys.cache.http_remote import HttpRemote
 from allen_ecephys.cache.parts import PartFile
+from allen_ecephys.cache.project_cache import EcephysProjectCache
 from allen_ecephys.cache.remotes import RemoteFile, UnreachableError
 from allen_ecephys.cache.transfer_rules import TransferPolicy
 from allen_ecephys.cache.verification import is_verified
+from allen_ecephys.cache.verifying import verify
 from allen_ecephys.errors import AccessError, ChecksumError, DownloadError, RemoteNotFoundError
 
 SIZE = 3_000_000
@@ -402,6 +405,45 @@ def test_N21_mirror_with_another_file_is_refused(download: Download) -> None:
         with pytest.raises(DownloadError, match="another session_1"):
             fetch(download.remote, NAME, download.path, expected=download.expected(), mirrors=mirrors, policy=policy)
     assert not download.path.exists()
+
+
+def test_N21_cache_whose_remote_is_down_reads_from_its_mirror(server: FaultyServer, tmp_path: Path) -> None:
+    serve_folder(server, write_project(tmp_path / "project"))
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        nowhere = f"http://127.0.0.1:{closed.getsockname()[1]}/"
+    cache = EcephysProjectCache.from_url(nowhere, tmp_path / "cache", mirrors=[server.url])
+    assert cache.get_all_sexes() == ["F", "M"]
+    key = "session_101/session_101.nwb"
+    assert cache.session_path(101).read_bytes() == (tmp_path / "project" / key).read_bytes()
+    assert len(server.gets(key)) == 1
+
+
+def test_N21_cache_whose_remote_breaks_off_goes_on_from_its_mirror(server: FaultyServer, tmp_path: Path) -> None:
+    folder, key = write_project(tmp_path / "project"), "session_101/session_101.nwb"
+    data = (folder / key).read_bytes()
+    with FaultyServer() as second:
+        for one in (server, second):
+            serve_folder(one, folder)
+        server.serve(key, data, fs.cut(len(data) // 2), fs.hang_up)
+        cache = EcephysProjectCache(tmp_path / "cache", server.url, mirrors=[second.url])
+        assert cache.session_path(101).read_bytes() == data
+        assert [request.range for request in second.gets(key)] == [f"bytes={len(data) // 2}-"]
+    assert litter_in(tmp_path / "cache") == []
+
+
+def test_N21_cache_repairs_from_its_mirror(server: FaultyServer, tmp_path: Path) -> None:
+    folder, key = write_project(tmp_path / "project"), "session_101/session_101.nwb"
+    with FaultyServer() as second:
+        for one in (server, second):
+            serve_folder(one, folder)
+        cache = EcephysProjectCache(tmp_path / "cache", server.url, mirrors=[second.url])
+        path = cache.session_path(101)
+        path.write_bytes(path.read_bytes()[:-100])
+        server.serve(key, (folder / key).read_bytes(), fs.status(403))
+        assert verify(cache, repair=True).ok
+        assert path.read_bytes() == (folder / key).read_bytes()
+        assert len(second.gets(key)) == 1
 
 
 # --- several connections ------------------------------------------------------------------------------------------
