@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from comparing import score
-from datasets import Dataset, get_dataset
+from datasets import ROOT, Dataset, get_dataset
 from measuring import Run, run_sorter
 from results import FILE, add_result, key_of, read_results
 
@@ -61,6 +61,7 @@ def main() -> None:
 def _one(data: Dataset, sorter: str, arguments: argparse.Namespace) -> None:
     key = key_of(data.name, data.seed, sorter + (f"*{arguments.threads}" if arguments.threads > 1 else ""))
     known = [run for name, run in read_results(arguments.file)["runs"].items() if name.startswith(key + "|")]
+    known = [run for run in known if not run["status"].startswith("failed")]
     if known and sorter not in arguments.again:
         print(_line(key, known[-1]), "(known)", flush=True)
         return
@@ -69,8 +70,12 @@ def _one(data: Dataset, sorter: str, arguments: argparse.Namespace) -> None:
     if sorter.startswith("native"):
         record["commit"] = _commit()
     record |= _scores(data, run)
-    add_result(key, record, f"{data.name}|{data.seed}", _facts(data), arguments.file)
     print(_line(key, record), flush=True)
+    if run.status.startswith("failed"):
+        print("".join((ROOT / "runs" / f"{data.folder.name}-{sorter}" / "log.txt").open().readlines()[-12:]))
+        if sorter.startswith("native"):
+            return
+    add_result(key, record, f"{data.name}|{data.seed}", _facts(data), arguments.file)
 
 
 def _scores(data: Dataset, run: Run) -> dict[str, object]:

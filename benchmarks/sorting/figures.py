@@ -21,8 +21,8 @@ COLORS = {
     "kilosort4": "#ff7f0e", "simple": "#7f7f7f",
 }  # fmt: skip
 MARKERS = {"native": "o", "spykingcircus2": "s", "tridesclous2": "^", "lupin": "D", "kilosort4": "v", "simple": "x"}
-SNR_EDGES = np.array([0.0, 2.0, 2.5, 3.0, 4.0, 5.0, 6.5, 9.0, 20.0])
-DEPTH_STEP = 160.0
+SNR_EDGES = np.array([0.0, 2.0, 2.6, 3.4, 4.4, 5.8, 7.5, 10.0, 30.0])
+DEPTH_STEP = 80.0
 PANELS = ("small-sim", "medium-sim", "drift-sim", "large-sim", "small-si", "medium-si", "drift-si", "large-si")
 
 
@@ -41,7 +41,7 @@ def draw_figures(found: dict[str, Any], folder: Path) -> None:
 def _grid(n_panels: int, height: float) -> tuple[Any, list[Axes]]:
     columns = min(n_panels, 4)
     rows = -(-n_panels // columns)
-    size = (3.6 * columns + 0.6, height * rows + 0.9)
+    size = (max(3.6 * columns + 0.6, 7.0), height * rows + 0.9)
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, sharey=height < 3.5, layout="constrained")
     flat = list(axes.ravel())
     for axis in flat[n_panels:]:
@@ -66,7 +66,7 @@ def _accuracy(tables: Any, facts: dict[str, Any], shown: list[str], path: Path) 
             accuracy = np.concatenate([run["unit_accuracy"] for run in runs.values()])
             axis.plot(snr, accuracy, ".", ms=3, alpha=0.25, color=color)
             bins = np.digitize(snr, SNR_EDGES) - 1
-            some = [b for b in range(len(SNR_EDGES) - 1) if (bins == b).sum() >= 3]
+            some = [b for b in range(len(SNR_EDGES) - 1) if (bins == b).sum() >= 2]
             middles = [np.median(snr[bins == b]) for b in some]
             means = [accuracy[bins == b].mean() for b in some]
             axis.plot(middles, means, "-", marker=MARKERS[sorter], ms=4, lw=1.6, color=color, label=sorter)
@@ -93,7 +93,7 @@ def _depth(tables: Any, facts: dict[str, Any], shown: list[str], path: Path) -> 
         if not seeds:
             continue
         depth = np.concatenate([facts[f"{dataset}|{seed}"]["depth_um"] for seed in seeds])
-        step = DEPTH_STEP if depth.max() < 2000 else 2 * DEPTH_STEP
+        step = DEPTH_STEP * (1 if depth.max() < 500 else 2 if depth.max() < 2000 else 4)
         edges = np.arange(0.0, depth.max() + step, step)
         middle = (edges[:-1] + edges[1:]) / 2
         true = np.histogram(depth, edges)[0] / len(seeds)
@@ -102,9 +102,7 @@ def _depth(tables: Any, facts: dict[str, Any], shown: list[str], path: Path) -> 
             accuracy = np.concatenate([tables[dataset][sorter][seed]["unit_accuracy"] for seed in seeds])
             count = np.histogram(depth[accuracy >= 0.8], edges)[0] / len(seeds)
             shift = (offset - (len(present) - 1) / 2) * 0.13 * step
-            axis.plot(
-                count, middle + shift, MARKERS[sorter], ms=5, color=COLORS[sorter], label=sorter, ls="-", lw=0.8
-            )  # fmt: skip
+            axis.plot(count, middle + shift, MARKERS[sorter], ms=5, color=COLORS[sorter], label=sorter)
         axis.set(
             title=dataset, xlabel="units found (accuracy >= 0.8)", ylabel="depth from the tip (um)", xlim=(0, None)
         )
