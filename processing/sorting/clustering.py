@@ -27,6 +27,8 @@ _MOST_POINTS = 20_000
 # Smallest mean number of points of a first parcel, and rounds of k-means that shape them.
 _PARCEL_SIZE = 10
 _PARCEL_ROUNDS = 2
+# A burst leaves its last spikes no smaller than this share of the first.
+_LEAST_SCALE = 0.5
 
 
 def isosplit(
@@ -117,20 +119,22 @@ def cluster_spikes(
     features: npt.ArrayLike,
     *,
     seed: int = 0,
-    threshold: float = 2.0,
+    threshold: float = 1.7,
     min_size: int = 20,
-    n_components: int = 10,
-    n_parcels: int = 24,
+    n_components: int = 12,
+    n_parcels: int = 32,
+    same_shape: float = 3.0,
 ) -> Labels:
     """Cluster the spikes of one neighbourhood of a probe into units.
 
     The features are projected on their principal components and clustered; each cluster is then looked at again in
-    its own components, where a small difference is not drowned by the large ones, until none falls apart.
+    its own components, where a small difference is not drowned by the large ones, until none falls apart. Clusters that
+    are one waveform at two amplitudes, as bursts leave them, are joined again.
 
     Parameters
     ----------
     features
-        (n, d) waveform features of spikes, in units of the noise (SD 1 in every column).
+        (n, d) waveform features of spikes, in units of the noise (SD 1 in every column), 0 where there is no signal.
     seed
         Seed of everything random: equal seeds give equal labels.
     threshold
@@ -141,6 +145,9 @@ def cluster_spikes(
         Principal components to cluster in.
     n_parcels
         Parcels that each clustering begins with.
+    same_shape
+        Two clusters are joined if the median of one, scaled by 1/2 to 1, differs from that of the other by less than
+        this (noise SDs, beyond what chance explains); 0 joins none.
 
     Returns
     -------
@@ -175,7 +182,35 @@ def cluster_spikes(
             n_found += 1
         else:
             waiting.extend(rows[parts == part] for part in range(n_parts))
-    return _by_size(labels)
+    return _by_size(_join_amplitudes(table, labels, n_found, same_shape) if same_shape > 0 else labels)
+
+
+def _join_amplitudes(table: npt.NDArray[np.float32], labels: Labels, k: int, tolerance: float) -> Labels:
+    """Join clusters whose medians are one direction from 0, the most alike first."""
+    labels = labels.copy()
+    d = table.shape[1]
+    sizes = np.bincount(labels[labels >= 0], minlength=k).astype(np.float64)
+    medians = [np.median(table[labels == c], axis=0).astype(np.float64) for c in range(k)]
+    while len(medians) > 1:
+        products = np.stack(medians) @ np.stack(medians).T
+        energy = np.diag(products)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale = products / energy[:, None]
+        # Energy of b that a, scaled, does not explain, less the variance of both medians (pi/2 of that of a mean).
+        chance = np.pi / 2 * d * (1 / sizes[None, :] + scale**2 / sizes[:, None])
+        excess = energy[None, :] - scale**2 * energy[:, None] - chance
+        alike = np.where((scale >= _LEAST_SCALE) & (scale <= 1), excess, np.inf)
+        np.fill_diagonal(alike, np.inf)
+        a, b = sorted(int(c) for c in np.unravel_index(alike.argmin(), alike.shape))
+        if not alike.min() < tolerance**2:
+            break
+        labels[labels == b] = a
+        labels[labels > b] -= 1
+        sizes[a] += sizes[b]
+        sizes = np.delete(sizes, b)
+        del medians[b]
+        medians[a] = np.median(table[labels == a], axis=0).astype(np.float64)
+    return labels
 
 
 def _principal_components(table: npt.NDArray[np.float32], n_components: int) -> npt.NDArray[np.float32]:

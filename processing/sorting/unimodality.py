@@ -21,6 +21,10 @@ from allen_ecephys.errors import InvalidContentsError, NonFiniteError
 _POOLING = 64
 # Fewest points of a window from either end in which the two distribution functions are compared.
 _SMALLEST_WINDOW = 8
+# The distance of n points is scaled by the root of n and this: without it a score of few points is below that of many
+# from the same law (Stephens 1970 corrects the Kolmogorov-Smirnov statistic in the same way, by 0.12; a fitted
+# distribution needs more: with 1 the 99 % quantiles of 20 to 20,000 normal or uniform numbers are 1.4 to 2.1).
+_SMALL_SAMPLE = 1.0
 
 
 def unimodality_dip(values: npt.ArrayLike) -> tuple[float, float]:
@@ -156,8 +160,9 @@ def _largest_distance(counts: npt.NDArray[np.float64], mass: npt.NDArray[np.floa
                 a += counts[i]
                 b += mass[i]
                 largest = max(largest, abs(a / n - b / fitted))
-            if largest * math.sqrt(n) > best:
-                best = largest * math.sqrt(n)
+            score = largest * (math.sqrt(n) + _SMALL_SAMPLE)
+            if score > best:
+                best = score
                 best_first = n_bins - size if from_right else 0
                 best_last = n_bins if from_right else size
             share /= 2
