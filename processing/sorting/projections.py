@@ -1,0 +1,97 @@
+"""Samples as projections on a few waveform components: the space in which templates are compared and subtracted.
+
+A component is 61 samples long. ``P[c, k, t]`` is the dot product of component `k` with the samples of channel `c` from
+`t` on. A template whose waveform on each channel is a weighted sum of components is then a matrix of weights, its match
+at time `t` a dot product with ``P[:, :, t]``, and subtracting it changes `P` by the components' cross-correlations.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+
+#: Samples of a component.
+LENGTH: Final = 61
+#: Components are padded with zeros to a multiple of the unrolled loop's eight steps.
+PADDED: Final = 64
+#: Samples that stay in the first-level cache while all components pass over them.
+TILE: Final = 2048
+#: Fractions of a sample in which a spike's time is resolved when it is subtracted: -1/2, -3/8, ..., 1/2.
+FRACTIONS: Final = 9
+
+
+def padded_components(basis: Float32) -> Float32:
+    """Return components (61, K) as float32 (K, 64), zeros at the end."""
+    components = np.zeros((basis.shape[1], PADDED), np.float32)
+    components[:, :LENGTH] = basis.T
+    return components
+
+
+@numba.njit(cache=True, nogil=True)
+def project(samples: Float32, components: Float32, out: Float32) -> None:
+    """Write ``out[c, k, t] = sum over s of samples[c, t + s] * components[k, s]``.
+
+    Parameters
+    ----------
+    samples
+        float32 (n_channels, n_times + 63): one row a channel.
+    components
+        float32 (K, 64).
+    out
+        float32 (n_channels, K, n_times).
+    """
+    n_times = out.shape[2]
+    for c in range(out.shape[0]):
+        for a in range(0, n_times, TILE):
+            n = min(TILE, n_times - a)
+            for k in range(out.shape[1]):
+                w = components[k]
+                row = out[c, k, a : a + n]
+                row[:] = 0
+                for s in range(0, PADDED, 8):
+                    w0, w1, w2, w3 = w[s], w[s + 1], w[s + 2], w[s + 3]
+                    w4, w5, w6, w7 = w[s + 4], w[s + 5], w[s + 6], w[s + 7]
+                    x = samples[c, a + s : a + s + n + 7]
+                    for t in range(n):
+                        row[t] += (
+                            w0 * x[t] + w1 * x[t + 1] + w2 * x[t + 2] + w3 * x[t + 3]
+                            + w4 * x[t + 4] + w5 * x[t + 5] + w6 * x[t + 6] + w7 * x[t + 7]
+                        )  # fmt: skip
+
+
+def shifted(basis: Float32, fraction: float) -> npt.NDArray[np.float64]:
+    """Return components delayed by a fraction of a sample, float64 (61, K), by Fourier interpolation."""
+    margin = 32
+    waves = np.pad(np.asarray(basis, dtype=np.float64), ((margin, margin), (0, 0)))
+    frequency = np.fft.rfftfreq(len(waves))
+    spectrum = np.fft.rfft(waves, axis=0) * np.exp(-2j * np.pi * frequency * fraction)[:, None]
+    delayed: npt.NDArray[np.float64] = np.fft.irfft(spectrum, n=len(waves), axis=0)[margin:-margin]
+    return delayed
+
+
+def fraction_of(index: int) -> float:
+    """Return the delay, in samples, of a row of :func:`correlation_tables`."""
+    return (index - FRACTIONS // 2) / (FRACTIONS - 1)
+
+
+def correlation_tables(basis: Float32) -> Float32:
+    """Return what a spike adds to `P` around it, float32 (9, K, K, 121).
+
+    ``tables[f, j, k, 60 + d]`` is the dot product of component `k`, placed `d` samples after the spike, with component
+    `j` delayed by the f-th fraction of a sample: a spike with weights ``a[c, j]`` at `t` adds
+    ``sum over j of a[c, j] * tables[f, j, k, 60 + d]`` to ``P[c, k, t + d]``.
+    """
+    reach = LENGTH - 1
+    n_components = basis.shape[1]
+    tables = np.zeros((FRACTIONS, n_components, n_components, 2 * reach + 1), np.float32)
+    for f in range(FRACTIONS):
+        delayed = shifted(basis, fraction_of(f))
+        for j in range(n_components):
+            for k in range(n_components):
+                tables[f, j, k] = np.correlate(delayed[:, j], basis[:, k].astype(np.float64), "full")
+    return tables
