@@ -13,7 +13,7 @@ from allen_ecephys.errors import MissingDataError
 
 from .sorted_spikes import SortedSpikes
 from .spike_band.depth_estimation import ProbeInfo, estimate_depth
-from .spike_band.median_subtraction import median_plan, subtract_medians
+from .spike_band.median_subtraction import probe_medians, subtract_medians
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -41,7 +41,7 @@ class MedianSubtractedRecording:
         self.sampling_rate, self.geometry = source.sampling_rate, source.geometry
         self.reference_channels, self.uv_per_bit = source.reference_channels, source.uv_per_bit
         self.dtype: np.dtype[Any] = np.dtype(np.int16)
-        self._plan = median_plan(info.offsets, info.mask, int(info.air_channel))
+        self._plan = probe_medians(info)
 
     def read(self, start: int, stop: int, channels: Channels = None) -> npt.NDArray[Any]:
         """Return samples ``[start, stop)`` in counts, int16, shape (stop - start, channels)."""
@@ -67,17 +67,20 @@ class ProbeData:
     spikes
         Sorted spikes.
     files
-        Files that all of this was read from.
+        Files and stage folders that all of this was read from.
+    info
+        Offsets and mask of the channels, and the brain's surface, where they are known already.
     """
 
     recording: Recording
     lfp: Recording | None
     spikes: SortedSpikes
     files: tuple[Path, ...]
+    info: ProbeInfo | None = None
 
     def look(self) -> ProbeInfo:
         """Return offsets and mask of the channels, and the brain's surface."""
-        return estimate_depth(self.recording, self.lfp)
+        return self.info or estimate_depth(self.recording, self.lfp)
 
 
 def open_probe(folder: str | os.PathLike[str], sorting: str | os.PathLike[str] | None = None) -> ProbeData:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from .sorting import run_command, sort_command, sorters_command
 from .spike_band import simulate_command, spike_band_command
 from .units import package_command, units_command
 
@@ -15,5 +16,8 @@ def process() -> None:
 
 process.add_command(simulate_command)
 process.add_command(spike_band_command)
+process.add_command(sort_command)
+process.add_command(sorters_command)
 process.add_command(units_command)
 process.add_command(package_command)
+process.add_command(run_command)

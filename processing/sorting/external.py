@@ -213,12 +213,17 @@ def _raise_problem(answer: Json, sorter: str, python: str | os.PathLike[str] | N
         library, purpose = f"SpikeInterface (looked for with {interpreter})", f"sorting with {sorter!r}"
         raise missing_extra(library, "spikeinterface", purpose)
     if problem == "not installed":
-        library = f"it installed for {interpreter}, or another interpreter named in ALLEN_ECEPHYS_SORTER_PYTHON"
-        msg = f"sorting with {sorter!r} needs {library}. SpikeInterface says: {answer['detail'].strip()}"
+        msg = (
+            f"{sorter} is not installed for {interpreter}. Install it there, or name an interpreter that has it in "
+            f"ALLEN_ECEPHYS_SORTER_PYTHON. SpikeInterface says: {' '.join(answer['detail'].split())}"
+        )
         raise SortingError(msg)
     if problem == "unknown parameter":
-        name = answer["name"]
-        msg = f"{sorter} has no parameter {name!r}{suggest(name, answer['known'])}; there are {', '.join(known)}"
+        names = answer["known"]
+        msg = (
+            f"{sorter} has no parameter {answer['name']!r}{suggest(answer['name'], names)}; there are "
+            f"{', '.join(names)}"
+        )
         raise UnknownNameError(msg)
     msg = f"no sorter {sorter!r}{suggest(sorter, known)}; there are {', '.join(known)}"
     raise UnknownNameError(msg)

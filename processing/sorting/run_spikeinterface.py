@@ -65,7 +65,8 @@ def sort(job: dict[str, Any], place: Path) -> str:
     probe = probeinterface.Probe(ndim=2, si_units="um")
     probe.set_contacts(positions=np.asarray(facts["positions"]), shapes="circle", shape_params={"radius": 6.0})
     probe.set_device_channel_indices(np.arange(len(facts["columns"])))
-    recording = recording.set_probe(probe)
+    # Older releases return a recording with the probe, newer ones attach it to this one.
+    recording = recording.set_probe(probe) or recording
     output = place / "sorter"
     shutil.rmtree(output, ignore_errors=True)
     sorting = sorters.run_sorter(job["sorter"], recording, folder=output, verbose=True, **job["parameters"])

@@ -5,12 +5,16 @@ digitised together and share the converters' noise. Per sample and group, the me
 subtracted from all its channels, good or not. The released recordings went through the same step, with one difference:
 its partial sort left out each group's last channel, so that its "median" of 16 channels was the exact median of the
 lowest 15. Here it is the lower median of all good channels.
+
+Where a group has few channels (a short probe, or most of it in air), a spike would be a part of its own median, and a
+channel alone would become zero. There the median over all good channels is subtracted from all instead, if there are
+enough for that; else offsets only.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numba
 import numpy as np
@@ -19,6 +23,9 @@ import numpy.typing as npt
 from allen_ecephys.errors import FileFormatError
 
 from ..probes import ADC_CHANNELS
+
+if TYPE_CHECKING:
+    from .depth_estimation import ProbeInfo
 
 Int16 = npt.NDArray[np.int16]
 Int32 = npt.NDArray[np.int32]
@@ -29,6 +36,8 @@ LOWEST, HIGHEST = -32768, 32767
 ABSENT: Final = np.iinfo(np.int32).max
 #: Samples sorted side by side; their groups fill the processor's vector registers.
 TILE: Final = 16
+#: Good channels that each group of channels digitised together needs for a median of its own, and one of all needs.
+LEAST_MEMBERS, LEAST_COMMON = 8, 16
 
 
 @dataclass(frozen=True)
@@ -38,13 +47,14 @@ class MedianPlan:
     Attributes
     ----------
     offsets
-        int32 (n_slots * 24,): constant to subtract from each channel first, in counts.
+        int32 (n_slots * n_groups,): constant to subtract from each channel first, in counts. Channel c is in slot
+        ``c // n_groups`` of group ``c % n_groups``.
     floors
-        int32 (n_slots * 24,): `ABSENT` for channels that take no part in the median, else the lowest int32.
+        int32 (n_slots * n_groups,): `ABSENT` for channels that take no part in the median, else the lowest int32.
     comparisons
         int64 (n, 2): a sorting network over the members of a group, without what the medians do not need.
     ranks
-        int64 (24,): place of the lower median among the sorted members, -1 for a group without good channels.
+        int64 (n_groups,): place of the lower median among the sorted members, -1 for a group that has no median.
     n_subtracted
         Channels from this one on are left as they are (they are in air).
     """
@@ -54,6 +64,11 @@ class MedianPlan:
     comparisons: Int64
     ranks: Int64
     n_subtracted: int
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups of channels with a median each."""
+        return len(self.ranks)
 
 
 @dataclass(frozen=True)
@@ -65,7 +80,7 @@ class MedianSubtracted:
     samples
         int16 (n_samples, n_channels).
     residuals
-        int16 (n_samples, 24): what was subtracted from each group.
+        int16 (n_samples, n_groups): what was subtracted from each group.
     n_clipped
         Values that left the range of int16 and were set to its end.
     """
@@ -75,8 +90,24 @@ class MedianSubtracted:
     n_clipped: int
 
 
-def median_plan(offsets: npt.ArrayLike, good: npt.ArrayLike, n_subtracted: int | None = None) -> MedianPlan:
-    """Prepare the median subtraction of a probe.
+def probe_medians(info: ProbeInfo) -> MedianPlan:
+    """Prepare the median subtraction of a probe as the depth estimation found it.
+
+    Channels digitised together have a median of their own if each of the 24 groups has 8 good channels below the air;
+    if not, all channels have one in common; with fewer than 16 good channels below the air, none.
+    """
+    top = int(info.air_channel)
+    members = np.bincount(np.flatnonzero(info.mask[:top]) % ADC_CHANNELS, minlength=ADC_CHANNELS)
+    if members.min() >= LEAST_MEMBERS:
+        return median_plan(info.offsets, info.mask, top)
+    good = info.mask if members.sum() >= LEAST_COMMON else np.zeros_like(info.mask)
+    return median_plan(info.offsets, good, top, n_groups=1)
+
+
+def median_plan(
+    offsets: npt.ArrayLike, good: npt.ArrayLike, n_subtracted: int | None = None, *, n_groups: int = ADC_CHANNELS
+) -> MedianPlan:
+    """Prepare a median subtraction.
 
     Parameters
     ----------
@@ -86,6 +117,8 @@ def median_plan(offsets: npt.ArrayLike, good: npt.ArrayLike, n_subtracted: int |
         bool (n_channels,): channels that take part in the medians (no references, dead or noisy channels).
     n_subtracted
         Channels below this number are subtracted from; all by default. The release takes the first one in air.
+    n_groups
+        Channels whose numbers are equal modulo this are a group.
 
     Raises
     ------
@@ -99,12 +132,12 @@ def median_plan(offsets: npt.ArrayLike, good: npt.ArrayLike, n_subtracted: int |
         raise FileFormatError(msg)
     n_channels = len(constants)
     top = n_channels if n_subtracted is None else min(max(int(n_subtracted), 0), n_channels)
-    slots = -(-n_channels // ADC_CHANNELS)
-    padded = np.zeros(slots * ADC_CHANNELS, np.int32)
+    slots = -(-n_channels // n_groups)
+    padded = np.zeros(slots * n_groups, np.int32)
     padded[:top] = constants[:top]
-    floors = np.full(slots * ADC_CHANNELS, ABSENT, np.int32)
+    floors = np.full(slots * n_groups, ABSENT, np.int32)
     floors[:top][takes_part[:top]] = np.iinfo(np.int32).min
-    members = (floors != ABSENT).reshape(slots, ADC_CHANNELS).sum(axis=0)
+    members = (floors != ABSENT).reshape(slots, n_groups).sum(axis=0)
     ranks = np.where(members > 0, (members - 1) // 2, -1).astype(np.int64)
     return MedianPlan(padded, floors, sorting_network(slots, set(ranks.tolist()) - {-1}), ranks, top)
 
@@ -230,7 +263,7 @@ def subtract_medians(samples: Int16, plan: MedianPlan) -> MedianSubtracted:
     if (
         samples.dtype != np.int16
         or samples.ndim != 2
-        or -(-samples.shape[1] // ADC_CHANNELS) * ADC_CHANNELS != len(plan.offsets)
+        or -(-samples.shape[1] // plan.n_groups) * plan.n_groups != len(plan.offsets)
     ):
         msg = (
             f"samples are {samples.dtype} {samples.shape}; the plan is for int16 (n_samples, n_channels) of up to "
@@ -238,7 +271,7 @@ def subtract_medians(samples: Int16, plan: MedianPlan) -> MedianSubtracted:
         )
         raise FileFormatError(msg)
     out = np.empty(samples.shape, np.int16)
-    residuals = np.empty((len(samples), ADC_CHANNELS), np.int16)
+    residuals = np.empty((len(samples), plan.n_groups), np.int16)
     n_clipped = subtract_block(
         np.ascontiguousarray(samples), plan.offsets, plan.floors, plan.comparisons, plan.ranks, plan.n_subtracted,
         out, residuals,
@@ -249,7 +282,7 @@ def subtract_medians(samples: Int16, plan: MedianPlan) -> MedianSubtracted:
 def restore_medians(samples: Int16, residuals: Int16, plan: MedianPlan) -> Int16:
     """Undo :func:`subtract_medians`: add residuals and offsets again; exact wherever nothing had been clipped."""
     top = plan.n_subtracted
-    group = np.arange(top) % ADC_CHANNELS
+    group = np.arange(top) % plan.n_groups
     restored = samples.astype(np.int32)
     restored[:, :top] += residuals[:, group].astype(np.int32) + plan.offsets[:top]
     return np.clip(restored, LOWEST, HIGHEST).astype(np.int16)

@@ -3,7 +3,8 @@
 ``depth_estimation``
     ``probe_info.json``: offsets, mask, brain surface.
 ``median_subtraction``
-    ``continuous.dat`` (int16), ``residuals.dat`` (int16, 24 a sample) to undo it, ``saturated_samples.npy``.
+    ``continuous.dat`` (int16), ``residuals.dat`` (int16, a sample's median of each group of channels) to undo it,
+    ``saturated_samples.npy``.
 ``whitening``
     ``continuous.dat`` (int16, noise SD 200), ``whitening.npz``.
 """
@@ -108,28 +109,14 @@ def process_spike_band(
         If `recording` does not say which files it comes from and `inputs` are not given.
     """
     files = _files(recording, lfp) if inputs is None else [Path(path) for path in inputs]
-    p_depth, p_white = depth or DepthParameters(), whitening or WhiteningParameters()
-
-    def estimate(place: Path) -> dict[str, Any]:
-        check_channel_count(recording)
-        info = estimate_depth(recording, lfp, p_depth)
-        info.save(place / INFO_FILE, recording.geometry)
-        masked = np.flatnonzero(~info.mask).tolist()
-        return {"surface_channel": info.surface_channel, "air_channel": info.air_channel, "masked_channels": masked}
-
-    depth_stage = run_stage(folder, DEPTH, estimate, inputs=files, parameters=asdict(p_depth))
+    p_white = whitening or WhiteningParameters()
+    depth_stage = run_depth_estimation(recording, folder, lfp=lfp, inputs=files, parameters=depth)
     info = read_probe_info(depth_stage.folder / INFO_FILE)
     sources: list[Path] = [*files, depth_stage.folder]
     median_stage = None
     if keep_median_subtracted:
-        median_stage = run_stage(
-            folder,
-            MEDIANS,
-            lambda place: write_median_subtracted(
-                recording, info, place, chunk_samples=chunk_samples, n_workers=n_workers
-            ),
-            inputs=sources,
-            parameters={"saturated_share": SATURATED_SHARE},
+        median_stage = run_median_subtraction(
+            recording, folder, depth_stage, inputs=files, chunk_samples=chunk_samples, n_workers=n_workers
         )
         sources = [median_stage.folder, depth_stage.folder]
 
@@ -145,6 +132,49 @@ def process_spike_band(
     constants = {"block": BLOCK_SAMPLES, "halo": HALO, "saturation_margin": SATURATION_MARGIN}
     white_stage = run_stage(folder, WHITENING, whiten, inputs=sources, parameters={**asdict(p_white), **constants})
     return SpikeBand(depth_stage, median_stage, white_stage)
+
+
+def run_depth_estimation(
+    recording: Recording,
+    folder: str | os.PathLike[str],
+    *,
+    lfp: Recording | None = None,
+    inputs: Sequence[str | os.PathLike[str]] | None = None,
+    parameters: DepthParameters | None = None,
+) -> StageResult:
+    """Run the stage ``depth_estimation``; parameters and errors as :func:`process_spike_band`."""
+    p = parameters or DepthParameters()
+
+    def work(place: Path) -> dict[str, Any]:
+        check_channel_count(recording)
+        info = estimate_depth(recording, lfp, p)
+        info.save(place / INFO_FILE, recording.geometry)
+        masked = np.flatnonzero(~info.mask).tolist()
+        return {"surface_channel": info.surface_channel, "air_channel": info.air_channel, "masked_channels": masked}
+
+    files = _files(recording, lfp) if inputs is None else inputs
+    return run_stage(folder, DEPTH, work, inputs=files, parameters=asdict(p))
+
+
+def run_median_subtraction(
+    recording: Recording,
+    folder: str | os.PathLike[str],
+    depth: StageResult,
+    *,
+    inputs: Sequence[str | os.PathLike[str]] | None = None,
+    chunk_samples: int = CHUNK_SAMPLES,
+    n_workers: int | None = None,
+) -> StageResult:
+    """Run the stage ``median_subtraction`` after `depth`; parameters and errors as :func:`process_spike_band`."""
+    info = read_probe_info(depth.folder / INFO_FILE)
+    files = _files(recording, None) if inputs is None else inputs
+    return run_stage(
+        folder,
+        MEDIANS,
+        lambda place: write_median_subtracted(recording, info, place, chunk_samples=chunk_samples, n_workers=n_workers),
+        inputs=[*files, depth.folder],
+        parameters={"saturated_share": SATURATED_SHARE},
+    )
 
 
 def _files(recording: Recording, lfp: Recording | None) -> list[Path]:

@@ -18,7 +18,6 @@ from allen_ecephys.errors import FileFormatError, RecordingTooShortError
 from allen_ecephys.progress import progress_bar
 
 from ..pipeline.outputs import SampleFile
-from ..probes import ADC_CHANNELS
 from ..readers.binary import BinaryRecording
 from ..recording import Recording, chunk_bounds
 from .blocks import (
@@ -34,7 +33,7 @@ from .blocks import (
 )
 from .depth_estimation import ProbeInfo
 from .filtering import HIGH_PASS, high_pass_sections
-from .median_subtraction import MedianPlan, median_plan, subtract_block
+from .median_subtraction import MedianPlan, probe_medians, subtract_block
 from .whitening import EPSILON, N_NEIGHBORS, SCALE, LocalWeights, covariance_band, local_weights
 
 Int16 = npt.NDArray[np.int16]
@@ -120,7 +119,7 @@ def require_int16(recording: Recording) -> None:
 def plan_for(recording: Recording, info: ProbeInfo | None, high_pass: float) -> SpikeBandPlan:
     """Gather what the steps need: medians (unless subtracted already), filter, ends of the converters' range."""
     require_int16(recording)
-    medians = None if info is None else median_plan(info.offsets, info.mask, int(info.air_channel))
+    medians = None if info is None else probe_medians(info)
     sections = high_pass_sections(recording.sampling_rate, high_pass)
     return SpikeBandPlan(medians, sections, saturation_limit(recording), _known_saturation(recording))
 
@@ -192,23 +191,23 @@ def write_median_subtracted(
     """
     require_int16(recording)
     place = Path(folder)
-    plan = median_plan(info.offsets, info.mask, int(info.air_channel))
+    plan = probe_medians(info)
     columns = recording.n_channels
     limit = saturation_limit(recording)
     saturated: dict[int, npt.NDArray[np.int64]] = {}
     with (
         SampleFile(place / SAMPLES_FILE, 2 * recording.n_samples * columns) as file,
-        SampleFile(place / RESIDUALS_FILE, 2 * recording.n_samples * ADC_CHANNELS) as aside,
+        SampleFile(place / RESIDUALS_FILE, 2 * recording.n_samples * plan.n_groups) as aside,
     ):
 
         def work(start: int, stop: int) -> BlockCounts:
             samples = np.ascontiguousarray(recording.read(start, stop))
-            residuals = np.empty((len(samples), ADC_CHANNELS), np.int16)
+            residuals = np.empty((len(samples), plan.n_groups), np.int16)
             at_end = np.flatnonzero(saturated_rows(samples, limit, SATURATED_SHARE, 0)) + start
             saturated[start] = at_end
             clipped = _subtract_in_place(samples, plan, residuals)
             file.write(_bytes(samples), 2 * start * columns)
-            aside.write(_bytes(residuals), 2 * start * ADC_CHANNELS)
+            aside.write(_bytes(residuals), 2 * start * plan.n_groups)
             return BlockCounts(clipped, len(at_end))
 
         chunks = chunk_bounds(recording.n_samples, chunk_of(chunk_samples))

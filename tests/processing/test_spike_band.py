@@ -39,6 +39,7 @@ from allen_ecephys.processing.spike_band.filtering import HALO, high_pass, high_
 from allen_ecephys.processing.spike_band.ingest import QuantizedRecording
 from allen_ecephys.processing.spike_band.median_subtraction import (
     median_plan,
+    probe_medians,
     restore_medians,
     sorting_network,
     subtract_medians,
@@ -81,18 +82,18 @@ def whole_probe(n_channels: int, mask: np.ndarray | None = None, offsets: np.nda
 # --- medians -----------------------------------------------------------------------------------------------------
 
 
-def medians_in_numpy(samples: np.ndarray, offsets: np.ndarray, good: np.ndarray, top: int) -> tuple:
+def medians_in_numpy(samples: np.ndarray, offsets: np.ndarray, good: np.ndarray, top: int, n: int = 24) -> tuple:
     """The definition, group by group."""
     levels = samples.astype(np.int64)
     levels[:, :top] -= offsets[:top]
-    residuals = np.zeros((len(samples), 24), np.int64)
+    residuals = np.zeros((len(samples), n), np.int64)
     out = levels.copy()
-    for group in range(24):
-        members = [c for c in range(group, top, 24) if good[c]]
+    for group in range(n):
+        members = [c for c in range(group, top, n) if good[c]]
         if members:
             residuals[:, group] = np.sort(levels[:, members], axis=1)[:, (len(members) - 1) // 2]
         residuals[:, group] = np.clip(residuals[:, group], -32768, 32767)
-        out[:, group:top:24] -= residuals[:, [group]]
+        out[:, group:top:n] -= residuals[:, [group]]
     clipped = np.clip(out, -32768, 32767)
     return clipped, residuals, int((clipped != out).sum())
 
@@ -101,13 +102,14 @@ def medians_in_numpy(samples: np.ndarray, offsets: np.ndarray, good: np.ndarray,
     ("n_channels", "top"), [(384, 384), (384, 340), (384, 10), (384, 0), (50, 50), (1, 1), (385, 385)]
 )
 @pytest.mark.parametrize("scale", [60, 20_000])
-def test_group_medians_equal_numpy(n_channels: int, top: int, scale: int) -> None:
+@pytest.mark.parametrize("n_groups", [24, 1])
+def test_group_medians_equal_numpy(n_channels: int, top: int, scale: int, n_groups: int) -> None:
     rng = np.random.default_rng(n_channels + top)
     samples = np.clip(rng.normal(0, scale, (333, n_channels)), -32768, 32767).astype(np.int16)
     offsets = rng.integers(-900, 900, n_channels)
     good = rng.random(n_channels) > 0.2
-    result = subtract_medians(samples, median_plan(offsets, good, top))
-    out, residuals, n_clipped = medians_in_numpy(samples, offsets, good, top)
+    result = subtract_medians(samples, median_plan(offsets, good, top, n_groups=n_groups))
+    out, residuals, n_clipped = medians_in_numpy(samples, offsets, good, top, n_groups)
     np.testing.assert_array_equal(result.samples, out)
     np.testing.assert_array_equal(result.residuals, residuals)
     assert result.n_clipped == n_clipped
@@ -132,6 +134,35 @@ def test_median_of_a_group_by_hand(values: list[int], lower_median: int) -> None
     samples[0, ::24] = values
     plan = median_plan(np.zeros(samples.shape[1], int), np.ones(samples.shape[1], bool))
     assert subtract_medians(samples, plan).residuals[0, 0] == lower_median
+
+
+@pytest.mark.parametrize(
+    ("n_channels", "air", "masked", "n_groups"),
+    [(384, 384, 0, 24), (384, 192, 0, 24), (384, 191, 0, 1), (384, 384, 193, 1), (32, 32, 0, 1), (17, 17, 1, 1)],
+)
+def test_groups_too_small_for_a_median_share_one(n_channels: int, air: int, masked: int, n_groups: int) -> None:
+    mask = np.arange(n_channels) >= masked
+    info = replace(whole_probe(n_channels, mask), air_channel=float(air))
+    rng = np.random.default_rng(0)
+    samples = (rng.normal(0, 50, (1000, n_channels)) + rng.normal(0, 300, (1000, 1))).astype(np.int16)
+    plan = probe_medians(info)
+    assert plan.n_groups == n_groups
+    result = subtract_medians(samples, plan)
+    out, residuals, _ = medians_in_numpy(samples, info.offsets, mask, air, n_groups)
+    np.testing.assert_array_equal(result.samples, out)
+    np.testing.assert_array_equal(result.residuals, residuals)
+    np.testing.assert_array_equal(restore_medians(result.samples, result.residuals, plan), samples)
+    # What all share is gone, and no channel with it.
+    spread = result.samples[:, :air].std(axis=0)
+    assert ((spread > 40) & (spread < 75)).all()
+
+
+def test_too_few_channels_for_any_median_lose_their_offsets_only() -> None:
+    info = whole_probe(15, offsets=np.arange(15))
+    samples = np.random.default_rng(0).normal(0, 300, (50, 15)).astype(np.int16)
+    result = subtract_medians(samples, probe_medians(info))
+    np.testing.assert_array_equal(result.samples, samples - np.arange(15))
+    assert not result.residuals.any()
 
 
 def test_residuals_undo_the_subtraction() -> None:
@@ -323,11 +354,11 @@ def test_p5_chunks_and_workers_change_no_value(
     counts = write_median_subtracted(recording, info, tmp_path / "m", chunk_samples=1000, n_workers=2)
     middle = open_processed(tmp_path / "m")
     np.testing.assert_array_equal(whiten(middle, None, weights, tmp_path / "e"), reference)
-    expected = subtract_medians(
-        recording.read(0, recording.n_samples), median_plan(info.offsets, info.mask, int(info.air_channel))
-    )
+    plan = probe_medians(info)
+    assert plan.n_groups == 1  # 96 channels: four to a group would be too few
+    expected = subtract_medians(recording.read(0, recording.n_samples), plan)
     np.testing.assert_array_equal(middle.read(0, middle.n_samples), expected.samples)
-    residuals = np.fromfile(tmp_path / "m" / "residuals.dat", np.int16).reshape(-1, 24)
+    residuals = np.fromfile(tmp_path / "m" / "residuals.dat", np.int16).reshape(-1, plan.n_groups)
     np.testing.assert_array_equal(residuals, expected.residuals)
     assert counts == {"n_clipped": expected.n_clipped, "n_saturated": 300}
 
@@ -339,7 +370,7 @@ def test_one_block_equals_scipy_and_a_dense_product(
     samples = truth.recording().read(40_000, 40_000 + BLOCK_SAMPLES)
     recording = recording_of(samples, tmp_path, geometry=truth.geometry)
     out = whiten(recording, plain, weights, tmp_path / "w")
-    subtracted, _, _ = medians_in_numpy(samples, info.offsets, info.mask, int(info.air_channel))
+    subtracted, _, _ = medians_in_numpy(samples, info.offsets, info.mask, int(info.air_channel), 1)
     expected = filtered_in_scipy(subtracted) @ weights.dense().astype(np.float64)
     assert np.abs(out - expected).max() < 0.75
     assert (out != np.rint(expected)).mean() < 0.02
@@ -351,7 +382,7 @@ def test_chunks_equal_the_whole_recording_filtered_at_once(
     recording = truth.recording()
     stop = 29_000  # before the moment of saturation, which SciPy does not blank
     out = whiten(recording, info, weights, tmp_path / "w")[: stop - 2 * HALO]
-    subtracted, _, _ = medians_in_numpy(recording.read(0, stop), info.offsets, info.mask, int(info.air_channel))
+    subtracted, _, _ = medians_in_numpy(recording.read(0, stop), info.offsets, info.mask, int(info.air_channel), 1)
     whole = (filtered_in_scipy(subtracted) @ weights.dense().astype(np.float64))[: stop - 2 * HALO]
     assert np.abs(out - whole).max() < 0.75
 
@@ -413,7 +444,7 @@ def test_p10_short_recordings_are_whole_results_or_clear_errors(tmp_path: Path) 
             assert np.isfinite(info.rms_uv).all()
         (tmp_path / f"m{n_samples}").mkdir()
         write_median_subtracted(recording, whole_probe(48), tmp_path / f"m{n_samples}")
-        expected = subtract_medians(samples, median_plan(np.zeros(48), np.ones(48, bool)))
+        expected = subtract_medians(samples, probe_medians(whole_probe(48)))
         written = open_processed(tmp_path / f"m{n_samples}")
         np.testing.assert_array_equal(written.read(0, n_samples), expected.samples)
         if n_samples < 32:

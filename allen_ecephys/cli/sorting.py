@@ -1,0 +1,226 @@
+"""Commands that sort: ``allen-ecephys process sort``, ``process run`` (the whole chain) and ``process sorters``."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from allen_ecephys.processing.pipeline.stages import StageResult
+    from allen_ecephys.processing.simulation.raw import RawGroundTruth
+    from allen_ecephys.processing.simulation.scoring import SortingScore
+    from allen_ecephys.processing.sorting.probe import SortedProbe
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+#: Rows of a table that are printed.
+ROWS = 8
+
+
+def _parameter(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    """Read NAME=VALUE: numbers, lists of numbers, True, False and None as such, all else as text."""
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            msg = f"{text!r} is not NAME=VALUE, as in Th=10,4"
+            raise click.BadParameter(msg)
+        try:
+            found[name.strip()] = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError):
+            found[name.strip()] = value.strip()
+    return found
+
+
+def _sorter_options(command: Command) -> Command:
+    options = (
+        click.argument("raw", type=click.Path(exists=True, path_type=Path)),
+        click.argument("output", type=click.Path(file_okay=False, path_type=Path)),
+        click.option(
+            "--sorter", default="native", show_default=True, help="native, or one that `process sorters` lists."
+        ),
+        click.option(
+            "--parameter",
+            "-p",
+            "parameters",
+            multiple=True,
+            callback=_parameter,
+            metavar="NAME=VALUE",
+            help="A parameter of the sorter, as in Th=10,4; may be repeated.",
+        ),
+        click.option(
+            "--python",
+            metavar="INTERPRETER",
+            help="Python that SpikeInterface and its sorters are installed for. Default: the setting "
+            "ALLEN_ECEPHYS_SORTER_PYTHON, else the one that runs this.",
+        ),
+        click.option("--keep-work", is_flag=True, help="Keep the sorter's own files (OUTPUT/sorting.work)."),
+        click.option("--workers", type=click.IntRange(1), help="Threads that read and write."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command("sort")
+@_sorter_options
+def sort_command(
+    raw: Path,
+    output: Path,
+    sorter: str,
+    parameters: dict[str, Any],
+    python: str | None,
+    keep_work: bool,
+    workers: int | None,
+) -> None:
+    """Sort the spikes of one probe into a phy folder, OUTPUT/sorting.
+
+    RAW is the folder of a recording (simulated, Open Ephys or SpikeGLX). Channels are looked at and medians subtracted
+    first; OUTPUT gets one folder for each step. A run that was stopped goes on where it was.
+
+    \b
+    EXAMPLES
+      allen-ecephys process sort raw/ output/
+      allen-ecephys process sort raw/ output/ --parameter Th=9,4 --parameter nblocks=0
+      allen-ecephys process sort raw/ output/ --sorter kilosort4 --python ~/kilosort/bin/python
+    """
+    probe = _sort(raw, output, sorter, parameters, python, keep_work=keep_work, workers=workers)
+    truth = _truth(raw, None)
+    if truth is not None:
+        _say_score(probe.score(truth), truth)
+    click.echo(f"phy folder: {probe.sorting.folder}")
+
+
+@click.command("run")
+@_sorter_options
+@click.option(
+    "--truth",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the simulation to compare the units with. Default: RAW, if it holds a ground_truth.npz.",
+)
+@click.option("--session-id", default=1, show_default=True, help="Id of the session; ids of units are made from it.")
+@click.option(
+    "--start-time",
+    type=click.DateTime(),
+    default="2000-01-01T00:00:00",
+    show_default=True,
+    help="Start of the session (UTC).",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of all random draws of the metrics.")
+def run_command(
+    raw: Path,
+    output: Path,
+    sorter: str,
+    parameters: dict[str, Any],
+    python: str | None,
+    keep_work: bool,
+    workers: int | None,
+    truth: Path | None,
+    session_id: int,
+    start_time: datetime,
+    seed: int,
+) -> None:
+    """Turn the raw data of one probe into a session file: sort, clean, measure, package, open.
+
+    RAW is the folder of a recording (simulated, Open Ephys or SpikeGLX); OUTPUT gets one folder for each step, and the
+    session as OUTPUT/session/session.nwb. A run that was stopped goes on where it was.
+
+    \b
+    EXAMPLES
+      allen-ecephys process simulate raw/ --channels 32 --units 8 --duration 30
+      allen-ecephys process run raw/ output/
+    """
+    known = _truth(raw, truth)
+    probe = _sort(raw, output, sorter, parameters, python, keep_work=keep_work, workers=workers)
+    if known is not None:
+        _say_score(probe.score(known), known)
+    table = probe.measure(seed=seed)
+    good = int((table["quality"] == "good").sum())
+    click.echo(f"measured: {len(table)} units, {good} good, {len(table) - good} noise: {output / 'units/metrics.csv'}")
+    path = probe.package(session_id=session_id, session_start_time=start_time.replace(tzinfo=UTC))
+    _say_session(path)
+
+
+@click.command("sorters")
+@click.option("--python", metavar="INTERPRETER", help="Python whose SpikeInterface is asked, as in `process sort`.")
+def sorters_command(python: str | None) -> None:
+    """List the sorters that `process sort` can run here, one a line."""
+    from allen_ecephys.processing.sorting.sorters import available_sorters
+
+    for name in available_sorters(python):
+        click.echo(name)
+
+
+def _sort(
+    raw: Path,
+    output: Path,
+    sorter: str,
+    parameters: dict[str, Any],
+    python: str | None,
+    *,
+    keep_work: bool,
+    workers: int | None,
+) -> SortedProbe:
+    from allen_ecephys.processing.sorting.probe import sort_raw
+
+    probe = sort_raw(
+        raw, output, sorter=sorter, parameters=parameters, python=python, keep_work=keep_work, n_workers=workers
+    )
+    look, counts = probe.depth.report, probe.sorting.report
+    click.echo(
+        f"looked at: brain surface at channel {look['surface_channel']:g} of {probe.recording.n_channels}, "
+        f"{len(look['masked_channels'])} channels masked{_reused(probe.depth)}"
+    )
+    click.echo(
+        f"sorted ({counts['sorter']}): {counts['n_units']} units, {counts['n_good']} good, "
+        f"{counts['n_units'] - counts['n_good']} mua, {counts['n_spikes']:,} spikes on {counts['n_channels']} "
+        f"channels, {counts['seconds']:.1f} s{_reused(probe.sorting)}"
+    )
+    return probe
+
+
+def _reused(stage: StageResult) -> str:
+    return " (of an earlier run)" if stage.reused else ""
+
+
+def _truth(raw: Path, folder: Path | None) -> RawGroundTruth | None:
+    from allen_ecephys.processing.simulation.raw import TRUTH_FILE, read_ground_truth
+
+    if folder is None and not (raw / TRUTH_FILE).exists():
+        return None
+    return read_ground_truth(folder or raw)
+
+
+def _say_score(score: SortingScore, truth: RawGroundTruth) -> None:
+    accuracy = score.units["accuracy"]
+    click.echo(
+        f"true units: {score.n_well_found} of {len(accuracy)} found (accuracy of 0.8 or more), mean accuracy "
+        f"{accuracy.mean():.3f}; {len(score.false_positive_units)} false positive and {len(score.redundant_units)} "
+        "redundant units"
+    )
+    missed = score.units[accuracy < 0.8].join(truth.units[["amplitude", "snr", "peak_channel"]])
+    if len(missed):
+        columns = ["amplitude", "snr", "peak_channel", "n_true", "sorted_unit", "n_sorted", "accuracy"]
+        shown = missed.sort_values("amplitude", ascending=False)[columns].head(ROWS)
+        click.echo(f"not found{_first(len(missed))}:")
+        click.echo(shown.round({"amplitude": 1, "snr": 2, "accuracy": 3}).to_string())
+
+
+def _say_session(path: Path) -> None:
+    from allen_ecephys import EcephysSession
+
+    click.echo(f"session: {path}, {path.stat().st_size / 1e6:,.1f} MB")
+    with EcephysSession(path) as session:
+        click.echo(repr(session))
+        columns = ["snr", "firing_rate", "isi_violations", "amplitude_cutoff", "presence_ratio", "waveform_amplitude"]
+        units = session.units
+        click.echo(f"units that pass the default filter{_first(len(units))}:")
+        click.echo(units[["probe_description", "peak_channel_id", *columns]].head(ROWS).round(3).to_string())
+
+
+def _first(count: int) -> str:
+    return f" (the first {ROWS} of {count})" if count > ROWS else f" ({count})"
