@@ -3,7 +3,7 @@
 Waveforms, noise, drift and the placing of spikes are SpikeInterface's. Amplitudes, spike times (bursts, overlaps) and
 amplitude factors (adaptation, jitter) are drawn as for our simulator, and the probe has the same geometry. Noise is
 white in time with a covariance that falls off over 25 um, plus a part that all channels share, 10 uV rms in all. The
-drift is a slow triangle of 24 um with jumps of 12 um, half as large at the tip as at the top (ours is rigid).
+drift is a slow triangle of 26 um with jumps of 14 um at the top, 0.7 of that at the tip (ours is rigid: 25 + 12 um).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ MOTION = {
     "drift_stop_um": [0, -20.0],
     "drift_step_um": 1,
     "motion_list": [
-        {"drift_mode": "zigzag", "amplitude_factor": 0.6, "non_rigid_gradient": 0.5, "period_s": 240},
-        {"drift_mode": "bump", "amplitude_factor": 0.3, "non_rigid_gradient": 0.5, "bump_interval_s": (30, 60.0)},
+        {"drift_mode": "zigzag", "amplitude_factor": 0.65, "non_rigid_gradient": 0.7, "period_s": 160},
+        {"drift_mode": "bump", "amplitude_factor": 0.35, "non_rigid_gradient": 0.7, "bump_interval_s": (30, 60.0)},
     ],
 }
 STILL = {
