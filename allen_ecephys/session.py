@@ -13,7 +13,9 @@ from .session_file import SessionCompanions
 from .session_signals import SessionSignals
 
 if TYPE_CHECKING:
+    import os
     from datetime import datetime
+    from pathlib import Path
 
 __all__ = ["EcephysSession", "SessionCompanions"]
 
@@ -134,6 +136,37 @@ class EcephysSession(SessionSignals):
         return reader.text(held) if reader.has(held) else reader.attribute(layout.SUBJECT, name)
 
     # --- saying what it is -------------------------------------------------------------------------------------
+
+    def report(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write an HTML page that shows what the session holds; it needs no other file and no network.
+
+        Identity, units by structure, quality metrics with the bounds of the filter, stimuli, running and pupil over
+        time, and some responding units. What the session lacks is said. Needs the extra ``report``.
+
+        Parameters
+        ----------
+        path
+            The file to write, ``*.html``.
+        overwrite
+            Replace an existing file.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        AlreadyPresentError
+            If the file exists and `overwrite` is False.
+        MissingFileError
+            If its folder does not exist.
+        MissingExtraError
+            If jinja2 or matplotlib is not installed.
+        """
+        from .report import write_report
+
+        return write_report(self, path, overwrite=overwrite)
 
     def __repr__(self) -> str:
         lines = ["EcephysSession"]

@@ -14,6 +14,7 @@ from .cache import cache
 from .demo import demo
 from .metrics import metrics
 from .process import process
+from .report import report
 
 
 class _PlainErrors(click.Group):
@@ -52,7 +53,7 @@ def config() -> None:
         click.echo(f"{setting.variable}={setting.value}\n    {setting.meaning}")
 
 
-for command in (demo, cache, metrics, process):
+for command in (demo, cache, report, metrics, process):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -61,3 +61,24 @@ def test_S7_markup_in_metadata_is_escaped_where_a_notebook_shows_it(tmp_path: Pa
         shown = session._repr_html_()
     assert "<script" not in shown
     assert "&lt;script&gt;" in shown
+
+
+def test_S7_markup_and_formulas_in_a_file_are_plain_text_in_its_report(tmp_path: Path) -> None:
+    hostile = "\"><script>alert('x')</script><img src=x onerror=alert(1)> {{ 7 * 7 }} $\\frac{$"
+    path = tmp_path / "session<b>&.nwb"
+    write_session(path, scale=0.02, n_units=40, n_probes=1, seed=0)
+    with h5py.File(path, "r+") as file:
+        file["general/stimulus"][()] = hostile
+        file["general/subject/genotype"][()] = hostile
+        locations = file["general/extracellular_ephys/electrodes/location"]
+        locations[...] = [hostile if name else name for name in locations.asstr()[...]]
+        file["intervals/flashes_presentations/stimulus_name"][...] = hostile
+    with EcephysSession(path) as session:
+        assert session.structure_acronyms[0] == hostile
+        assert hostile in session.stimulus_names
+        shown = session.report(tmp_path / "report.html").read_text("utf-8")
+    assert "<script" not in shown
+    assert shown.count("<img ") == shown.count('<img src="data:image/png;base64,') == 4
+    assert shown.count("&lt;script&gt;") >= 4  # stimulus set, genotype, structures of the probe, stimulus
+    assert "{{ 7 * 7 }}" in shown
+    assert "<b>" not in shown

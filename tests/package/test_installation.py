@@ -48,7 +48,7 @@ def test_wheel_holds_every_source_file(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert expected <= names, f"not packaged: {sorted(expected - names)}"
-    assert "allen_ecephys/py.typed" in names
+    assert {"allen_ecephys/py.typed", "allen_ecephys/report.html"} <= names
 
 
 def test_wheel_runs_where_only_it_is_installed(wheel: Path, tmp_path: Path) -> None:

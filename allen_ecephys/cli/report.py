@@ -1,0 +1,30 @@
+"""The command that writes the HTML report of a session file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("session", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("output", type=click.Path(dir_okay=False, path_type=Path), metavar="OUT.html")
+@click.option("--all-units", is_flag=True, help="Show every unit of the file, not only those of the quality filter.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing page.")
+def report(session: Path, output: Path, all_units: bool, overwrite: bool) -> None:
+    """Write one HTML page on SESSION, an NWB file: units, quality, stimuli, behaviour, example responses.
+
+    \b
+    EXAMPLE
+      allen-ecephys report session_715093703.nwb session_715093703.html
+    """
+    from allen_ecephys.session import EcephysSession
+    from allen_ecephys.units import UnitFilter
+
+    if output.exists() and not overwrite:
+        msg = f"{output} exists already; name another file, or pass --overwrite"
+        raise click.ClickException(msg)
+    with EcephysSession(session, unit_filter=UnitFilter.none() if all_units else UnitFilter()) as opened:
+        written = opened.report(output, overwrite=overwrite)
+    click.echo(f"{written}: {written.stat().st_size / 1e6:.1f} MB")
