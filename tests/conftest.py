@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,8 @@ def quiet_and_private(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
     """Keep every test out of the user's own cache folder and its settings."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("ALLEN_ECEPHYS_CACHE_DIR", str(home / "cache"))
-    for variable in ("ALLEN_ECEPHYS_OFFLINE", "ALLEN_ECEPHYS_PROGRESS", "ALLEN_ECEPHYS_THREADS"):
-        monkeypatch.delenv(variable, raising=False)
+    for name in ("OFFLINE", "PROGRESS", "THREADS", "SORTER_PYTHON"):
+        monkeypatch.delenv(f"ALLEN_ECEPHYS_{name}", raising=False)
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +43,21 @@ def replica(shared_data: Path) -> Path:
 def excerpt(shared_data: Path) -> Path:
     """The excerpt: a project cache in the released layout with real numbers."""
     return shared_data / "ecephys-cache"
+
+
+@pytest.fixture
+def truth_sorter(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name of a stand-in for a sorter, which knows the truth of the simulation that its parameter `truth` names."""
+    from allen_ecephys.processing.simulation.raw import read_ground_truth
+    from allen_ecephys.processing.sorting import sorters
+    from allen_ecephys.processing.sorting.spikes_to_result import result_from_spikes
+
+    def sort(recording: Any, folder: Path, parameters: Any) -> Any:
+        truth = read_ground_truth(parameters["truth"])
+        keep = truth.spike_times >= parameters.get("after", 0)
+        times, units = truth.spike_times[keep], truth.spike_units[keep]
+        n_units = len(truth.units) if len(times) else 0
+        return result_from_spikes(recording, times, units, n_units, folder, details={"sorter": "truth"})
+
+    monkeypatch.setitem(sorters.SORTERS, "truth", sort)
+    return "truth"

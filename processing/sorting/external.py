@@ -48,6 +48,21 @@ def installed_sorters(python: str | os.PathLike[str] | None = None) -> list[str]
     return [str(name) for name in answer.get("installed", [])]
 
 
+def check_external(
+    sorter: str, parameters: Json, *, python: str | os.PathLike[str] | None = None, known: Iterable[str] = ()
+) -> None:
+    """Raise what :func:`run_external` would for a name, parameters or an interpreter that do not fit.
+
+    Raises
+    ------
+    UnknownNameError, MissingExtraError, SortingError
+        As :func:`.sorters.run_sorter`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        answer = _ask({"task": "check", "sorter": sorter, "parameters": parameters}, Path(folder), python)
+    _raise_problem(answer, sorter, python, known)
+
+
 def run_external(
     recording: Recording,
     folder: Path,

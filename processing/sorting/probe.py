@@ -16,7 +16,7 @@ import numpy as np
 
 from allen_ecephys.errors import MissingDataError
 
-from ..pipeline.stages import StageResult, run_stage
+from ..pipeline.stages import StageResult, read_manifest, run_stage
 from ..quality_metrics import QualitySettings
 from ..readers.bands import open_bands
 from ..readers.binary import BinaryRecording
@@ -29,8 +29,8 @@ from ..spike_band.streaming import open_processed
 from ..unit_inputs import ProbeData
 from ..unit_packaging import STAGES, package_units
 from ..unit_stages import UnitParameters, measure_units
-from .sorters import NATIVE, Parameters
-from .stage import sort_probe
+from .sorters import NATIVE, Parameters, check_sorter
+from .stage import SORTING, sort_probe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -172,6 +172,8 @@ def sort_raw(
         As :func:`.stage.sort_probe`.
     """
     recording, lfp = open_bands(raw)
+    if read_manifest(Path(folder) / SORTING) is None:
+        check_sorter(sorter, parameters, python=python)  # now, not after an hour of preparation
     files = [Path(band.path) for band in (recording, lfp) if band is not None]
     depth = run_depth_estimation(recording, folder, lfp=lfp, inputs=files)
     medians = run_median_subtraction(recording, folder, depth, inputs=files, n_workers=n_workers)

@@ -16,7 +16,7 @@ from typing import Any
 
 
 def main(job_file: str) -> None:
-    """Answer one job: ``{"task": "list"}``, or ``"sort"`` with all that :func:`sort` takes."""
+    """Answer one job: to "list" sorters, to "check" that one takes some parameters, or to "sort"."""
     _end_with_parent()
     place = Path(job_file).parent
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
@@ -37,7 +37,7 @@ def main(job_file: str) -> None:
     unknown = [parameter for parameter in job["parameters"] if parameter not in parameters]
     if unknown:
         return _answer(place, {"problem": "unknown parameter", "name": unknown[0], "known": parameters})
-    version = sort(job, place)
+    version = sort(job, place) if job["task"] == "sort" else ""
     return _answer(place, {"spikeinterface": spikeinterface.__version__, "version": version})
 
 

@@ -44,6 +44,24 @@ def available_sorters(python: str | os.PathLike[str] | None = None) -> list[str]
     return [*SORTERS, *(name for name in installed_sorters(python) if name not in SORTERS)]
 
 
+def check_sorter(
+    sorter: str = NATIVE, parameters: Parameters = None, *, python: str | os.PathLike[str] | None = None
+) -> None:
+    """Raise at once what :func:`run_sorter` would raise about the sorter's name, its parameters or the interpreter.
+
+    Raises
+    ------
+    UnknownNameError, MissingExtraError, SortingError
+        As :func:`run_sorter`.
+    """
+    if sorter == NATIVE:
+        native_parameters(parameters)
+    elif sorter not in SORTERS:
+        from .external import check_external
+
+        check_external(sorter, _own_parameters(sorter, parameters), python=python, known=SORTERS)
+
+
 def run_sorter(
     recording: Recording,
     folder: str | os.PathLike[str],
@@ -88,10 +106,14 @@ def run_sorter(
         return SORTERS[sorter](recording, place, parameters)
     from .external import run_external
 
+    return run_external(recording, place, sorter, _own_parameters(sorter, parameters), python=python, known=SORTERS)
+
+
+def _own_parameters(sorter: str, parameters: Parameters) -> dict[str, Any]:
     if isinstance(parameters, SortingParameters):
         msg = f"SortingParameters are the native sorter's; name parameters of {sorter} in a mapping"
         raise UnknownNameError(msg)
-    return run_external(recording, place, sorter, dict(parameters or {}), python=python, known=SORTERS)
+    return dict(parameters or {})
 
 
 def native_parameters(given: Parameters) -> SortingParameters:

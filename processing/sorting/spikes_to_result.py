@@ -8,8 +8,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import SpikeTrainError
-
 from ..quality_metrics.features import FEATURE_SAMPLES, spike_features
 from ..readers.binary import BinaryRecording
 from ..recording import Recording
@@ -131,20 +129,11 @@ def refractory_labels(
 
 
 def template_similarity(templates: Float32, lags: int = SIMILARITY_LAGS) -> Float32:
-    """Return the largest correlation of every two templates of norm 1 over lags, float32 (n, n), at least 0.
-
-    Raises
-    ------
-    SpikeTrainError
-        If templates are not longer than `lags`.
-    """
+    """Return the largest correlation of every two templates of norm 1 over lags, float32 (n, n), at least 0."""
     n, length = templates.shape[:2]
-    if length <= lags:
-        msg = f"templates of {length} samples cannot be compared at lags of up to {lags}"
-        raise SpikeTrainError(msg)
     similarity = np.zeros((n, n), dtype=np.float32)
-    for lag in range(lags + 1):
-        products = templates[:, lag:].reshape(n, -1) @ templates[:, : length - lag].reshape(n, -1).T
+    for lag in range(min(lags, length - 1) + 1):
+        products = np.tensordot(templates[:, lag:], templates[:, : length - lag], axes=([1, 2], [1, 2]))
         np.maximum(similarity, np.maximum(products, products.T), out=similarity)
     np.fill_diagonal(similarity, 1.0)
     return similarity
