@@ -6,15 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from .registry import built_in_metric
 from .responses import StimulusResponses
-from .running_modulation import preferred_running_modulation
-from .spike_counts import (
-    block_firing_rate,
-    condition_sparseness,
-    preferred_fano_factor,
-    preferred_value,
-    time_to_peak,
-)
+from .spike_counts import preferred_value
 from .stimuli import DOT_MOTION
+from .trial_metrics import add_trial_metrics
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,8 +27,4 @@ def preferred_dot_direction(responses: StimulusResponses) -> tuple[NDArray[np.fl
     return preferred_value(responses, "Dir")
 
 
-built_in_metric("run_mod_dm", "p_run_mod_dm", stimulus=DOT_MOTION)(preferred_running_modulation)
-built_in_metric("firing_rate_dm", stimulus=DOT_MOTION)(block_firing_rate)
-built_in_metric("fano_factor_dm", stimulus=DOT_MOTION)(preferred_fano_factor)
-built_in_metric("lifetime_sparseness_dm", stimulus=DOT_MOTION)(condition_sparseness)
-built_in_metric("time_to_peak_dm", stimulus=DOT_MOTION)(time_to_peak)
+add_trial_metrics("dm", DOT_MOTION)

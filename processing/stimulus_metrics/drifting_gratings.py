@@ -13,16 +13,10 @@ from .contrast_response import c50, semi_saturation
 from .orientation_selectivity import global_direction_selectivity, global_orientation_selectivity
 from .registry import built_in_metric
 from .responses import HISTOGRAM_BIN, StimulusResponses
-from .running_modulation import preferred_running_modulation
-from .spike_counts import (
-    block_firing_rate,
-    condition_sparseness,
-    preferred_fano_factor,
-    preferred_parameter,
-    preferred_value,
-)
+from .spike_counts import preferred_parameter, preferred_value
 from .stimuli import CONTRAST, DRIFTING_GRATINGS
 from .temporal_modulation import f1_f0, harmonic_ratio, modulation_index
+from .trial_metrics import add_trial_metrics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -155,7 +149,4 @@ def _compute_selectivity(responses: StimulusResponses) -> tuple[NDArray[np.float
     return osi, dsi
 
 
-built_in_metric("run_mod_dg", "p_run_mod_dg", stimulus=DRIFTING_GRATINGS)(preferred_running_modulation)
-built_in_metric("firing_rate_dg", stimulus=DRIFTING_GRATINGS)(block_firing_rate)
-built_in_metric("fano_dg", stimulus=DRIFTING_GRATINGS)(preferred_fano_factor)
-built_in_metric("lifetime_sparseness_dg", stimulus=DRIFTING_GRATINGS)(condition_sparseness)
+add_trial_metrics("dg", DRIFTING_GRATINGS, fano="fano", has_peak=False)

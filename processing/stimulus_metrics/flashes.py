@@ -8,9 +8,8 @@ import numpy as np
 
 from .registry import built_in_metric
 from .responses import StimulusResponses
-from .running_modulation import preferred_running_modulation
-from .spike_counts import block_firing_rate, condition_sparseness, preferred_fano_factor, time_to_peak
 from .stimuli import FLASHES
+from .trial_metrics import add_trial_metrics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,8 +40,4 @@ def sustained_index(responses: StimulusResponses) -> NDArray[np.float64]:
     return index
 
 
-built_in_metric("run_mod_fl", "p_run_mod_fl", stimulus=FLASHES)(preferred_running_modulation)
-built_in_metric("firing_rate_fl", stimulus=FLASHES)(block_firing_rate)
-built_in_metric("fano_factor_fl", stimulus=FLASHES)(preferred_fano_factor)
-built_in_metric("lifetime_sparseness_fl", stimulus=FLASHES)(condition_sparseness)
-built_in_metric("time_to_peak_fl", stimulus=FLASHES)(time_to_peak)
+add_trial_metrics("fl", FLASHES)

@@ -15,9 +15,8 @@ from .kernels import chi_square_statistics
 from .receptive_field_maps import GRID_SPACING, GaussianFit, GridRegion, fit_gaussian, region_of, smooth_maps
 from .registry import built_in_metric
 from .responses import StimulusResponses
-from .running_modulation import preferred_running_modulation
-from .spike_counts import block_firing_rate, condition_sparseness, preferred_fano_factor, time_to_peak
 from .stimuli import GABORS
+from .trial_metrics import add_trial_metrics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -269,8 +268,4 @@ def receptive_field_fit(
     )
 
 
-built_in_metric("run_mod_rf", "p_run_mod_rf", stimulus=GABORS)(preferred_running_modulation)
-built_in_metric("firing_rate_rf", stimulus=GABORS)(block_firing_rate)
-built_in_metric("fano_factor_rf", stimulus=GABORS)(preferred_fano_factor)
-built_in_metric("lifetime_sparseness_rf", stimulus=GABORS)(condition_sparseness)
-built_in_metric("time_to_peak_rf", stimulus=GABORS)(time_to_peak)
+add_trial_metrics("rf", GABORS)

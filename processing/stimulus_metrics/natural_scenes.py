@@ -8,9 +8,8 @@ import numpy as np
 
 from .registry import built_in_metric
 from .responses import StimulusResponses
-from .running_modulation import preferred_running_modulation
-from .spike_counts import block_firing_rate, condition_sparseness, preferred_fano_factor, time_to_peak
 from .stimuli import NATURAL_SCENES
+from .trial_metrics import add_trial_metrics
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -87,8 +86,4 @@ def scene_selectivity(responses: StimulusResponses) -> NDArray[np.float64]:
     return image_selectivity(responses.condition_means[:, responses.shown], nan_if_silent=responses.corrected)
 
 
-built_in_metric("run_mod_ns", "p_run_mod_ns", stimulus=NATURAL_SCENES)(preferred_running_modulation)
-built_in_metric("firing_rate_ns", stimulus=NATURAL_SCENES)(block_firing_rate)
-built_in_metric("fano_factor_ns", stimulus=NATURAL_SCENES)(preferred_fano_factor)
-built_in_metric("lifetime_sparseness_ns", stimulus=NATURAL_SCENES)(condition_sparseness)
-built_in_metric("time_to_peak_ns", stimulus=NATURAL_SCENES)(time_to_peak)
+add_trial_metrics("ns", NATURAL_SCENES)

@@ -9,15 +9,9 @@ import numpy as np
 from .orientation_selectivity import global_orientation_selectivity
 from .registry import built_in_metric
 from .responses import StimulusResponses
-from .running_modulation import preferred_running_modulation
-from .spike_counts import (
-    block_firing_rate,
-    condition_sparseness,
-    preferred_fano_factor,
-    preferred_value,
-    time_to_peak,
-)
+from .spike_counts import preferred_value
 from .stimuli import STATIC_GRATINGS
+from .trial_metrics import add_trial_metrics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,8 +61,4 @@ def orientation_selectivity(responses: StimulusResponses) -> NDArray[np.float64]
     return selectivity
 
 
-built_in_metric("run_mod_sg", "p_run_mod_sg", stimulus=STATIC_GRATINGS)(preferred_running_modulation)
-built_in_metric("firing_rate_sg", stimulus=STATIC_GRATINGS)(block_firing_rate)
-built_in_metric("fano_sg", stimulus=STATIC_GRATINGS)(preferred_fano_factor)
-built_in_metric("lifetime_sparseness_sg", stimulus=STATIC_GRATINGS)(condition_sparseness)
-built_in_metric("time_to_peak_sg", stimulus=STATIC_GRATINGS)(time_to_peak)
+add_trial_metrics("sg", STATIC_GRATINGS, fano="fano")
