@@ -1,0 +1,176 @@
+"""Spikes found and placed without any template: enough to see a probe move.
+
+Whitened samples are white along the probe but not in time; a generic spike waveform doubles the SNR of a trough.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+
+#: Least size of a peak, SDs of the noise.
+THRESHOLD: Final = 5.0
+#: Samples on both sides within which a peak is the largest, and channels (um) among which it is.
+REACH: Final = 15
+NEAR_UM: Final = 50.0
+#: Channels (um) over which a peak's place is averaged, and the noise (SDs) that is taken off each first.
+SPREAD_UM: Final = 75.0
+FLOOR: Final = np.float32(1.0)
+#: Samples of the generic waveform before and after its trough.
+BEFORE: Final = 10
+AFTER: Final = 20
+#: Samples needed on both sides of those in which peaks are found.
+MARGIN: Final = max(BEFORE, AFTER) + REACH
+#: Every so many samples the noise is measured at.
+NOISE_STRIDE: Final = 7
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Peaks in order of time.
+
+    Attributes
+    ----------
+    samples
+        int64 (n,).
+    depth
+        float64 (n,): centre of the energy along the probe, um.
+    amplitude
+        float64 (n,): root of the energy, noise SDs.
+    """
+
+    samples: Int64
+    depth: Float64
+    amplitude: Float64
+
+
+def generic_spike(sampling_rate: float) -> Float32:
+    """Return the waveform that peaks are looked for with, float32 (31,), of norm 1: a trough and a slow positive lobe.
+
+    Widths are those of a typical cortical spike: 0.08 ms (1/e half width), and 0.3 ms at 0.5 ms after it.
+    """
+    ms = np.arange(-BEFORE, AFTER + 1) * 1e3 / sampling_rate
+    curve = -np.exp(-((ms / 0.083) ** 2)) + 0.3 * np.exp(-(((ms - 0.5) / 0.3) ** 2))
+    return np.asarray(curve / np.linalg.norm(curve), dtype=np.float32)
+
+
+@numba.njit(cache=True, nogil=True)
+def match_waveform(samples: Float32, waveform: Float32, before: int) -> Float32:
+    """Return the projection of `samples` (n, n_channels) on the waveform at each sample; ends count as zeros."""
+    matched = np.zeros_like(samples)
+    n = samples.shape[0]
+    for t in range(n):
+        row = matched[t]
+        for k in range(max(0, before - t), min(len(waveform), n - t + before)):
+            source, weight = samples[t + k - before], waveform[k]
+            for c in range(len(row)):
+                row[c] += weight * source[c]
+    return matched
+
+
+@numba.njit(cache=True, nogil=True)
+def find_peaks(
+    matched: Float32, threshold: float, near: Int64, reach: int, first: int, stop: int
+) -> tuple[Int64, Int64]:
+    """Return sample and channel of values above `threshold` that no other within `reach` and `near` exceeds.
+
+    Of equal values the first in time, then the first channel, is the peak. `near` (n_channels, n) lists each channel's
+    neighbours, -1 at the end.
+    """
+    times, channels = [np.int64(0) for _ in range(0)], [np.int64(0) for _ in range(0)]
+    level = np.float32(threshold)
+    for t in range(first, stop):
+        for c in range(matched.shape[1]):
+            if matched[t, c] > level and _is_largest(matched, t, c, near[c], reach):
+                times.append(np.int64(t))
+                channels.append(np.int64(c))
+    return np.array(times, dtype=np.int64), np.array(channels, dtype=np.int64)
+
+
+@numba.njit(cache=True, nogil=True)
+def _is_largest(matched: Float32, t: int, c: int, near: Int64, reach: int) -> bool:
+    value = matched[t, c]
+    for u in range(max(t - reach, 0), min(t + reach + 1, matched.shape[0])):
+        for d in near:
+            if d < 0:
+                break
+            other = matched[u, d]
+            if other > value or (other == value and (u < t or (u == t and d < c))):
+                return False
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
+def place_peaks(
+    matched: Float32, times: Int64, channels: Int64, near: Int64, depths: Float64
+) -> tuple[Float64, Float64]:
+    """Return the energy-weighted mean depth and the root of the energy of each peak, over the channels `near` its own."""
+    depth, amplitude = np.empty(len(times)), np.empty(len(times))
+    for i in range(len(times)):
+        energy, moment = 0.0, 0.0
+        for d in near[channels[i]]:
+            if d < 0:
+                break
+            above = np.float64(max(matched[times[i], d] - FLOOR, np.float32(0.0)))
+            energy += above * above
+            moment += above * above * depths[d]
+        depth[i], amplitude[i] = moment / energy, np.sqrt(energy)
+    return depth, amplitude
+
+
+def channels_within(positions: Float64, radius: float) -> Int64:
+    """Return the channels within `radius` um of each, nearest first, int64 (n_channels, n), -1 at the end."""
+    distance = np.hypot(*(positions[:, None] - positions[None]).transpose(2, 0, 1))
+    order = np.argsort(distance, axis=1, kind="stable")
+    counts = (distance <= radius).sum(axis=1)
+    near = order[:, : counts.max()].astype(np.int64)
+    near[np.arange(near.shape[1])[None, :] >= counts[:, None]] = -1
+    return near
+
+
+def noise_levels(matched: Float32) -> Float32:
+    """Return each channel's robust SD (median absolute value over 0.6745), never zero."""
+    levels = np.median(np.abs(matched[::NOISE_STRIDE]), axis=0) / np.float32(0.6744897501960817)
+    return np.where(levels > 0, levels, np.float32(1.0)).astype(np.float32)
+
+
+def localize_peaks(
+    samples: Float32,
+    positions: Float64,
+    sampling_rate: float,
+    *,
+    noise: Float32 | None = None,
+    margin: int = 0,
+    threshold: float = THRESHOLD,
+) -> Peaks:
+    """Find troughs of spikes in whitened samples and where along the probe they are.
+
+    Parameters
+    ----------
+    samples
+        float32 (n, n_channels), noise SDs.
+    positions
+        float64 (n_channels, 2) um.
+    noise
+        float32 (n_channels,): SD of what matching the generic waveform leaves of the noise (:func:`noise_levels`);
+        measured here by default.
+    margin
+        Peaks are looked for except in so many samples at both ends.
+    threshold
+        Least size of a peak, noise SDs.
+    """
+    matched = match_waveform(np.ascontiguousarray(samples), generic_spike(sampling_rate), BEFORE)
+    matched /= noise_levels(matched) if noise is None else noise
+    near = channels_within(positions, NEAR_UM)
+    times, channels = find_peaks(matched, threshold, near, REACH, margin, len(matched) - margin)
+    depths = np.ascontiguousarray(positions[:, 1])
+    depth, amplitude = place_peaks(matched, times, channels, channels_within(positions, SPREAD_UM), depths)
+    return Peaks(times, depth, amplitude)
