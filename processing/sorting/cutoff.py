@@ -60,8 +60,9 @@ def set_cutoff(
 
     A unit that fails at once is multi-unit activity ("mua"). Kilosort 2 cuts it 0.5 above where it failed, at 10.5
     mostly: a unit of small spikes loses most of them or all, for being contaminated or for firing too little to prove
-    that it is not (about 230 spikes in a minute, 330 in two). That is the default here too; `keep_mua` leaves such
-    units whole. Kilosort 2 counts a correlogram too empty for Q and R as clean; here it proves nothing.
+    that it is not. (With a refractory period of 1.6 ms, half of simulated neurons pass with 300 spikes in a minute, 450
+    in two, 700 in five.) That is the default here too; `keep_mua` leaves such units whole. Kilosort 2 counts a
+    correlogram too empty for Q and R as clean; here it proves nothing.
 
     The contamination is Q of the spikes that stay (as in Kilosort 2.0, not 2019's value at the last threshold passed).
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SHORTEST_LAG = 0.0005
 REFRACTORY_PERIOD = 0.0015
 #: Contamination up to which two trains can pass for one neuron's, and the probability below which something is clear.
-CONTAMINATION = 0.2
+CONTAMINATION = 0.1
 CLEAR = 0.05
 
 
