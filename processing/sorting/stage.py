@@ -61,7 +61,8 @@ def sort_probe(
     Returns
     -------
     StageResult
-        Its report has ``sorter``, ``n_spikes``, ``n_units``, ``n_good``, ``n_channels`` and ``seconds``.
+        Its report has ``sorter``, ``n_spikes``, ``n_units``, ``n_good``, ``n_channels``, ``seconds`` and
+        ``seconds_by_pass``.
 
     Raises
     ------
@@ -90,6 +91,7 @@ def sort_probe(
             "n_good": int(result.good.sum()),
             "n_channels": len(result.channel_map),
             "seconds": round(time.perf_counter() - started, 3),
+            "seconds_by_pass": result.details.get("seconds", {}),
         }
 
     stage = run_stage(place, SORTING, work, inputs=files, parameters=identity)

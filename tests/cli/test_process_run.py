@@ -182,3 +182,64 @@ def test_recordings_that_cannot_be_sorted(
     assert done.exit_code == 1
     assert message in done.output
     assert not (tmp_path / "out" / "sorting").exists()
+
+
+# --- the native sorter -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def easy(tmp_path_factory: pytest.TempPathFactory) -> RawGroundTruth:
+    """Twenty seconds with six units well above the noise."""
+    return simulate(
+        tmp_path_factory.mktemp("easy") / "probe", duration=20.0, n_units=6, amplitude_range=(120.0, 300.0), seed=21
+    )
+
+
+def test_the_native_sorter_finds_the_units_and_goes_on_where_it_was(
+    easy: RawGroundTruth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from allen_ecephys.processing.sorting import native
+
+    caplog.set_level("INFO")
+    curate = native.curate
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(native, "curate", interrupted)
+    stopped = process("run", easy.folder, tmp_path / "out")
+    assert stopped.exit_code != 0
+    assert (tmp_path / "out" / "sorting.work").exists()
+    assert not (tmp_path / "out" / "sorting").exists()
+    assert "reused" not in caplog.text
+
+    monkeypatch.setattr(native, "curate", curate)
+    done = process("run", easy.folder, tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "going on with the sorting that was stopped" in caplog.text
+    assert "spikes: reused" in caplog.text
+    assert not (tmp_path / "out" / "sorting.work").exists()
+    line = next(line for line in done.output.splitlines() if line.startswith("true units: "))
+    found, wrong = int(line.split()[2]), int(line.partition("; ")[2].split()[0])
+    assert found >= 5, line
+    assert wrong <= 1, line
+    with EcephysSession(tmp_path / "out" / "session" / "session.nwb", unit_filter=UnitFilter.none()) as session:
+        assert len(session.units) >= 5
+
+    # A run in one go leaves the same bytes.
+    again = process("sort", easy.folder, tmp_path / "again", "--workers", "1")
+    assert again.exit_code == 0, again.output
+    names = {path.name for path in (tmp_path / "out" / "sorting").iterdir()}
+    assert names == {path.name for path in (tmp_path / "again" / "sorting").iterdir()}
+    for name in names - {"stage.json"}:
+        written = [(tmp_path / folder / "sorting" / name).read_bytes() for folder in ("out", "again")]
+        assert written[0] == written[1], name
+
+
+def test_noise_alone_is_an_empty_sorting(tmp_path: Path) -> None:
+    """No units at all: the chain ends with a message, the phy folder is well formed."""
+    truth = simulate(tmp_path / "raw", n_units=0)
+    done = process("run", truth.folder, tmp_path / "out")
+    assert done.exit_code == 1
+    assert "no units were found" in done.output
+    assert len(read_phy(tmp_path / "out" / "sorting").spikes) == 0

@@ -65,7 +65,7 @@ def sorting(n_spikes: int = 500, n_units: int = 4, n_local: int = 5, seed: int =
         good=np.arange(n_units) % 2 == 0,
         contamination=np.linspace(0.05, 1, n_units),
         sampling_rate=30_000.0,
-        details={"sorter": "invented", "parameters": {"Th": (10.0, np.float64(4))}},
+        details={"sorter": "invented", "seconds": {"learning": 1.234}, "parameters": {"Th": (10.0, np.float64(4))}},
     )
 
 

@@ -66,6 +66,7 @@ def test_a_phy_folder_and_nothing_else_is_left(truth: RawGroundTruth, truth_sort
         "n_units": 4,
         "n_good": n_good,
         "n_channels": 32,
+        "seconds_by_pass": {},
     }
     phy = read_phy(stage.folder)
     np.testing.assert_array_equal(phy.spikes.samples, truth.spike_times)
