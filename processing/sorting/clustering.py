@@ -16,6 +16,7 @@ import numpy.typing as npt
 from allen_ecephys.errors import InvalidContentsError, NonFiniteError, UnknownNameError
 
 from .parcels import assign_nearest, discriminant_axis, make_parcels, settle
+from .principal_subspace import clipped_scatter, project_on_subspace
 from .unimodality import dip_of_sorted, unimodality_dip
 
 __all__ = ["cluster_spikes", "is_separate", "isosplit", "unimodality_dip"]
@@ -171,11 +172,7 @@ def cluster_spikes(
         rows = waiting.pop()
         if len(rows) < min_size:
             continue
-        own = table[rows]
-        parts = isosplit(
-            _principal_components(own, n_components),
-            seed=seed, threshold=threshold, min_size=min_size, n_parcels=n_parcels,
-        )  # fmt: skip
+        parts = _parted(table[rows], n_components, seed, threshold, min_size, n_parcels)
         n_parts = int(parts.max()) + 1
         if n_parts == 1:
             labels[rows] = n_found
@@ -183,6 +180,19 @@ def cluster_spikes(
         else:
             waiting.extend(rows[parts == part] for part in range(n_parts))
     return _by_size(_join_amplitudes(table, labels, n_found, same_shape) if same_shape > 0 else labels)
+
+
+def _parted(
+    table: npt.NDArray[np.float32], n_components: int, seed: int, threshold: float, min_size: int, n_parcels: int
+) -> Labels:
+    """Cluster in all components; what stays whole is looked at again in half as many, from other parcels."""
+    labels = np.zeros(len(table), dtype=np.int64)
+    for look, dimensions in enumerate((n_components, max(1, n_components // 2))):
+        points = project_on_subspace(table, dimensions)
+        labels = isosplit(points, seed=seed + look, threshold=threshold, min_size=min_size, n_parcels=n_parcels)
+        if labels.any():
+            break
+    return labels
 
 
 def _join_amplitudes(table: npt.NDArray[np.float32], labels: Labels, k: int, tolerance: float) -> Labels:
@@ -213,16 +223,6 @@ def _join_amplitudes(table: npt.NDArray[np.float32], labels: Labels, k: int, tol
     return labels
 
 
-def _principal_components(table: npt.NDArray[np.float32], n_components: int) -> npt.NDArray[np.float32]:
-    """Project on the directions of most variance, signs fixed by the largest entry of each."""
-    centred = table - table.mean(axis=0, dtype=np.float64).astype(np.float32)
-    if table.shape[1] <= n_components:
-        return np.ascontiguousarray(centred)
-    axes = np.linalg.eigh((centred.T @ centred).astype(np.float64))[1][:, ::-1][:, :n_components]
-    signs = np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
-    return np.ascontiguousarray(centred @ (axes * signs).astype(np.float32))
-
-
 def _follow(table: npt.NDArray[np.float32], sample: npt.NDArray[np.float32], parcels: Labels, labels: Labels) -> Labels:
     """Give every point the cluster of the nearest mean of a parcel of a cluster of the sample."""
     pieces = np.unique(parcels * (labels.max() + 1) + labels, return_inverse=True)[1]
@@ -238,8 +238,8 @@ def _follow(table: npt.NDArray[np.float32], sample: npt.NDArray[np.float32], par
 def _moments(points: npt.NDArray[np.float32]) -> tuple[float, Any, Any]:
     """Count, mean and scatter, float64."""
     mean = points.mean(axis=0, dtype=np.float64)
-    off = points - mean
-    return float(len(points)), mean, off.T @ off
+    scatter = clipped_scatter(points, mean.astype(np.float32), np.zeros(len(points)), np.inf)
+    return float(len(points)), mean, scatter
 
 
 def _by_size(labels: Labels) -> Labels:

@@ -16,6 +16,8 @@ from .unimodality import dip_of_sorted
 
 # A pair of clusters that are cut anew is compared again when either changes, this often at most.
 _MOST_COMPARISONS = 8
+# Means this many times the sum of both SDs apart are two clusters (halves of a uniform law are 1.7 apart).
+_FAR = 4.0
 
 
 @njit(cache=True, nogil=True)
@@ -24,16 +26,17 @@ def assign_nearest(
 ) -> None:
     """Write the nearest centroid (the first of equals) of each point to `labels`."""
     n, d = points.shape
+    k = len(centroids)
+    columns = centroids.T.copy()
+    distances = np.empty(k, dtype=np.float32)
     for i in range(n):
-        least = np.float32(np.inf)
-        for c in range(len(centroids)):
-            distance = np.float32(0)
-            for j in range(d):
-                step = points[i, j] - centroids[c, j]
-                distance += step * step
-            if distance < least:
-                least = distance
-                labels[i] = c
+        distances[:] = 0
+        for j in range(d):
+            place = points[i, j]
+            for c in range(k):
+                step = place - columns[j, c]
+                distances[c] += step * step
+        labels[i] = np.argmin(distances)
 
 
 @njit(cache=True, nogil=True)
@@ -105,12 +108,17 @@ def settle(
                 continue
             n_pairs += 1
             clock += 1
+            times[a, b] += 1
+            compared[a, b] = clock
+            axis = discriminant_axis(size[a], mean[a], scatter[a], size[b], mean[b], scatter[b])
+            small = min(size[a], size[b]) < min_size
+            if not small and _far_apart(axis, size[a], mean[a], scatter[a], size[b], mean[b], scatter[b]):
+                continue
             m = 0
             for i in range(n):
                 if labels[i] == a or labels[i] == b:
                     members[m] = i
                     m += 1
-            axis = discriminant_axis(size[a], mean[a], scatter[a], size[b], mean[b], scatter[b])
             places = np.empty(m)
             for i in range(m):
                 place = 0.0
@@ -118,13 +126,12 @@ def settle(
                     place += points[members[i], j] * axis[j]
                 places[i] = place
             score, cut = dip_of_sorted(np.sort(places))
-            joined = score < threshold or min(size[a], size[b]) < min_size
+            joined = small or score < threshold
             moved = 0
             for i in range(m):
                 label = a if joined or places[i] <= cut else b
                 moved += labels[members[i]] != label
                 labels[members[i]] = label
-            times[a, b] += 1
             if moved:
                 _describe(points, labels, a, size, mean, scatter)
                 _describe(points, labels, b, size, mean, scatter)
@@ -132,9 +139,30 @@ def settle(
                 if joined:
                     times[a, :] = 0
                     times[:, a] = 0
-            compared[a, b] = clock
         if n_pairs == 0:
             return
+
+
+@njit(cache=True, nogil=True)
+def _far_apart(
+    axis: npt.NDArray[np.float64],
+    size_a: float,
+    mean_a: npt.NDArray[np.float64],
+    scatter_a: npt.NDArray[np.float64],
+    size_b: float,
+    mean_b: npt.NDArray[np.float64],
+    scatter_b: npt.NDArray[np.float64],
+) -> bool:
+    """Tell whether the means lie so far apart along the axis that no test is needed."""
+    d = len(axis)
+    gap, spread_a, spread_b = 0.0, 0.0, 0.0
+    for j in range(d):
+        gap += (mean_b[j] - mean_a[j]) * axis[j]
+        for h in range(j + 1):
+            weight = axis[j] * axis[h] * (1.0 if h == j else 2.0)
+            spread_a += weight * scatter_a[j, h]
+            spread_b += weight * scatter_b[j, h]
+    return gap > _FAR * (math.sqrt(max(spread_a, 0.0) / size_a) + math.sqrt(max(spread_b, 0.0) / size_b))
 
 
 @njit(cache=True, nogil=True)
