@@ -243,3 +243,35 @@ def test_noise_alone_is_an_empty_sorting(tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert "no units were found" in done.output
     assert len(read_phy(tmp_path / "out" / "sorting").spikes) == 0
+
+
+@pytest.mark.parametrize(
+    ("case", "changes"),
+    [
+        ("one unit", {"n_units": 1, "form": "spikeglx"}),
+        ("two seconds", {"duration": 2.0}),
+        ("four channels", {"faults": ChannelFaults(references=(), dead=tuple(c for c in range(32) if c // 4 != 3))}),
+        ("a saturated stretch", {"faults": ChannelFaults(saturation=((2.0, 3.0),))}),
+    ],
+)
+def test_poor_recordings_end_in_a_session_or_a_message(tmp_path: Path, case: str, changes: dict[str, Any]) -> None:
+    truth = simulate(tmp_path / "raw", **{"amplitude_range": (200.0, 300.0), **changes})
+    done = process("run", truth.folder, tmp_path / "out")
+    phy = read_phy(tmp_path / "out" / "sorting")
+    if not len(phy.spikes):
+        assert case == "two seconds"  # too short for a unit to be sure
+        assert done.exit_code == 1
+        assert "no units were found" in done.output
+        return
+    assert done.exit_code == 0, done.output
+    if case == "one unit":
+        assert "true units: 1 of 1 found" in done.output
+    if case == "four channels":
+        assert phy.channel_map.tolist() == [12, 13, 14, 15]
+    if case == "a saturated stretch":
+        # Nothing is found where nothing was recorded, and the rest is sorted as if it were not there.
+        within = (phy.spikes.samples > 2.01 * 30_000) & (phy.spikes.samples < 2.99 * 30_000)
+        assert not within.any()
+        assert len(phy.spikes) > 0.6 * ((truth.spike_times < 60_000) | (truth.spike_times > 90_000)).sum()
+    with EcephysSession(tmp_path / "out" / "session" / "session.nwb", unit_filter=UnitFilter.none()) as session:
+        assert len(session.units) == len(np.unique(phy.spikes.units))
