@@ -42,14 +42,14 @@ class Peaks:
     samples
         int64 (n,).
     depth
-        float64 (n,): centre of the energy along the probe, um.
+        float32 (n,): centre of the energy along the probe, um.
     amplitude
-        float64 (n,): root of the energy, noise SDs.
+        float32 (n,): root of the energy, noise SDs.
     """
 
     samples: Int64
-    depth: Float64
-    amplitude: Float64
+    depth: Float32
+    amplitude: Float32
 
 
 def generic_spike(sampling_rate: float) -> Float32:
@@ -112,7 +112,7 @@ def _is_largest(matched: Float32, t: int, c: int, near: Int64, reach: int) -> bo
 def place_peaks(
     matched: Float32, times: Int64, channels: Int64, near: Int64, depths: Float64
 ) -> tuple[Float64, Float64]:
-    """Return the energy-weighted mean depth and the root of the energy of each peak, over the channels `near` its own."""
+    """Return each peak's energy-weighted mean depth and the root of its energy, over the channels `near` its own."""
     depth, amplitude = np.empty(len(times)), np.empty(len(times))
     for i in range(len(times)):
         energy, moment = 0.0, 0.0
@@ -148,7 +148,7 @@ def localize_peaks(
     sampling_rate: float,
     *,
     noise: Float32 | None = None,
-    margin: int = 0,
+    within: tuple[int, int] | None = None,
     threshold: float = THRESHOLD,
 ) -> Peaks:
     """Find troughs of spikes in whitened samples and where along the probe they are.
@@ -162,15 +162,17 @@ def localize_peaks(
     noise
         float32 (n_channels,): SD of what matching the generic waveform leaves of the noise (:func:`noise_levels`);
         measured here by default.
-    margin
-        Peaks are looked for except in so many samples at both ends.
+    within
+        Peaks are looked for in these samples ``[first, stop)``; others are there for them to be compared with
+        (:data:`MARGIN`). All by default.
     threshold
         Least size of a peak, noise SDs.
     """
     matched = match_waveform(np.ascontiguousarray(samples), generic_spike(sampling_rate), BEFORE)
     matched /= noise_levels(matched) if noise is None else noise
     near = channels_within(positions, NEAR_UM)
-    times, channels = find_peaks(matched, threshold, near, REACH, margin, len(matched) - margin)
+    first, stop = (0, len(matched)) if within is None else within
+    times, channels = find_peaks(matched, threshold, near, REACH, first, stop)
     depths = np.ascontiguousarray(positions[:, 1])
     depth, amplitude = place_peaks(matched, times, channels, channels_within(positions, SPREAD_UM), depths)
-    return Peaks(times, depth, amplitude)
+    return Peaks(times, depth.astype(np.float32), amplitude.astype(np.float32))

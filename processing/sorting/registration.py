@@ -10,8 +10,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -19,17 +18,16 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import GeometryError, RecordingTooShortError
-
 from ..recording import Recording
-from ..spike_band.blocks import BLOCK_SAMPLES, SpikeBandPlan
-from ..spike_band.common_reference import reference_floors
+from ..spike_band.blocks import BLOCK_SAMPLES, BlockCounts
 from ..spike_band.depth_estimation import ProbeInfo
 from ..spike_band.filtering import HALO
-from ..spike_band.ingest import QuantizedRecording
-from ..spike_band.streaming import CHUNK_SAMPLES, filtered_blocks, plan_for, stream_whitened
-from ..spike_band.whitening import SCALE, LocalWeights, covariance_band, local_weights
-from .channels import ChannelLevels, channel_levels, choose_channels
+from ..spike_band.streaming import CHUNK_SAMPLES, no_turn, stream_whitened
+from ..spike_band.whitening import SCALE
+from .drift import Drift
+from .drift_pass import drift_pass
+from .front_end import FrontEnd, as_counts, dense_whitening, front_end
+from .interpolation import RegistrationWeights
 from .parameters import SortingParameters
 
 logger = logging.getLogger(__name__)
@@ -38,8 +36,8 @@ Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
-#: Fewer channels than this share no common median: it would hold too much of their own spikes.
-LEAST_REFERENCED: Final = 16
+#: Parameters of the sorter that the file depends on.
+USED_PARAMETERS: Final = ("fshigh", "whitening_range", "minfr_goodchannels", "spkTh", "nblocks", "sig")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +58,9 @@ class PreparedRecording:
         float64 (n_channels, 2) um.
     whitening
         float64 (n_channels, n_channels): ``whitened / 200 = filtered @ whitening``, `filtered` in the recording's
-        counts (with drift: registered to where the tissue is on average).
+        counts (with drift: at the places where the tissue mostly is).
+    drift
+        How far the tissue moved; undone unless it is negligible.
     n_clipped, n_saturated
         Values beyond the range of int16; samples blanked around moments at which the converters were saturated.
     """
@@ -71,6 +71,7 @@ class PreparedRecording:
     channel_map: Int64
     positions: Float64
     whitening: Float64
+    drift: Drift
     n_clipped: int
     n_saturated: int
 
@@ -89,68 +90,6 @@ class PreparedRecording:
         return samples
 
 
-def as_counts(recording: Recording) -> Recording:
-    """Return the recording with int16 samples; others are quantised, and NaN or infinite ones refused when read."""
-    return recording if recording.dtype == np.int16 else QuantizedRecording(recording)
-
-
-def sorting_plan(
-    recording: Recording,
-    channels: Int64,
-    levels: ChannelLevels,
-    parameters: SortingParameters,
-    info: ProbeInfo | None = None,
-) -> SpikeBandPlan:
-    """Gather what turns raw counts into filtered and referenced ones.
-
-    With `info`, the medians of channels that are digitised together are subtracted before the filter, as in the
-    release. Without, offsets are subtracted before and the median over all chosen channels after it (Kilosort 2's
-    common reference), unless there are fewer than 16; a recording whose medians were subtracted before stays as it is
-    but for a fraction of a count.
-    """
-    plan = plan_for(recording, info, parameters.fshigh)
-    if info is not None:
-        return plan
-    members = np.zeros(recording.n_channels, bool)
-    members[channels] = len(channels) >= LEAST_REFERENCED
-    return replace(plan, offsets=levels.offsets, reference=reference_floors(members) if members.any() else None)
-
-
-def whitening_weights(
-    recording: Recording, channels: Int64, plan: SpikeBandPlan, parameters: SortingParameters
-) -> LocalWeights:
-    """Return the local whitening of the chosen channels, one row of weights each, over the recording's channels.
-
-    Raises
-    ------
-    RecordingTooShortError
-        If there are fewer samples than channels to be whitened together.
-    """
-    n_neighbors = min(parameters.whitening_range, len(channels))
-    if recording.n_samples < n_neighbors:
-        msg = (
-            f"the recording has {recording.n_samples} samples; whitening {n_neighbors} channels together needs at "
-            f"least {n_neighbors}"
-        )
-        raise RecordingTooShortError(msg)
-    good = np.zeros(recording.n_channels, bool)
-    good[channels] = True
-    covariance = covariance_band(filtered_blocks(recording, plan), recording.geometry, good, n_neighbors)
-    weights = local_weights(covariance, recording.geometry, good, n_neighbors=n_neighbors)
-    return LocalWeights(weights.neighbors[channels], weights.weights[channels])
-
-
-def dense_whitening(weights: LocalWeights, channels: Int64) -> Float64:
-    """Return the matrix (in, out) over the chosen channels that gives noise SDs."""
-    matrix = np.zeros((len(channels), len(channels)))
-    place = {int(channel): i for i, channel in enumerate(channels)}
-    for j, (near, values) in enumerate(zip(weights.neighbors, weights.weights, strict=True)):
-        for channel, value in zip(near.tolist(), values.tolist(), strict=True):
-            if value:
-                matrix[place[channel], j] += value / SCALE
-    return matrix
-
-
 def prepare_recording(
     recording: Recording,
     path: str | os.PathLike[str],
@@ -158,10 +97,13 @@ def prepare_recording(
     parameters: SortingParameters | None = None,
     info: ProbeInfo | None = None,
     channels: npt.ArrayLike | None = None,
+    drift: Drift | None = None,
     chunk_samples: int = CHUNK_SAMPLES,
     n_workers: int | None = None,
 ) -> PreparedRecording:
-    """Filter, reference and whiten a recording into a file; reuse the file if the same call has made it before.
+    """Filter, reference and whiten a recording into a file, and undo its drift.
+
+    If the same call has made the file before, it is reused.
 
     Parameters
     ----------
@@ -170,9 +112,12 @@ def prepare_recording(
     path
         File to write. Beside it ``<name>.json`` says what it was made from and ``<name>.npz`` holds its arrays.
     info
-        Offsets and masks of raw samples whose medians are to be subtracted as in the release; see `sorting_plan`.
+        Offsets and masks of raw samples whose medians are to be subtracted as in the release; see
+        :func:`.front_end.sorting_plan`.
     channels
-        Channels to sort; chosen by default (:func:`.channels.choose_channels`).
+        Channels to sort, in depth order; chosen by default (:func:`.channels.choose_channels`).
+    drift
+        The drift to undo; estimated by default, unless ``parameters.nblocks`` is 0.
     chunk_samples, n_workers
         Samples read at a time, and threads. They change no result.
 
@@ -188,51 +133,54 @@ def prepare_recording(
         If the disk has no room for the file.
     """
     p, target = parameters or SortingParameters(), Path(path)
-    source = as_counts(recording)
-    levels = channel_levels(source, p.fshigh)
-    if channels is None:
-        chosen = choose_channels(source, p, good=None if info is None else info.mask, levels=levels)
-    else:
-        chosen = _checked_channels(channels, source.n_channels)
-    facts = _facts(source, chosen, p, info)
+    facts = _facts(as_counts(recording), p, info, channels, drift)
     found = _reopen(target, facts)
     if found is not None:
         logger.info("reusing %s", target)
         return found
-    plan = sorting_plan(source, chosen, levels, p, info)
-    weights = whitening_weights(source, chosen, plan, p)
-    arrays = {
-        "channel_map": chosen,
-        "positions": source.geometry[chosen],
-        "whitening": dense_whitening(weights, chosen),
-    }
-    return _write(source, plan, lambda _: weights, target, facts, arrays, chunk_samples, n_workers)
+    front = front_end(recording, p, info=info, channels=channels)
+    moved = drift_pass(front, nblocks=p.nblocks, n_workers=n_workers) if drift is None else drift
+    turn_at = no_turn if moved.is_negligible else RegistrationWeights(front.positions, moved, p.sig).at
+    logger.info("%r%s", moved, " is left as it is" if moved.is_negligible else " is undone")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.with_suffix(".json").unlink(missing_ok=True)
+    temporary = target.with_name(f"{target.name}.tmp-{uuid4().hex[:8]}")
+    try:
+        counts = stream_whitened(
+            front.recording, front.plan, front.weights, temporary,
+            turn_at=turn_at, chunk_samples=chunk_samples, n_workers=n_workers,
+        )  # fmt: skip
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _save(target, facts, front, moved, counts)
+    return PreparedRecording(
+        path=target, n_samples=front.recording.n_samples, sampling_rate=front.recording.sampling_rate,
+        channel_map=front.channels, positions=front.positions, whitening=dense_whitening(front.weights, front.channels),
+        drift=moved, n_clipped=counts.n_clipped, n_saturated=counts.n_saturated,
+    )  # fmt: skip
 
 
-def _checked_channels(channels: npt.ArrayLike, n_channels: int) -> Int64:
-    chosen = np.asarray(channels, dtype=np.int64)
-    if chosen.ndim != 1 or not len(chosen) or chosen.min() < 0 or chosen.max() >= n_channels:
-        msg = f"channels {chosen.tolist()[:10]}... are not channels 0 to {n_channels - 1} of the recording"
-        raise GeometryError(msg)
-    if len(np.unique(chosen)) != len(chosen):
-        msg = f"channels holds {len(chosen) - len(np.unique(chosen))} channels twice; name each once"
-        raise GeometryError(msg)
-    return chosen
-
-
-def _facts(recording: Recording, channels: Int64, p: SortingParameters, info: ProbeInfo | None) -> dict[str, Any]:
+def _facts(
+    recording: Recording,
+    p: SortingParameters,
+    info: ProbeInfo | None,
+    channels: npt.ArrayLike | None,
+    drift: Drift | None,
+) -> dict[str, Any]:
     """Say everything the file depends on, as JSON gives it back."""
     from allen_ecephys import __version__
 
     facts = {
         "version": __version__,
         "source": _identity(recording),
-        "shape": [recording.n_samples, len(channels)],
+        "shape": [recording.n_samples, recording.n_channels],
         "sampling_rate": recording.sampling_rate,
-        "channels": _digest(channels, recording.geometry),
+        "channels": _digest(recording.geometry, recording.reference_channels, recording.uv_per_bit),
+        "chosen": None if channels is None else np.asarray(channels).tolist(),
         "info": None if info is None else _digest(info.offsets, info.mask, np.array(info.air_channel)),
-        "fshigh": p.fshigh,
-        "whitening_range": p.whitening_range,
+        "drift": None if drift is None else _digest(drift.shift_um, drift.block_depths),
+        "parameters": {name: getattr(p, name) for name in USED_PARAMETERS},
         "blocks": [BLOCK_SAMPLES, HALO],
     }
     return dict(json.loads(json.dumps(facts)))
@@ -255,46 +203,39 @@ def _digest(*arrays: npt.NDArray[Any]) -> str:
     return sha.hexdigest()
 
 
+def _save(path: Path, facts: dict[str, Any], front: FrontEnd, drift: Drift, counts: BlockCounts) -> None:
+    """Write what belongs to the samples beside them; what they were made from comes last."""
+    np.savez(
+        path.with_suffix(".npz"),
+        channel_map=front.channels,
+        positions=front.positions,
+        whitening=dense_whitening(front.weights, front.channels),
+        shift_um=drift.shift_um,
+        block_depths=drift.block_depths,
+    )
+    contents = {**facts, "counts": asdict(counts)}
+    path.with_suffix(".json").write_text(json.dumps(contents, indent=1), encoding="utf-8")
+
+
 def _reopen(path: Path, facts: dict[str, Any]) -> PreparedRecording | None:
     """Return what an earlier call left, if it was made from the same facts and is whole."""
     try:
         stored = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         counts = stored.pop("counts")
-        if facts["source"] is None or stored != facts or path.stat().st_size != 2 * int(np.prod(facts["shape"])):
+        if facts["source"] is None or stored != facts:
             return None
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
-            return PreparedRecording(
-                path, facts["shape"][0], facts["sampling_rate"],
-                **{name: arrays[name] for name in ("channel_map", "positions", "whitening")}, **counts,
-            )  # fmt: skip
+            found = PreparedRecording(
+                path=path,
+                n_samples=int(facts["shape"][0]),
+                sampling_rate=float(facts["sampling_rate"]),
+                channel_map=arrays["channel_map"],
+                positions=arrays["positions"],
+                whitening=arrays["whitening"],
+                drift=Drift(arrays["shift_um"], arrays["block_depths"]),
+                n_clipped=counts["n_clipped"],
+                n_saturated=counts["n_saturated"],
+            )
+        return found if path.stat().st_size == 2 * found.n_samples * found.n_channels else None
     except (FileNotFoundError, KeyError, ValueError, AttributeError):
         return None
-
-
-def _write(
-    recording: Recording,
-    plan: SpikeBandPlan,
-    weights_at: Callable[[int], LocalWeights],
-    path: Path,
-    facts: dict[str, Any],
-    arrays: dict[str, npt.NDArray[Any]],
-    chunk_samples: int,
-    n_workers: int | None,
-) -> PreparedRecording:
-    """Write the samples under another name, rename them, and say last what they were made from."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".json").unlink(missing_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp-{uuid4().hex[:8]}")
-    try:
-        counts = asdict(
-            stream_whitened(
-                recording, plan, weights_at, temporary,
-                n_columns=len(arrays["channel_map"]), chunk_samples=chunk_samples, n_workers=n_workers,
-            )
-        )  # fmt: skip
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    np.savez(path.with_suffix(".npz"), **arrays)
-    path.with_suffix(".json").write_text(json.dumps({**facts, "counts": counts}, indent=1), encoding="utf-8")
-    return PreparedRecording(path, recording.n_samples, recording.sampling_rate, **arrays, **counts)

@@ -30,6 +30,7 @@ SATURATED_SHARE: Final = 0.2
 #: ...and this many samples around it are blanked with it (1 ms).
 SATURATION_MARGIN: Final = 30
 NO_REFERENCE: Final = np.empty(0, np.int32)
+NO_TURN: Final = LocalWeights(np.empty((0, 4), np.int64), np.empty((0, 4), np.float32))
 
 
 @dataclass(frozen=True)
@@ -139,15 +140,19 @@ def filter_and_whiten(
     reference: npt.NDArray[np.int32],
     neighbors: npt.NDArray[np.int64],
     weights: Float32,
+    turn_neighbors: npt.NDArray[np.int64],
+    turn_weights: Float32,
     out: Int16,
 ) -> int:
     """Filter `buffer` backward and write its samples from `lead` on, whitened, to `out`; return how many clipped.
 
-    `out` has as many columns as `neighbors` has rows. An empty `reference` subtracts no median.
+    `out` has as many columns as `neighbors` has rows. An empty `reference` subtracts no median, empty
+    `turn_neighbors` leave whitened samples as they are.
     """
     state = np.zeros((4, buffer.shape[1]), np.float32)
     columns = np.zeros((buffer.shape[1], TILE_ROWS), np.float32)
     sums = np.empty((neighbors.shape[0], TILE_ROWS), np.float32)
+    turned = np.empty((turn_neighbors.shape[0], TILE_ROWS), np.float32)
     filter_backward(buffer[lead + len(out) :], sections, state)
     clipped = 0
     for stop in range(len(out), 0, -TILE_ROWS):
@@ -156,7 +161,9 @@ def filter_and_whiten(
         filter_backward(rows, sections, state)
         if len(reference):
             subtract_common(rows, reference)
-        clipped += whiten_rows(rows, neighbors, weights, columns, sums, out[start:stop])
+        clipped += whiten_rows(
+            rows, neighbors, weights, turn_neighbors, turn_weights, columns, sums, turned, out[start:stop]
+        )
     for t in range(len(out)):
         if blank[lead + t]:
             out[t] = 0
@@ -181,7 +188,13 @@ def prepare_block(samples: Int16, start: int, plan: SpikeBandPlan) -> tuple[Floa
 
 
 def whiten_block(
-    samples: Int16, first: int, start: int, plan: SpikeBandPlan, weights: LocalWeights, out: Int16
+    samples: Int16,
+    first: int,
+    start: int,
+    plan: SpikeBandPlan,
+    weights: LocalWeights,
+    out: Int16,
+    turn: LocalWeights = NO_TURN,
 ) -> BlockCounts:
     """Write whitened samples to `out`.
 
@@ -191,13 +204,16 @@ def whiten_block(
         int16 (n, n_channels), C-contiguous: the block and its halo, as far as the recording reaches.
     first, start
         Sample numbers of the first of `samples` and of the block.
+    weights, turn
+        Weights of the whitening, and of the sums of whitened channels to write instead of them.
     """
     lead = start - first
     buffer, blank = prepare_block(samples, first, plan)
     reference = NO_REFERENCE if plan.reference is None else plan.reference
     n_clipped = filter_and_whiten(
-        buffer, blank, lead, plan.sections, reference, weights.neighbors, weights.weights, out
-    )
+        buffer, blank, lead, plan.sections, reference, weights.neighbors, weights.weights,
+        turn.neighbors, turn.weights, out,
+    )  # fmt: skip
     return BlockCounts(int(n_clipped), int(blank[lead : lead + len(out)].sum()))
 
 

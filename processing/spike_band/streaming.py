@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from ..readers.binary import BinaryRecording
 from ..recording import Recording, chunk_bounds
 from .blocks import (
     BLOCK_SAMPLES,
+    NO_TURN,
     SATURATED_SHARE,
     BlockCounts,
     SpikeBandPlan,
@@ -37,6 +38,7 @@ from .median_subtraction import MedianPlan, probe_medians, subtract_block
 from .whitening import EPSILON, N_NEIGHBORS, SCALE, LocalWeights, covariance_band, local_weights
 
 Int16 = npt.NDArray[np.int16]
+Item, Found = TypeVar("Item"), TypeVar("Found")
 
 #: Samples that one task reads and writes; a whole number of blocks.
 CHUNK_SAMPLES: Final = 4 * BLOCK_SAMPLES
@@ -147,21 +149,31 @@ def chunk_of(chunk_samples: int) -> int:
     return -(-chunk_samples // BLOCK_SAMPLES) * BLOCK_SAMPLES
 
 
-def run_chunks(
-    work: Callable[[int, int], BlockCounts], bounds: Iterable[tuple[int, int]], n_workers: int | None, title: str
-) -> BlockCounts:
-    """Run `work` on chunks, on `n_workers` threads (default: the setting ALLEN_ECEPHYS_THREADS); add up its counts."""
-    total = BlockCounts()
-    chunks = list(bounds)
+def on_threads(
+    work: Callable[[Item], Found], items: Sequence[Item], n_workers: int | None, title: str, unit: str = "chunk"
+) -> Iterator[Found]:
+    """Give the results of `work` on each item, in order, made by `n_workers` threads.
+
+    The default is the setting ALLEN_ECEPHYS_THREADS, at most as many as there are processors. An error stops what was
+    not begun.
+    """
     with ThreadPoolExecutor(max(n_workers or min(threads(), os.cpu_count() or 1), 1)) as pool:
-        futures = [pool.submit(work, start, stop) for start, stop in chunks]
+        futures = [pool.submit(work, item) for item in items]
         try:
-            for future, (start, stop) in zip(futures, progress_bar(chunks, desc=title, unit="chunk"), strict=True):
-                del start, stop
-                total.add(future.result())
+            for future in progress_bar(futures, desc=title, unit=unit):
+                yield future.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def run_chunks(
+    work: Callable[[int, int], BlockCounts], bounds: Iterable[tuple[int, int]], n_workers: int | None, title: str
+) -> BlockCounts:
+    """Run `work` on chunks, on several threads (:func:`on_threads`); add up its counts."""
+    total = BlockCounts()
+    for counts in on_threads(lambda bound: work(*bound), list(bounds), n_workers, title):
+        total.add(counts)
     return total
 
 
@@ -280,29 +292,36 @@ def estimate_whitening(
     )
 
 
+def no_turn(start: int, stop: int) -> LocalWeights:
+    """Return what leaves whitened samples as they are, for any block."""
+    del start, stop
+    return NO_TURN
+
+
 def stream_whitened(
     recording: Recording,
     plan: SpikeBandPlan,
-    weights_at: Callable[[int], LocalWeights],
+    weights: LocalWeights,
     path: Path,
     *,
-    n_columns: int,
+    turn_at: Callable[[int, int], LocalWeights] = no_turn,
     chunk_samples: int = CHUNK_SAMPLES,
     n_workers: int | None = None,
 ) -> BlockCounts:
-    """Filter and whiten a recording, block by block, into a new file, int16 (n_samples, n_columns).
+    """Filter and whiten a recording, block by block, into a new file, int16 (n_samples, rows of `weights`).
 
     Parameters
     ----------
-    weights_at
-        Weights of the block that starts at a sample, ``(n_columns, n)``; called from several threads.
+    turn_at
+        Given start and stop of a block: weights of the sums of whitened channels to write instead of them. Called from
+        several threads.
 
     Raises
     ------
     DiskFullError
         If the disk has no room.
     """
-    n_samples = recording.n_samples
+    n_samples, n_columns = recording.n_samples, len(weights.weights)
     with SampleFile(path, 2 * n_samples * n_columns) as file:
 
         def work(start: int, stop: int) -> BlockCounts:
@@ -312,8 +331,8 @@ def stream_whitened(
             counts = BlockCounts()
             for begin, end in chunk_bounds(stop, BLOCK_SAMPLES, start):
                 low, high = halo_bounds(begin, end, n_samples)
-                block = samples[low - first : high - first]
-                counts.add(whiten_block(block, low, begin, plan, weights_at(begin), out[begin - start : end - start]))
+                block, target = samples[low - first : high - first], out[begin - start : end - start]
+                counts.add(whiten_block(block, low, begin, plan, weights, target, turn_at(begin, end)))
             file.write(_bytes(out), 2 * start * n_columns)
             return counts
 
@@ -348,11 +367,8 @@ def write_whitened(
     DiskFullError
         If the disk has no room.
     """
-    plan, columns = plan_for(recording, info, high_pass), recording.n_channels
-    counts = stream_whitened(
-        recording, plan, lambda _: weights, Path(folder) / SAMPLES_FILE,
-        n_columns=columns, chunk_samples=chunk_samples, n_workers=n_workers,
-    )  # fmt: skip
-    write_recording_facts(Path(folder), recording, uv_per_bit=[1.0] * columns)
+    plan, path = plan_for(recording, info, high_pass), Path(folder) / SAMPLES_FILE
+    counts = stream_whitened(recording, plan, weights, path, chunk_samples=chunk_samples, n_workers=n_workers)
+    write_recording_facts(Path(folder), recording, uv_per_bit=[1.0] * recording.n_channels)
     np.savez(Path(folder) / "whitening.npz", neighbors=weights.neighbors, weights=weights.weights)
     return {"n_clipped": counts.n_clipped, "n_saturated": counts.n_saturated}

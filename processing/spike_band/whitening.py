@@ -195,18 +195,25 @@ def whiten_rows(
     samples: Float32,
     neighbors: Int64,
     weights: Float32,
+    turn_neighbors: Int64,
+    turn_weights: Float32,
     columns: Float32,
     sums: Float32,
+    turned: Float32,
     out: npt.NDArray[np.int16],
 ) -> int:
     """Write at most `TILE_ROWS` whitened samples as int16, saturating; return how many values were clipped.
 
-    `columns` and `sums` (n_channels, TILE_ROWS) are working space: side by side in time, a channel's samples fill the
-    processor's vector registers whatever channels its neighbours are.
+    With `turn_neighbors` (n_out, n), what is written are weighted sums of the whitened channels. `columns`
+    (n_channels, TILE_ROWS), `sums` and `turned` (n_out, TILE_ROWS) are working space: side by side in time, a
+    channel's samples fill the processor's vector registers whatever channels its neighbours are.
     """
     for t in range(samples.shape[0]):
         row = samples[t]
         for c in range(samples.shape[1]):
             columns[c, t] = row[c]
     _weighted_sums(columns, neighbors, weights, sums)
-    return _to_int16(sums, out)
+    if not turn_neighbors.shape[0]:
+        return _to_int16(sums, out)
+    _weighted_sums(sums, turn_neighbors, turn_weights, turned)
+    return _to_int16(turned, out)
