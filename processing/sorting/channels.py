@@ -174,7 +174,7 @@ def _near_spikes(recording: Recording, channels: Int64, p: SortingParameters) ->
         return channels
     places = recording.geometry[channels]
     distance = np.hypot(*(places[:, None] - places[None, active]).transpose(2, 0, 1))
-    return channels[distance.min(axis=1) <= MARGIN_UM]
+    return np.asarray(channels[distance.min(axis=1) <= MARGIN_UM])
 
 
 def choose_channels(

@@ -80,7 +80,7 @@ class Drift:
 
     def at(self, batch: int, depths: npt.ArrayLike) -> Float64:
         """Return the displacement in um at these depths during one batch."""
-        return np.interp(np.asarray(depths, dtype=np.float64), self.block_depths, self.shift_um[batch])
+        return np.asarray(np.interp(np.asarray(depths, dtype=np.float64), self.block_depths, self.shift_um[batch]))
 
     def at_sample(self, sample: float, depths: npt.ArrayLike) -> Float64:
         """Return the displacement in um at these depths and this sample, linear between the middles of batches."""
@@ -88,7 +88,7 @@ class Drift:
         before = min(int(place), max(len(self.shift_um) - 2, 0))
         after = min(before + 1, len(self.shift_um) - 1)
         share = place - before
-        return (1.0 - share) * self.at(before, depths) + share * self.at(after, depths)
+        return np.asarray((1.0 - share) * self.at(before, depths) + share * self.at(after, depths))
 
     def __repr__(self) -> str:
         """Say how far it went."""
@@ -200,7 +200,7 @@ def _block_shares(depth: Float64, centres: Float64) -> tuple[Int64, Float64]:
 
 def _blockwise(bins: _PeakBins, rigid: Int64, centres: Float64) -> Int64:
     """Return shifts of overlapping depth blocks, int64 (n_batches, n_blocks), near the whole probe's."""
-    below, share = _block_shares(bins.place + bins.lowest, centres)
+    below, share = _block_shares(np.asarray(bins.place + bins.lowest), centres)
     pad = BLOCK_REACH_UM + int(np.abs(rigid).max())
     extra = np.zeros((bins.n_batches, len(centres)), np.int64)
     away = BLOCK_PENALTY * np.abs(np.arange(-BLOCK_REACH_UM, BLOCK_REACH_UM + 1))

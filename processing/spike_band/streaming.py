@@ -38,7 +38,8 @@ from .median_subtraction import MedianPlan, probe_medians, subtract_block
 from .whitening import EPSILON, N_NEIGHBORS, SCALE, LocalWeights, covariance_band, local_weights
 
 Int16 = npt.NDArray[np.int16]
-Item, Found = TypeVar("Item"), TypeVar("Found")
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 #: Samples that one task reads and writes; a whole number of blocks.
 CHUNK_SAMPLES: Final = 4 * BLOCK_SAMPLES
