@@ -85,7 +85,9 @@ def dip_of_sorted(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     log_density = _log_density(counts, widths)
     fit = fit_unimodal(log_density, counts)
     top = fit.max()
-    mass = np.exp(fit - top) * widths
+    mass = np.empty(n_bins)
+    for i in range(n_bins):
+        mass[i] = math.exp(fit[i] - top) * widths[i]
     score, first, last = _largest_distance(counts, mass)
     residual = np.empty(last - first)
     for i in range(first, last):
@@ -173,34 +175,43 @@ def _largest_distance(counts: npt.NDArray[np.float64], mass: npt.NDArray[np.floa
 def fit_unimodal(values: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> Any:
     """Closest sequence (weighted least squares) that rises up to some place and falls after it."""
     n = len(values)
-    rising = _pool_adjacent(values, weights, -1)[1]
-    falling = _pool_adjacent(values[::-1].copy(), weights[::-1].copy(), -1)[1]
+    fit = np.empty(n)
+    rising = np.zeros(n + 1)
+    falling = np.zeros(n + 1)
+    _pool_adjacent(values, weights, n, False, fit, rising)
+    _pool_adjacent(values, weights, n, True, fit, falling)
     split, least = 0, np.inf
     for p in range(n + 1):
-        error = (rising[p - 1] if p else 0.0) + (falling[n - p - 1] if p < n else 0.0)
-        if error < least:
-            split, least = p, error
-    fit = np.empty(n)
-    if split:
-        fit[:split] = _pool_adjacent(values, weights, split)[0]
-    if split < n:
-        fit[split:] = _pool_adjacent(values[::-1].copy(), weights[::-1].copy(), n - split)[0][::-1]
+        if rising[p] + falling[n - p] < least:
+            split, least = p, rising[p] + falling[n - p]
+    _pool_adjacent(values, weights, split, False, fit, rising)
+    _pool_adjacent(values, weights, n - split, True, fit, falling)
     return fit
 
 
 @njit(cache=True, nogil=True)
-def _pool_adjacent(values: npt.NDArray[np.float64], weights: npt.NDArray[np.float64], stop: int) -> Any:
-    """Rising isotonic regression of the first `stop` values (all if below 0), and the error of every beginning."""
-    n = len(values) if stop < 0 else stop
-    mean = np.empty(n)
-    weight = np.empty(n)
-    size = np.empty(n, dtype=np.int64)
-    errors = np.empty(n)
+def _pool_adjacent(
+    values: npt.NDArray[np.float64],
+    weights: npt.NDArray[np.float64],
+    stop: int,
+    backwards: bool,
+    fit: npt.NDArray[np.float64],
+    errors: npt.NDArray[np.float64],
+) -> None:
+    """Rising isotonic regression of the first `stop` values (from the last if `backwards`), written to `fit`.
+
+    ``errors[i]`` becomes the squared error of the regression of the first i of them.
+    """
+    n = len(values)
+    mean = np.empty(stop)
+    weight = np.empty(stop)
+    size = np.empty(stop, dtype=np.int64)
     top = -1
     error = 0.0
-    for i in range(n):
+    for i in range(stop):
+        at = n - 1 - i if backwards else i
         top += 1
-        mean[top], weight[top], size[top] = values[i], weights[i], 1
+        mean[top], weight[top], size[top] = values[at], weights[at], 1
         while top > 0 and mean[top - 1] >= mean[top]:
             joint = weight[top - 1] + weight[top]
             step = mean[top - 1] - mean[top]
@@ -209,11 +220,9 @@ def _pool_adjacent(values: npt.NDArray[np.float64], weights: npt.NDArray[np.floa
             weight[top - 1] = joint
             size[top - 1] += size[top]
             top -= 1
-        errors[i] = error
-    fit = np.empty(n)
-    at = 0
+        errors[i + 1] = error
+    i = 0
     for block in range(top + 1):
         for _ in range(size[block]):
-            fit[at] = mean[block]
-            at += 1
-    return fit, errors
+            fit[n - 1 - i if backwards else i] = mean[block]
+            i += 1
