@@ -81,7 +81,7 @@ def is_peak(energy: Float32, neighbors: Int64, c: int, t: int, reach: int) -> bo
 def find_peaks(
     energy: Float32, neighbors: Int64, threshold: float, reach: int, start: int, stop: int, out: Int64
 ) -> int:
-    """List local maxima of the energy above `threshold` in samples ``[start, stop)``, in order of time, then channel.
+    """List local maxima of the energy above `threshold` in samples ``[start, stop)``, channel by channel.
 
     Parameters
     ----------
@@ -94,9 +94,10 @@ def find_peaks(
         Number of peaks.
     """
     n = 0
-    for t in range(start, stop):
-        for c in range(energy.shape[0]):
-            if energy[c, t] > threshold and is_peak(energy, neighbors, c, t, reach):
+    for c in range(energy.shape[0]):
+        row = energy[c]
+        for t in range(start, stop):
+            if row[t] > threshold and is_peak(energy, neighbors, c, t, reach):
                 if n == len(out):
                     return n
                 out[n, 0], out[n, 1] = t, c

@@ -28,6 +28,8 @@ MAYBE_SAME: Final = 0.8
 #: ...and are, whatever the test of their spikes says, from here on.
 SURELY_SAME: Final = 0.97
 COMPARED_COMPONENTS: Final = 8
+#: Samples by which a peak may move when it is aligned.
+ALIGNMENT_REACH: Final = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +61,23 @@ class Peaks:
 
 
 @numba.njit(cache=True, nogil=True)
+def _align(projections: Float32, peaks: Int64) -> None:
+    """Move each peak to where its channel is most like the first component.
+
+    The energy hardly changes while a spike moves by a few samples: peaks of one unit would be anywhere among these,
+    and make several templates of it.
+    """
+    for n in range(len(peaks)):
+        t, c = peaks[n]
+        row = projections[c, 0]
+        best = t
+        for u in range(max(t - ALIGNMENT_REACH, 0), min(t + ALIGNMENT_REACH + 1, len(row))):
+            if abs(row[u]) > abs(row[best]):
+                best = u
+        peaks[n, 0] = best
+
+
+@numba.njit(cache=True, nogil=True)
 def _gather(projections: Float32, peaks: Int64, local: Int64, out: Float32) -> None:
     for n in range(len(peaks)):
         t, c = peaks[n]
@@ -69,8 +88,8 @@ def _gather(projections: Float32, peaks: Int64, local: Int64, out: Float32) -> N
 
 def peaks_in(
     projections: Float32, energy: Float32, layout: ProbeLayout, threshold: float, reach: int, start: int, stop: int
-) -> tuple[Peaks, Int64]:
-    """Find energy peaks in samples ``[start, stop)`` of a stretch; also return their times in it.
+) -> Peaks:
+    """Find energy peaks in samples ``[start, stop)`` of a stretch.
 
     Parameters
     ----------
@@ -83,9 +102,10 @@ def peaks_in(
         waveform_energy(projections[c], energy[c], 0, energy.shape[1])
     found = np.empty((max(64, layout.n_channels * (stop - start) // (2 * reach)), 2), np.int64)
     found = found[: find_peaks(energy, layout.near, threshold, reach, start, stop, found)]
+    # _align(projections, found)
     weights = np.empty((len(found), layout.local.shape[1], projections.shape[1]), np.float32)
     _gather(projections, found, layout.local, weights)
-    return Peaks(found[:, 1].copy(), weights), found[:, 0]
+    return Peaks(found[:, 1].copy(), weights)
 
 
 def cluster_peaks(
@@ -162,7 +182,7 @@ def _joined_across_windows(bank: TemplateBank, clusters: list[Int64], peaks: Pea
     for i, j in pairs[np.argsort(-similarity[*pairs.T], kind="stable")]:
         if group[i] == group[j]:
             continue
-        if similarity[i, j] > SURELY_SAME or (lag[i, j] == 0 and not _are_separate(bank, clusters, peaks, i, j)):
+        if similarity[i, j] > SURELY_SAME or (abs(lag[i, j]) < 1 and not _are_separate(bank, clusters, peaks, i, j)):
             group[group == group[j]] = group[i]
     return [np.concatenate([clusters[i] for i in np.flatnonzero(group == g)]) for g in np.unique(group)]
 

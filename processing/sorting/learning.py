@@ -28,7 +28,7 @@ TWIN_SIMILARITY: Final = 0.9
 TWIN_SHARE: Final = 0.15
 TWIN_NORM: Final = 4.0
 #: A template of two spikes at once leaves no more than this, of its energy or in noise variances, without them.
-COMPOSITE_SHARE: Final = 0.2
+COMPOSITE_SHARE: Final = 0.3
 COMPOSITE_ENERGY: Final = 25.0
 
 
@@ -53,7 +53,17 @@ def updated(bank: TemplateBank, found: Found, memory: float, threshold: float) -
     kept = (memory**counts)[:, None, None]
     means = sums / np.maximum(counts, 1.0)[:, None, None]
     weights = (kept * bank.weights + (1.0 - kept) * means).astype(np.float32)
-    return TemplateBank(bank.layout, bank.basis, bank.main, weights).recentred(), counts
+    return TemplateBank(bank.layout, bank.basis, bank.main, weights), counts
+
+
+def alike(bank: TemplateBank) -> npt.NDArray[np.bool_]:
+    """Tell which pairs of templates have one shape, bool (n, n), false on the diagonal."""
+    similarity, _ = bank.similarity()
+    smaller = np.minimum.outer(bank.norms, bank.norms)
+    difference = np.sqrt(np.maximum(1.0 - similarity.astype(np.float64) ** 2, 0.0))
+    same = (similarity > TWIN_SIMILARITY) & ((difference < TWIN_SHARE) | (difference * smaller < TWIN_NORM))
+    np.fill_diagonal(same, val=False)
+    return same
 
 
 def without_twins(bank: TemplateBank, counts: Floats) -> npt.NDArray[np.bool_]:
@@ -62,14 +72,10 @@ def without_twins(bank: TemplateBank, counts: Floats) -> npt.NDArray[np.bool_]:
     Kilosort 2 drops the rarer of two that correlate above 0.9 and whose norms differ by less than 12.6. A correlation
     of 0.9 between two large templates is a difference of many noise SDs; here that difference decides.
     """
-    similarity, _ = bank.similarity()
-    smaller = np.minimum.outer(bank.norms, bank.norms)
-    difference = np.sqrt(np.maximum(1.0 - similarity.astype(np.float64) ** 2, 0.0))
-    alike = (similarity > TWIN_SIMILARITY) & ((difference < TWIN_SHARE) | (difference * smaller < TWIN_NORM))
-    np.fill_diagonal(alike, val=False)
+    same = alike(bank)
     stays = np.ones(len(bank), np.bool_)
     for i in np.argsort(counts, kind="stable"):
-        stays[i] = not (alike[i] & stays & (counts >= counts[i])).any()
+        stays[i] = not (same[i] & stays & (counts >= counts[i])).any()
     return stays
 
 
@@ -105,13 +111,15 @@ def learn(
     memories = forgetting(p.momentum, 2 * len(batches))
     for sweep in range(2):
         counts, left = np.zeros(len(bank)), []
-        for step, (start, stop) in enumerate(batches):
+        # Back to the beginning, where the extraction starts.
+        visited = batches if sweep == 0 else batches[::-1]
+        for step, (start, stop) in enumerate(visited):
             found = searcher.search(bank, start, stop, threshold=p.Th[1], lam=p.lam, residual=sweep == 0)
             bank, n = updated(bank, found, memories[sweep * len(batches) + step], p.Th[0])
             counts += n
             left.append(found.residual)
         stays = counts >= max(p.minFR * seconds, 1.0)
-        bank, counts = bank.keep(stays), counts[stays]
+        bank, counts = bank.keep(stays).recentred(), counts[stays]
         stays = without_twins(bank, counts)
         n_twins = int((~stays).sum())
         bank, counts = bank.keep(stays), counts[stays]

@@ -15,13 +15,13 @@ channel is near: the work follows the spikes.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
-from .detection import is_peak, waveform_energy
+from .detection import find_peaks, is_peak, waveform_energy
 from .projections import FRACTIONS, LENGTH
 
 Float32 = npt.NDArray[np.float32]
@@ -43,6 +43,85 @@ PEAK_TIME, PEAK_CHANNEL, TEMPLATE, TIME, DELAY = range(5)
 AMPLITUDE, COST = range(2)
 
 
+class Templates(NamedTuple):
+    """A bank of templates as the kernels read it.
+
+    Attributes
+    ----------
+    main
+        int64 (n,): main channel of each.
+    channels
+        int64 (n, n_local): the channels that it spans.
+    units
+        float32 (n, n_local, K): its weights, of norm 1; 0 on channels with next to none of its energy.
+    active, n_active
+        int64 (n, n_local) and (n,): the columns of `channels` on which it has energy, and how many they are.
+    norms
+        float32 (n,): its mean size, noise SDs.
+    by_channel
+        int64 (n_channels, m): templates to compare with a spike there, -1 at the end.
+    near, interacts
+        Of :class:`~.template_bank.ProbeLayout`.
+    """
+
+    main: Int64
+    channels: Int64
+    units: Float32
+    active: Int64
+    n_active: Int64
+    norms: Float32
+    by_channel: Int64
+    near: Int64
+    interacts: Bool
+
+
+class Spikes(NamedTuple):
+    """Room for spikes; rows are filled in the order of acceptance.
+
+    Attributes
+    ----------
+    found
+        int64 (n, 5): peak time, peak channel, template, time, delay.
+    sizes
+        float32 (n, 2): amplitude, cost.
+    previous
+        int64 (n,): row of the spike of the same template accepted before, -1 if none.
+    last
+        int64 (n_templates,): row of the last spike accepted of each template.
+    """
+
+    found: Int64
+    sizes: Float32
+    previous: Int64
+    last: Int64
+
+
+class Candidates(NamedTuple):
+    """Room for possible spikes: `peaks` int64 (n, 2), `found` and `sizes` as in :class:`Spikes`."""
+
+    peaks: Int64
+    found: Int64
+    sizes: Float32
+    products: Float32
+    changed: npt.NDArray[np.int16]
+
+
+def room_for_spikes(n: int, n_templates: int) -> Spikes:
+    """Return room for `n` spikes."""
+    return Spikes(
+        np.empty((n, 5), np.int64), np.empty((n, 2), np.float32), np.empty(n, np.int64), np.empty(n_templates, np.int64)
+    )
+
+
+def room_for_candidates(n_channels: int, n_times: int) -> Candidates:
+    """Return room for all local maxima that there can be."""
+    n = n_channels * n_times // (2 * PEAK_REACH + 1) + 64
+    return Candidates(
+        np.empty((n, 2), np.int64), np.empty((n, 5), np.int64), np.empty((n, 2), np.float32),
+        np.empty(LAGS, np.float32), np.empty((n_channels, n_times), np.int16),
+    )  # fmt: skip
+
+
 @numba.njit(cache=True, nogil=True)
 def cost(d: float, mu: float, lam: float) -> float:
     """Return the squared error that a spike of amplitude `d` explains (module's docstring)."""
@@ -51,43 +130,45 @@ def cost(d: float, mu: float, lam: float) -> float:
 
 
 @numba.njit(cache=True, nogil=True)
-def match_template(projections: Float32, channels: Int64, unit: Float32, first: int, products: Float32) -> None:
-    """Write to `products` the dot products of one template with the projections at `LAGS` times from `first` on."""
+def match_template(projections: Float32, templates: Templates, i: int, first: int, products: Float32) -> None:
+    """Write to `products` the dot products of template `i` with the projections at `LAGS` times from `first` on."""
     products[:] = 0
-    for c in range(unit.shape[0]):
-        p = projections[channels[c]]
-        for k in range(unit.shape[1]):
-            w = unit[c, k]
+    for a in range(templates.n_active[i]):
+        c = templates.active[i, a]
+        unit, p = templates.units[i, c], projections[templates.channels[i, c]]
+        for k in range(unit.shape[0]):
+            w = unit[k]
             row = p[k, first : first + LAGS]
-            for i in range(LAGS):
-                products[i] += w * row[i]
+            for lag in range(LAGS):
+                products[lag] += w * row[lag]
 
 
 @numba.njit(cache=True, nogil=True)
-def _is_refractory(last: int, time: int, previous: Int64, spikes: Int64) -> bool:
-    """Tell whether an accepted spike of a template is too near; `previous` leads from each to the one before it."""
-    while last >= 0:
-        if abs(spikes[last, TIME] - time) <= REFRACTORY:
+def _is_refractory(spikes: Spikes, template: int, time: int) -> bool:
+    """Tell whether an accepted spike of this template is too near."""
+    row = spikes.last[template]
+    while row >= 0:
+        if abs(spikes.found[row, TIME] - time) <= REFRACTORY:
             return True
-        last = previous[last]
+        row = spikes.previous[row]
     return False
 
 
 @numba.njit(cache=True, nogil=True)
 def _evaluate(
-    projections: Float32, lam: float, by_channel: Int64, channels: Int64, units: Float32, norms: Float32,
-    last: Int64, previous: Int64, spikes: Int64, products: Float32, found: Int64, sizes: Float32,
+    projections: Float32, lam: float, templates: Templates, spikes: Spikes, products: Float32, found: Int64,
+    sizes: Float32,
 ) -> None:  # fmt: skip
     """Find what explains most of the energy peak named by `found`; cost 0 if nothing does."""
     sizes[COST] = 0
     first = found[PEAK_TIME] - LAGS // 2
     if first < 0 or first + LAGS > projections.shape[2]:
         return
-    for j in range(by_channel.shape[1]):
-        i = by_channel[found[PEAK_CHANNEL], j]
+    for j in range(templates.by_channel.shape[1]):
+        i = templates.by_channel[found[PEAK_CHANNEL], j]
         if i < 0:
             break
-        match_template(projections, channels[i], units[i], first, products)
+        match_template(projections, templates, i, first, products)
         top = 1
         for lag in range(2, LAGS - 1):
             if products[lag] > products[top]:
@@ -99,53 +180,155 @@ def _evaluate(
         curvature = before - 2 * here + after
         delay = np.float32(0.5) * (before - after) / curvature if curvature < 0 else np.float32(0)
         amplitude = here - np.float32(0.25) * (before - after) * delay
-        value = cost(amplitude, norms[i], lam)
-        if value > sizes[COST] and not _is_refractory(last[i], first + top, previous, spikes):
+        value = cost(amplitude, templates.norms[i], lam)
+        if value > sizes[COST] and not _is_refractory(spikes, i, first + top):
             sizes[AMPLITUDE], sizes[COST] = amplitude, value
             found[TEMPLATE], found[TIME] = i, first + top
             found[DELAY] = int(np.rint(delay * (FRACTIONS - 1))) + FRACTIONS // 2
 
 
 @numba.njit(cache=True, nogil=True)
-def subtract(projections: Float32, channels: Int64, unit: Float32, amplitude: float, table: Float32, time: int) -> None:
-    """Take a spike out of the projections, `table` being the cross-correlations at its delay."""
+def subtract(projections: Float32, templates: Templates, i: int, amplitude: float, table: Float32, time: int) -> None:
+    """Take a spike of template `i` out of the projections, `table` being the cross-correlations at its delay."""
     first = time - REACH
     start, stop = max(first, 0), min(time + REACH + 1, projections.shape[2])
-    n_components = unit.shape[1]
-    for c in range(unit.shape[0]):
-        p = projections[channels[c]]
-        for k in range(n_components):
+    for a in range(templates.n_active[i]):
+        c = templates.active[i, a]
+        unit, p = templates.units[i, c], projections[templates.channels[i, c]]
+        for k in range(unit.shape[0]):
             row = p[k, start:stop]
-            for j in range(n_components):
-                w = np.float32(amplitude) * unit[c, j]
+            for j in range(unit.shape[0]):
+                w = np.float32(amplitude) * unit[j]
                 wave = table[j, k, start - first : stop - first]
-                for i in range(row.shape[0]):
-                    row[i] -= w * wave[i]
+                for t in range(row.shape[0]):
+                    row[t] -= w * wave[t]
 
 
 @numba.njit(cache=True, nogil=True)
-def _is_best(n: int, order: Int64, rank: int, found: Int64, sizes: Float32, main: Int64, interacts: Bool) -> bool:
+def _is_best(n: int, order: Int64, rank: int, candidates: Candidates, templates: Templates) -> bool:
     """Tell whether a possible spike explains more than all it overlaps with; `order` sorts the `n` of them by time."""
+    found, sizes = candidates.found, candidates.sizes
     mine = order[rank]
-    time, channel, value = found[mine, TIME], main[found[mine, TEMPLATE]], sizes[mine, COST]
+    time, channel, value = found[mine, TIME], templates.main[found[mine, TEMPLATE]], sizes[mine, COST]
     for step in (-1, 1):
         place = rank + step
         while 0 <= place < n and abs(found[order[place], TIME] - time) <= REACH:
             other = order[place]
             theirs = sizes[other, COST]
-            if interacts[channel, main[found[other, TEMPLATE]]] and (
-                theirs > value or (theirs == value and place < rank)
-            ):
+            if (theirs > value or (theirs == value and place < rank)) and templates.interacts[
+                channel, templates.main[found[other, TEMPLATE]]
+            ]:
                 return False
             place += step
     return True
 
 
 @numba.njit(cache=True, nogil=True)
+def _accept_best(candidates: Candidates, n: int, order: Int64, templates: Templates, spikes: Spikes, first: int) -> int:
+    """Append to `spikes`, from row `first` on and in order of time, what explains most; return how many there are."""
+    n_spikes = first
+    for rank in range(n):
+        if n_spikes < len(spikes.found) and _is_best(n, order, rank, candidates, templates):
+            spikes.found[n_spikes] = candidates.found[order[rank]]
+            spikes.sizes[n_spikes] = candidates.sizes[order[rank]]
+            n_spikes += 1
+    return n_spikes
+
+
+@numba.njit(cache=True, nogil=True)
+def _take_out(
+    projections: Float32, energy: Float32, tables: Float32, templates: Templates, spikes: Spikes, first: int, stop: int,
+    changed: npt.NDArray[np.int16], turn: int,
+) -> None:  # fmt: skip
+    """Subtract spikes and mark where energy peaks have to be looked for again."""
+    for s in range(first, stop):
+        i, time = spikes.found[s, TEMPLATE], spikes.found[s, TIME]
+        spikes.previous[s], spikes.last[i] = spikes.last[i], s
+        amplitude, table = spikes.sizes[s, AMPLITUDE], tables[spikes.found[s, DELAY]]
+        subtract(projections, templates, i, amplitude, table, time)
+        start, end = max(time - REACH, 0), min(time + REACH + 1, energy.shape[1])
+        for a in range(templates.n_active[i]):
+            c = templates.channels[i, templates.active[i, a]]
+            waveform_energy(projections[c], energy[c], start, end)
+            changed[c, max(start - PEAK_REACH, 0) : end + PEAK_REACH] = turn
+
+
+@numba.njit(cache=True, nogil=True)
+def _look_again(
+    projections: Float32, lam: float, threshold: float, templates: Templates, spikes: Spikes, first: int, stop: int,
+    candidates: Candidates, n: int, order: Int64, turn: int,
+) -> int:  # fmt: skip
+    """Forget candidates at changed places, evaluate those that overlap with new spikes; return how many are left."""
+    found, sizes = candidates.found, candidates.sizes
+    nearest = first
+    for rank in range(n):
+        m = order[rank]
+        if candidates.changed[found[m, PEAK_CHANNEL], found[m, PEAK_TIME]] == turn:
+            sizes[m, COST] = 0
+            continue
+        time, channel = found[m, TIME], templates.main[found[m, TEMPLATE]]
+        while nearest < stop and spikes.found[nearest, TIME] < time - REACH - LAGS:
+            nearest += 1
+        s = nearest
+        while s < stop and spikes.found[s, TIME] <= time + REACH + LAGS:
+            if templates.interacts[channel, templates.main[spikes.found[s, TEMPLATE]]]:
+                _evaluate(projections, lam, templates, spikes, candidates.products, found[m], sizes[m])
+                break
+            s += 1
+    kept = 0
+    for m in range(n):
+        if sizes[m, COST] > threshold:
+            found[kept], sizes[kept] = found[m], sizes[m]
+            kept += 1
+    return kept
+
+
+@numba.njit(cache=True, nogil=True)
+def _changed_peaks(
+    energy: Float32, energy_threshold: float, templates: Templates, spikes: Spikes, first: int, stop: int,
+    candidates: Candidates, turn: int,
+) -> int:  # fmt: skip
+    """List energy peaks where new spikes were taken out; return how many."""
+    n, peaks, changed = 0, candidates.peaks, candidates.changed
+    for s in range(first, stop):
+        time = spikes.found[s, TIME]
+        start = max(time - REACH - PEAK_REACH, 0)
+        end = min(time + REACH + PEAK_REACH + 1, energy.shape[1])
+        i = spikes.found[s, TEMPLATE]
+        for a in range(templates.n_active[i]):
+            c = templates.channels[i, templates.active[i, a]]
+            row = energy[c]
+            for t in range(start, end):
+                if changed[c, t] != turn:
+                    continue
+                changed[c, t] = -turn
+                is_new = row[t] > energy_threshold and is_peak(energy, templates.near, c, t, PEAK_REACH)
+                if is_new and n < len(peaks):
+                    peaks[n, 0], peaks[n, 1] = t, c
+                    n += 1
+    return n
+
+
+@numba.njit(cache=True, nogil=True)
+def _evaluate_peaks(
+    projections: Float32, lam: float, threshold: float, templates: Templates, spikes: Spikes, candidates: Candidates,
+    n_peaks: int, n: int,
+) -> int:  # fmt: skip
+    """Append to the `n` candidates those peaks that a template explains well enough; return how many there are."""
+    for m in range(n_peaks):
+        if n == len(candidates.found):
+            break
+        found, sizes = candidates.found[n], candidates.sizes[n]
+        found[PEAK_TIME], found[PEAK_CHANNEL] = candidates.peaks[m, 0], candidates.peaks[m, 1]
+        _evaluate(projections, lam, templates, spikes, candidates.products, found, sizes)
+        n += sizes[COST] > threshold
+    return n
+
+
+@numba.njit(cache=True, nogil=True)
 def match(
     projections: Float32, energy: Float32, threshold: float, energy_threshold: float, lam: float, tables: Float32,
-    near: Int64, interacts: Bool, by_channel: Int64, main: Int64, channels: Int64, units: Float32, norms: Float32,
-    spikes: Int64, spike_sizes: Float32,
+    templates: Templates, candidates: Candidates, spikes: Spikes,
 ) -> int:  # fmt: skip
     """Explain projections by templates, leaving the residual in them.
 
@@ -159,110 +342,37 @@ def match(
         Energy above which a local maximum is compared with templates.
     tables
         :func:`~.projections.correlation_tables`.
-    near, interacts
-        Of :class:`~.template_bank.ProbeLayout`.
-    by_channel, main, channels, units, norms
-        The templates: which to compare at a channel, their channels, weights of norm 1, and mean sizes.
-    spikes, spike_sizes
-        int64 (n, 5) and float32 (n, 2): what is found, in the order of acceptance.
+    candidates, spikes
+        Room to work in, and for what is found.
 
     Returns
     -------
     int
-        Number of spikes; equal to ``len(spikes)`` if they did not fit (give more room then).
+        Number of spikes; equal to ``len(spikes.found)`` if they did not fit (give more room then).
     """
-    n_times = energy.shape[1]
-    last, previous = np.full(len(main), np.int64(-1)), np.empty(len(spikes), np.int64)
-    products = np.empty(LAGS, np.float32)
-    # Round in which the energy around a sample was changed; positive until it has been searched for peaks again.
-    changed = np.zeros(energy.shape, np.int16)
-    found, sizes = np.empty((4096, 5), np.int64), np.empty((4096, 2), np.float32)
-    n = n_spikes = 0
+    candidates.changed[:] = 0
+    spikes.last[:] = -1
     for c in range(energy.shape[0]):
         waveform_energy(projections[c], energy[c], 0, energy.shape[1])
-    for c in range(energy.shape[0]):
-        for t in range(energy.shape[1]):
-            if energy[c, t] > energy_threshold and is_peak(energy, near, c, t, PEAK_REACH):
-                found, sizes = _with_room(found, sizes, n)
-                found[n, PEAK_TIME], found[n, PEAK_CHANNEL] = t, c
-                _evaluate(
-                    projections, lam, by_channel, channels, units, norms, last, previous, spikes, products,
-                    found[n], sizes[n],
-                )  # fmt: skip
-                n += sizes[n, COST] > threshold
+    peaks = candidates.peaks
+    n_peaks = find_peaks(energy, templates.near, energy_threshold, PEAK_REACH, 0, energy.shape[1], peaks)
+    n = _evaluate_peaks(projections, lam, threshold, templates, spikes, candidates, n_peaks, 0)
+    n_spikes = 0
     for turn in range(1, MOST_ROUNDS + 1):
-        order = np.argsort(found[:n, TIME], kind="mergesort")
+        order = np.argsort(candidates.found[:n, TIME], kind="mergesort")
         first = n_spikes
-        for rank in range(n):
-            if n_spikes < len(spikes) and _is_best(n, order, rank, found, sizes, main, interacts):
-                spikes[n_spikes], spike_sizes[n_spikes] = found[order[rank]], sizes[order[rank]]
-                n_spikes += 1
-        if n_spikes == first or n_spikes == len(spikes):
+        n_spikes = _accept_best(candidates, n, order, templates, spikes, first)
+        if n_spikes == first or n_spikes == len(spikes.found):
             break
-        for s in range(first, n_spikes):
-            i, time = spikes[s, TEMPLATE], spikes[s, TIME]
-            previous[s], last[i] = last[i], s
-            table = tables[spikes[s, DELAY]]
-            subtract(projections, channels[i], units[i], spike_sizes[s, AMPLITUDE], table, time)
-            start, stop = max(time - REACH, 0), min(time + REACH + 1, energy.shape[1])
-            for c in channels[i]:
-                waveform_energy(projections[c], energy[c], start, stop)
-                changed[c, max(start - PEAK_REACH, 0) : stop + PEAK_REACH] = turn
-        # What was possible before stays so if nothing near it changed.
-        kept, first_near = 0, first
-        for rank in range(n):
-            m = order[rank]
-            if changed[found[m, PEAK_CHANNEL], found[m, PEAK_TIME]] == turn:
-                sizes[m, COST] = 0
-                continue
-            time, channel = found[m, TIME], main[found[m, TEMPLATE]]
-            while first_near < n_spikes and spikes[first_near, TIME] < time - REACH - LAGS:
-                first_near += 1
-            s = first_near
-            while s < n_spikes and spikes[s, TIME] <= time + REACH + LAGS:
-                if interacts[channel, main[spikes[s, TEMPLATE]]]:
-                    _evaluate(
-                        projections, lam, by_channel, channels, units, norms, last, previous, spikes, products,
-                        found[m], sizes[m],
-                    )  # fmt: skip
-                    break
-                s += 1
-        for m in range(n):
-            if sizes[m, COST] > threshold:
-                found[kept], sizes[kept] = found[m], sizes[m]
-                kept += 1
-        n = kept
-        for s in range(first, n_spikes):
-            start = max(spikes[s, TIME] - REACH - PEAK_REACH, 0)
-            stop = min(spikes[s, TIME] + REACH + PEAK_REACH + 1, energy.shape[1])
-            for c in channels[spikes[s, TEMPLATE]]:
-                for t in range(start, stop):
-                    if changed[c, t] != turn:
-                        continue
-                    changed[c, t] = -turn
-                    if energy[c, t] > energy_threshold and is_peak(energy, near, c, t, PEAK_REACH):
-                        found, sizes = _with_room(found, sizes, n)
-                        found[n, PEAK_TIME], found[n, PEAK_CHANNEL] = t, c
-                        _evaluate(
-                            projections, lam, by_channel, channels, units, norms, last, previous, spikes, products,
-                            found[n], sizes[n],
-                        )  # fmt: skip
-                        n += sizes[n, COST] > threshold
+        _take_out(projections, energy, tables, templates, spikes, first, n_spikes, candidates.changed, turn)
+        n = _look_again(projections, lam, threshold, templates, spikes, first, n_spikes, candidates, n, order, turn)
+        n_peaks = _changed_peaks(energy, energy_threshold, templates, spikes, first, n_spikes, candidates, turn)
+        n = _evaluate_peaks(projections, lam, threshold, templates, spikes, candidates, n_peaks, n)
     return n_spikes
 
 
 @numba.njit(cache=True, nogil=True)
-def _with_room(found: Int64, sizes: Float32, n: int) -> tuple[Int64, Float32]:
-    """Return the lists, twice as long if row `n` is past their end."""
-    if n < len(found):
-        return found, sizes
-    return np.concatenate((found, np.empty_like(found))), np.concatenate((sizes, np.empty_like(sizes)))
-
-
-@numba.njit(cache=True, nogil=True)
-def clean_weights(
-    projections: Float32, channels: Int64, units: Float32, spikes: Int64, spike_sizes: Float32, out: Float32
-) -> None:
+def clean_weights(projections: Float32, templates: Templates, found: Int64, sizes: Float32, out: Float32) -> None:
     """Write what each spike looks like without all the others: the residual at its time plus what it explains.
 
     The residual is interpolated at the spike's fractional time (parabola through three samples), so that mean
@@ -273,11 +383,12 @@ def clean_weights(
     out
         float32 (n_spikes, n_local, K).
     """
-    for s in range(len(spikes)):
-        i, t = spikes[s, TEMPLATE], spikes[s, TIME]
-        x = np.float32((spikes[s, DELAY] - FRACTIONS // 2) / (FRACTIONS - 1))
+    channels, units = templates.channels, templates.units
+    for s in range(len(found)):
+        i, t = found[s, TEMPLATE], found[s, TIME]
+        x = np.float32((found[s, DELAY] - FRACTIONS // 2) / (FRACTIONS - 1))
         w0, w1, w2 = x * (x - 1) / np.float32(2), 1 - x * x, x * (x + 1) / np.float32(2)
-        a = spike_sizes[s, AMPLITUDE]
+        a = sizes[s, AMPLITUDE]
         for c in range(units.shape[1]):
             p = projections[channels[i, c]]
             for k in range(units.shape[2]):

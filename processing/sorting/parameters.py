@@ -49,6 +49,9 @@ class SortingParameters:
         Length over which samples are interpolated when drift is undone, um.
     fcontam
         Largest contamination of a unit labelled good.
+    cut_off
+        Whether a unit loses its weakest spikes, down to where its refractory period is clean. Kilosort 2 always does
+        it; with simulated truth it costs more true spikes than it removes false ones.
     seed
         Seed of everything random. Equal seeds give equal bytes, whatever the number of threads.
     """
@@ -71,6 +74,7 @@ class SortingParameters:
     nblocks: int = 5
     sig: float = 20.0
     fcontam: float = 0.1
+    cut_off: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import local
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -14,7 +15,20 @@ import numpy.typing as npt
 from allen_ecephys.config import threads
 
 from .initial_templates import Peaks, peaks_in
-from .matching import AMPLITUDE, COST, TEMPLATE, TIME, clean_weights, match, subtract
+from .matching import (
+    AMPLITUDE,
+    COST,
+    TEMPLATE,
+    TIME,
+    Candidates,
+    Spikes,
+    Templates,
+    clean_weights,
+    match,
+    room_for_candidates,
+    room_for_spikes,
+    subtract,
+)
 from .projections import FRACTIONS, LENGTH, PADDED, correlation_tables, padded_components, project
 from .template_bank import ProbeLayout, TemplateBank
 
@@ -31,6 +45,8 @@ HALO: Final = 4 * LENGTH
 #: Energy peaks, noise variances: those compared with templates, and those that are spikes by themselves.
 CANDIDATE_ENERGY: Final = 16.0
 SPIKE_ENERGY: Final = 36.0
+#: Share of a template's energy on its weakest channels, which hold more noise than waveform: they are not subtracted.
+LEFT_OUT: Final = 0.005
 #: Samples within which a spike of its own is the largest.
 SPIKE_REACH: Final = 30
 
@@ -64,6 +80,17 @@ class Found:
         return len(self.start)
 
 
+@dataclass(eq=False)
+class _Workspace:
+    """One thread's arrays: memory that is taken from the system again and again costs more than the work done in it."""
+
+    samples: Float32
+    projections: Float32
+    energy: Float32
+    candidates: Candidates
+    spikes: Spikes
+
+
 class Searcher:
     """Threads that search a prepared recording, and the space they work in."""
 
@@ -72,6 +99,7 @@ class Searcher:
         self._components = padded_components(basis)
         self._tables = correlation_tables(basis)
         self._pool = ThreadPoolExecutor(min(threads(), os.cpu_count() or 1))
+        self._own = local()
 
     def __enter__(self) -> Searcher:
         return self
@@ -83,13 +111,10 @@ class Searcher:
         """Return the energy peaks of samples ``[start, stop)``, in order."""
 
         def work(bounds: tuple[int, int]) -> Peaks:
-            first, projections = self._project(*bounds)
-            energy = np.empty((self.layout.n_channels, projections.shape[2]), np.float32)
-            low, high = bounds[0] - first, min(bounds[1] - first, projections.shape[2])
-            return peaks_in(projections, energy, self.layout, SPIKE_ENERGY, SPIKE_REACH, low, high)[0]
+            space = self._project(*bounds)
+            return self._peaks_of(space, bounds)
 
-        parts = list(self._pool.map(work, _stretches(start, stop)))
-        return Peaks.concatenate(parts, self.layout, self.basis.shape[1])
+        return self.joined_peaks(list(self._pool.map(work, _stretches(start, stop))))
 
     def search(
         self, bank: TemplateBank, start: int, stop: int, *, threshold: float, lam: float, residual: bool = False
@@ -103,34 +128,29 @@ class Searcher:
         residual
             Whether to look for spikes in what is left.
         """
-        channels = self.layout.local[bank.main]
-        units, norms, by_channel = bank.units(), bank.norms.astype(np.float32), bank.by_channel()
+        templates = self._templates(bank)
 
         def work(bounds: tuple[int, int]) -> Found:
-            first, projections = self._project(*bounds)
-            energy = np.empty((self.layout.n_channels, projections.shape[2]), np.float32)
-            room = max(1024, projections.shape[2] * self.layout.n_channels // 64)
+            space = self._project(*bounds)
             while True:
-                spikes, sizes = np.empty((room, 5), np.int64), np.empty((room, 2), np.float32)
+                spikes = self._room_for_spikes(space, len(bank))
                 n = match(
-                    projections, energy, threshold**2, CANDIDATE_ENERGY, lam, self._tables, self.layout.near,
-                    self.layout.interacts, by_channel, bank.main, channels, units, norms, spikes, sizes,
+                    space.projections, space.energy, threshold**2, CANDIDATE_ENERGY, lam, self._tables, templates,
+                    space.candidates, spikes,
                 )  # fmt: skip
-                if n < room:
+                if n < len(spikes.found):
                     break
-                room *= 2
-                first, projections = self._project(*bounds)
-            owned = np.flatnonzero((spikes[:n, TIME] >= bounds[0] - first) & (spikes[:n, TIME] < bounds[1] - first))
-            owned = owned[np.lexsort((spikes[owned, TEMPLATE], spikes[owned, TIME]))]
-            mine, mine_sizes = spikes[owned], sizes[owned]
-            weights = np.empty((len(owned), *units.shape[1:]), np.float32)
-            clean_weights(projections, channels, units, mine, mine_sizes, weights)
-            left = Peaks.concatenate([], self.layout, self.basis.shape[1])
-            if residual:
-                low, high = bounds[0] - first, min(bounds[1] - first, projections.shape[2])
-                left = peaks_in(projections, energy, self.layout, SPIKE_ENERGY, SPIKE_REACH, low, high)[0]
-            explained = np.sqrt(mine_sizes[:, COST])
-            return Found(mine[:, TIME] + first, mine[:, TEMPLATE], mine_sizes[:, AMPLITUDE], explained, weights, left)
+                space.spikes = room_for_spikes(2 * n, 0)
+                self._project(*bounds)
+            found, sizes = spikes.found[:n], spikes.sizes[:n]
+            owned = np.flatnonzero((found[:, TIME] >= HALO) & (found[:, TIME] < HALO + bounds[1] - bounds[0]))
+            owned = owned[np.lexsort((found[owned, TEMPLATE], found[owned, TIME]))]
+            found, sizes = found[owned], sizes[owned]
+            weights = np.empty((len(owned), *templates.units.shape[1:]), np.float32)
+            clean_weights(space.projections, templates, found, sizes, weights)
+            left = self._peaks_of(space, bounds) if residual else self.joined_peaks([])
+            start = found[:, TIME] + (bounds[0] - HALO)
+            return Found(start, found[:, TEMPLATE], sizes[:, AMPLITUDE], np.sqrt(sizes[:, COST]), weights, left)
 
         return self._joined(list(self._pool.map(work, _stretches(start, stop))))
 
@@ -139,34 +159,73 @@ class Searcher:
     ) -> tuple[Int64, Float32]:
         """Match one template's own waveform with some of the others: their numbers, and amplitudes."""
         middle = 2 * LENGTH
-        channels, units = self.layout.local[bank.main], bank.units()
+        templates = self._templates(bank)
         projections = np.zeros((self.layout.n_channels, self.basis.shape[1], 2 * middle), np.float32)
         exact = self._tables[FRACTIONS // 2]
-        subtract(projections, channels[template], units[template], -float(bank.norms[template]), exact, middle)
-        energy = np.empty((self.layout.n_channels, 2 * middle), np.float32)
+        subtract(projections, templates, template, -float(bank.norms[template]), exact, middle)
         candidates = others.copy()
         candidates[template] = False
         # A template so large that no spike is half its size takes no part.
-        norms = np.where(candidates, bank.norms, 1e6).astype(np.float32)
-        spikes, sizes = np.empty((16, 5), np.int64), np.empty((16, 2), np.float32)
+        templates = templates._replace(norms=np.where(candidates, bank.norms, 1e6).astype(np.float32))
+        energy = np.empty((self.layout.n_channels, 2 * middle), np.float32)
+        spikes = room_for_spikes(16, len(bank))
         n = match(
-            projections, energy, threshold**2, CANDIDATE_ENERGY / 2, lam, self._tables, self.layout.near,
-            self.layout.interacts, bank.by_channel(), bank.main, channels, units, norms, spikes, sizes,
+            projections, energy, threshold**2, CANDIDATE_ENERGY / 2, lam, self._tables, templates,
+            room_for_candidates(*energy.shape), spikes,
         )  # fmt: skip
-        return spikes[:n, TEMPLATE], sizes[:n, AMPLITUDE]
+        return spikes.found[:n, TEMPLATE], spikes.sizes[:n, AMPLITUDE]
 
-    def _project(self, start: int, stop: int) -> tuple[int, Float32]:
-        """Return the first sample of a stretch with its halo, and its projections.
+    def _templates(self, bank: TemplateBank) -> Templates:
+        layout, units = self.layout, bank.units()
+        energy = (units**2).sum(axis=2)
+        active = np.argsort(-energy, axis=1, kind="stable")
+        before = np.cumsum(np.take_along_axis(energy, active, axis=1), axis=1) - np.take_along_axis(
+            energy, active, axis=1
+        )
+        n_active = (before < 1.0 - LEFT_OUT).sum(axis=1)
+        for unit, order, n in zip(units, active, n_active, strict=True):
+            unit[order[n:]] = 0
+        return Templates(
+            bank.main, layout.local[bank.main], units, active, n_active.astype(np.int64),
+            bank.norms.astype(np.float32), bank.by_channel(), layout.near, layout.interacts,
+        )  # fmt: skip
+
+    def _peaks_of(self, space: _Workspace, bounds: tuple[int, int]) -> Peaks:
+        stop = HALO + bounds[1] - bounds[0]
+        return peaks_in(space.projections, space.energy, self.layout, SPIKE_ENERGY, SPIKE_REACH, HALO, stop)
+
+    def _project(self, start: int, stop: int) -> _Workspace:
+        """Project a stretch with its halo.
 
         Past the ends of the recording there are zeros, so that its first and last spikes are looked for too.
         """
-        first, last = start - HALO, stop + HALO
-        samples = np.zeros((self.layout.n_channels, last - first + PADDED - 1), np.float32)
-        low, high = max(first, 0), min(last + PADDED - 1, self.recording.n_samples)
-        samples[:, low - first : high - first] = self.recording.read(low, high).T
-        projections = np.empty((self.layout.n_channels, self.basis.shape[1], last - first), np.float32)
-        project(samples, self._components, projections)
-        return first, projections
+        space: _Workspace | None = getattr(self._own, "space", None)
+        if space is None:
+            space = self._own.space = self._workspace()
+        first = start - HALO
+        low, high = max(first, 0), min(first + space.samples.shape[1], self.recording.n_samples)
+        high = min(high, stop + HALO + PADDED - 1)
+        space.samples[:] = 0
+        space.samples[:, low - first : high - first] = self.recording.read(low, high).T
+        project(space.samples, self._components, space.projections)
+        return space
+
+    def _workspace(self) -> _Workspace:
+        n_channels, n_times = self.layout.n_channels, STRETCH + 2 * HALO
+        return _Workspace(
+            np.empty((n_channels, n_times + PADDED - 1), np.float32),
+            np.empty((n_channels, self.basis.shape[1], n_times), np.float32),
+            np.empty((n_channels, n_times), np.float32),
+            room_for_candidates(n_channels, n_times),
+            room_for_spikes(max(1024, n_channels * n_times // 64), 0),
+        )
+
+    def _room_for_spikes(self, space: _Workspace, n_templates: int) -> Spikes:
+        return space.spikes._replace(last=np.empty(n_templates, np.int64))
+
+    def joined_peaks(self, parts: list[Peaks]) -> Peaks:
+        """Return the peaks of several batches together."""
+        return Peaks.concatenate(parts, self.layout, self.basis.shape[1])
 
     def _joined(self, parts: list[Found]) -> Found:
         n_local, n_components = self.layout.local.shape[1], self.basis.shape[1]
@@ -176,7 +235,7 @@ class Searcher:
             np.concatenate([np.empty(0, np.float32), *(p.amplitude for p in parts)]),
             np.concatenate([np.empty(0, np.float32), *(p.explained for p in parts)]),
             np.concatenate([np.empty((0, n_local, n_components), np.float32), *(p.weights for p in parts)]),
-            Peaks.concatenate([p.residual for p in parts], self.layout, n_components),
+            self.joined_peaks([p.residual for p in parts]),
         )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .detection import channels_within, nearest
-from .projections import LENGTH
+from .projections import LENGTH, shifted
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -91,7 +91,7 @@ class TemplateBank:
         return scaled
 
     def by_channel(self) -> Int64:
-        """Return, for each channel, the templates to compare a spike there with, int64 (n_channels, n), -1 at the end."""
+        """Return the templates to compare a spike on each channel with, int64 (n_channels, n), -1 at the end."""
         at: list[list[int]] = [[] for _ in range(self.layout.n_channels)]
         for template, channel in enumerate(self.main):
             at[channel].append(template)
@@ -129,11 +129,11 @@ class TemplateBank:
         weights[moved] = wide[rows, self.layout.local[main[moved]]]
         return TemplateBank(self.layout, self.basis, main, weights)
 
-    def waveforms(self) -> Float32:
-        """Return whitened waveforms on all channels, float32 (n_templates, 61, n_channels), noise SDs."""
+    def unit_waveforms(self) -> Float32:
+        """Return whitened waveforms of norm 1 on all channels, float32 (n_templates, 61, n_channels)."""
         waves = np.zeros((len(self), LENGTH, self.layout.n_channels), np.float32)
-        for i, main in enumerate(self.main):
-            waves[i][:, self.layout.local[main]] = self.basis @ self.weights[i].T
+        for i, (main, unit) in enumerate(zip(self.main, self.units(), strict=True)):
+            waves[i][:, self.layout.local[main]] = self.basis @ unit.T
         return waves
 
     def troughs(self) -> Int64:
@@ -142,19 +142,21 @@ class TemplateBank:
         troughs: Int64 = np.abs(waves).argmax(axis=1).astype(np.int64)
         return troughs
 
-    def similarity(self, lags: int = SIMILARITY_LAGS) -> tuple[Float32, Int64]:
-        """Return the largest correlation of every two templates over lags, and that lag.
+    def similarity(self, lags: int = SIMILARITY_LAGS) -> tuple[Float32, Float32]:
+        """Return the largest correlation of every two templates over lags, in quarters of a sample, and that lag.
+
+        A sharp waveform and itself half a sample later correlate at 0.95: whole samples would make two units of one.
 
         Returns
         -------
         similarity
             float32 (n, n), 1 on the diagonal; 0 where two templates share no channel.
         lag
-            int64 (n, n): ``lag[i, j]`` samples after template `i`, template `j` looks most like it.
+            float32 (n, n): ``lag[i, j]`` samples after template `i`, template `j` looks most like it.
         """
         n = len(self)
-        similarity, best_lag = np.eye(n, dtype=np.float32), np.zeros((n, n), np.int64)
-        shifts = _lag_products(self.basis, lags)
+        similarity, best_lag = np.eye(n, dtype=np.float32), np.zeros((n, n), np.float32)
+        steps, products = _lag_products(self.basis, lags)
         units, channels = self.units(), self.layout.local[self.main]
         place = np.full(self.layout.n_channels, -1, np.int64)
         for i in range(n):
@@ -166,20 +168,22 @@ class TemplateBank:
                 continue
             row = place[channels[others]]
             mine = np.where(row[..., None] >= 0, units[i][row], 0.0)  # template i on the channels of the others
-            products = np.einsum("nlj,nlk->njk", mine, units[others])
-            correlation = np.einsum("njk,djk->nd", products, shifts)
+            pairs = mine.transpose(0, 2, 1) @ units[others]
+            correlation = pairs.reshape(len(others), -1) @ products.reshape(len(steps), -1).T
             top = correlation.argmax(axis=1)
             value = correlation[np.arange(len(others)), top]
             similarity[i, others] = similarity[others, i] = value
-            best_lag[i, others], best_lag[others, i] = top - lags, lags - top
+            best_lag[i, others], best_lag[others, i] = steps[top], -steps[top]
         return similarity, best_lag
 
 
-def _lag_products(basis: Float32, lags: int) -> Float32:
-    """Return ``[lags + d, j, k]``: the dot product of component `j` with component `k` placed `d` samples earlier."""
-    n = basis.shape[1]
-    products = np.zeros((2 * lags + 1, n, n), np.float32)
-    for d in range(-lags, lags + 1):
-        a, b = basis[max(d, 0) : LENGTH + min(d, 0)], basis[max(-d, 0) : LENGTH - max(d, 0)]
-        products[lags + d] = a.T @ b
-    return products
+def _lag_products(basis: Float32, lags: int) -> tuple[Float32, Float32]:
+    """Return lags in quarters of a sample, and for each ``[j, k]``: component `j` times component `k` so much later."""
+    steps = np.arange(-4 * lags, 4 * lags + 1) / 4.0
+    products = np.empty((len(steps), basis.shape[1], basis.shape[1]), np.float32)
+    for step, product in zip(steps, products, strict=True):
+        whole = int(np.floor(step))
+        later = shifted(basis, step - whole)
+        a, b = basis[max(whole, 0) : LENGTH + min(whole, 0)], later[max(-whole, 0) : LENGTH - max(whole, 0)]
+        product[:] = a.T @ b
+    return steps.astype(np.float32), products

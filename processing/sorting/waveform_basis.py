@@ -114,7 +114,7 @@ def waveform_components(snippets: Float32, parameters: SortingParameters) -> Flo
 
 
 def generic_waveforms(parameters: SortingParameters) -> Float32:
-    """Return spike-like waveforms of several widths and delays, float32 (n, 61): trough, then a slower positive lobe."""
+    """Return spike-like waveforms of several widths and delays, float32 (n, 61): trough, then a positive lobe."""
     p = parameters
     t = np.arange(p.nt0) - float(p.nt0min)
     waves = []
