@@ -153,7 +153,8 @@ class _PeakBins:
         counts = np.zeros((AMPLITUDE_BINS, self.n_places))
         np.add.at(counts, (self.size, np.clip(self.place - shift, 0, self.n_places - 1)), 1.0)
         density = gaussian_filter(counts, (1.0, smoothing), mode=("nearest", "constant"))
-        floor = BACKGROUND * density.mean()
+        # Without any peak the density is flat, and its logarithm still a number.
+        floor = max(BACKGROUND * float(density.mean()), float(np.finfo(np.float64).tiny))
         return np.pad(np.log(density + floor), ((0, 0), (pad, pad)), constant_values=np.log(floor))
 
 
