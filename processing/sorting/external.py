@@ -25,7 +25,7 @@ from allen_ecephys.errors import SortingError, UnknownNameError, missing_extra, 
 from ..pipeline.outputs import SampleFile
 from ..recording import Recording, chunk_bounds
 from .channels import choose_channels
-from .registration import as_counts
+from .front_end import as_counts
 from .result import SortingResult
 from .spikes_to_result import result_from_spikes
 
