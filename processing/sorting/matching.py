@@ -236,11 +236,33 @@ def _accept_best(candidates: Candidates, n: int, order: Int64, templates: Templa
 
 
 @numba.njit(cache=True, nogil=True)
+def _channels_around(templates: Templates, i: int, listed: Bool, out: Int64) -> int:
+    """List the channels whose peaks a spike of template `i` hides or makes: its own and those near; return how many.
+
+    A peak on a channel where the template has no energy shows up when a larger one beside it is taken out.
+    """
+    listed[:] = False
+    n = 0
+    for a in range(templates.n_active[i]):
+        c = templates.channels[i, templates.active[i, a]]
+        for j in range(templates.near.shape[1]):
+            other = templates.near[c, j]
+            if other < 0:
+                break
+            if not listed[other]:
+                listed[other] = True
+                out[n] = other
+                n += 1
+    return n
+
+
+@numba.njit(cache=True, nogil=True)
 def _take_out(
     projections: Float32, energy: Float32, tables: Float32, templates: Templates, spikes: Spikes, first: int, stop: int,
     changed: npt.NDArray[np.int16], turn: int,
 ) -> None:  # fmt: skip
     """Subtract spikes and mark where energy peaks have to be looked for again."""
+    listed, around = np.empty(energy.shape[0], np.bool_), np.empty(energy.shape[0], np.int64)
     for s in range(first, stop):
         i, time = spikes.found[s, TEMPLATE], spikes.found[s, TIME]
         spikes.previous[s], spikes.last[i] = spikes.last[i], s
@@ -250,7 +272,8 @@ def _take_out(
         for a in range(templates.n_active[i]):
             c = templates.channels[i, templates.active[i, a]]
             waveform_energy(projections[c], energy[c], start, end)
-            changed[c, max(start - PEAK_REACH, 0) : end + PEAK_REACH] = turn
+        for a in range(_channels_around(templates, i, listed, around)):
+            changed[around[a], max(start - PEAK_REACH, 0) : end + PEAK_REACH] = turn
 
 
 @numba.njit(cache=True, nogil=True)
@@ -290,13 +313,13 @@ def _changed_peaks(
 ) -> int:  # fmt: skip
     """List energy peaks where new spikes were taken out; return how many."""
     n, peaks, changed = 0, candidates.peaks, candidates.changed
+    listed, around = np.empty(energy.shape[0], np.bool_), np.empty(energy.shape[0], np.int64)
     for s in range(first, stop):
         time = spikes.found[s, TIME]
         start = max(time - REACH - PEAK_REACH, 0)
         end = min(time + REACH + PEAK_REACH + 1, energy.shape[1])
-        i = spikes.found[s, TEMPLATE]
-        for a in range(templates.n_active[i]):
-            c = templates.channels[i, templates.active[i, a]]
+        for a in range(_channels_around(templates, spikes.found[s, TEMPLATE], listed, around)):
+            c = around[a]
             row = energy[c]
             for t in range(start, end):
                 if changed[c, t] != turn:
