@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from allen_ecephys.processing.packaging import EyeTracking, SessionContents, SessionMetadata
+
+if TYPE_CHECKING:
+    from allen_ecephys.processing.sorting.template_bank import TemplateBank
 
 
 @pytest.fixture(scope="session")
@@ -140,3 +144,27 @@ def eye_tracking(rng: np.random.Generator) -> EyeTracking:
     return EyeTracking(
         {part: frame(*ellipse) for part in ("pupil", "eye", "corneal_reflection")}, frame(*gaze), frame(*gaze)
     )
+
+
+@pytest.fixture(scope="session")
+def example_bank() -> TemplateBank:
+    """Give five templates of 14 to 40 noise SDs on 16 channels, spanning 12 each; the first two overlap most."""
+    from allen_ecephys.processing.probes import neuropixels_1_geometry
+    from allen_ecephys.processing.sorting.parameters import SortingParameters
+    from allen_ecephys.processing.sorting.template_bank import ProbeLayout, TemplateBank
+    from allen_ecephys.processing.sorting.waveform_basis import generic_waveforms, waveform_components
+
+    parameters = SortingParameters()
+    waves = generic_waveforms(parameters)
+    basis = waveform_components(waves, parameters)
+    layout = ProbeLayout.of(neuropixels_1_geometry(16), 12)
+    main = np.array([2, 3, 7, 12, 13])
+    weights = np.empty((5, 12, 6), np.float32)
+    # Rows of `waves` are delays of -3 to 3 samples, four widths each.
+    for i, (shape, reach, norm) in enumerate(
+        zip((24, 27, 25, 24, 26), (25.0, 40.0, 30.0, 20.0, 35.0), (30.0, 20.0, 40.0, 14.0, 25.0), strict=True)
+    ):
+        distance = np.hypot(*(layout.positions[layout.local[main[i]]] - layout.positions[main[i]]).T)
+        weights[i] = np.exp(-distance / reach)[:, None] * (waves[shape] @ basis)
+        weights[i] *= norm / np.sqrt((weights[i] ** 2).sum())
+    return TemplateBank(layout, basis, main, weights)
