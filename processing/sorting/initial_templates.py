@@ -102,7 +102,7 @@ def peaks_in(
         waveform_energy(projections[c], energy[c], 0, energy.shape[1])
     found = np.empty((max(64, layout.n_channels * (stop - start) // (2 * reach)), 2), np.int64)
     found = found[: find_peaks(energy, layout.near, threshold, reach, start, stop, found)]
-    # _align(projections, found)
+    _align(projections, found)
     weights = np.empty((len(found), layout.local.shape[1], projections.shape[1]), np.float32)
     _gather(projections, found, layout.local, weights)
     return Peaks(found[:, 1].copy(), weights)

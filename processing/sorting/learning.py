@@ -27,14 +27,31 @@ TWIN_SIMILARITY: Final = 0.9
 #: ...and are if what tells the smaller from the larger is this small: as a share of its size, or in noise SDs.
 TWIN_SHARE: Final = 0.15
 TWIN_NORM: Final = 4.0
+#: Where the tissue moves, what registration cannot undo makes one unit look different at different times: more is a
+#: twin then, and a template remembers no more than this many spikes.
+DRIFTING_TWIN_SHARE: Final = 0.3
+DRIFTING_MEMORY: Final = 60.0
 #: A template of two spikes at once leaves no more than this, of its energy or in noise variances, without them.
 COMPOSITE_SHARE: Final = 0.3
 COMPOSITE_ENERGY: Final = 25.0
 
 
-def forgetting(momentum: tuple[float, float], n_batches: int) -> Floats:
+def momentum(searcher: Searcher, parameters: SortingParameters) -> tuple[float, float]:
+    """Return how many spikes templates remember, at the beginning and at the end."""
+    first, last = parameters.momentum
+    if searcher.recording.drift.is_negligible:
+        return first, last
+    return min(first, DRIFTING_MEMORY), min(last, DRIFTING_MEMORY)
+
+
+def twin_share(searcher: Searcher) -> float:
+    """Return up to which difference, as a share of their size, two templates are one."""
+    return TWIN_SHARE if searcher.recording.drift.is_negligible else DRIFTING_TWIN_SHARE
+
+
+def forgetting(spikes: tuple[float, float], n_batches: int) -> Floats:
     """Return the factor per spike by which templates remember, batch by batch: ``exp(-1/20)`` to ``exp(-1/400)``."""
-    return np.exp(-1.0 / np.linspace(*momentum, n_batches))
+    return np.exp(-1.0 / np.linspace(*spikes, n_batches))
 
 
 def updated(bank: TemplateBank, found: Found, memory: float, threshold: float) -> tuple[TemplateBank, Floats]:
@@ -56,23 +73,23 @@ def updated(bank: TemplateBank, found: Found, memory: float, threshold: float) -
     return TemplateBank(bank.layout, bank.basis, bank.main, weights), counts
 
 
-def alike(bank: TemplateBank) -> npt.NDArray[np.bool_]:
+def alike(bank: TemplateBank, share: float = TWIN_SHARE) -> npt.NDArray[np.bool_]:
     """Tell which pairs of templates have one shape, bool (n, n), false on the diagonal."""
     similarity, _ = bank.similarity()
     smaller = np.minimum.outer(bank.norms, bank.norms)
     difference = np.sqrt(np.maximum(1.0 - similarity.astype(np.float64) ** 2, 0.0))
-    same = (similarity > TWIN_SIMILARITY) & ((difference < TWIN_SHARE) | (difference * smaller < TWIN_NORM))
+    same = (similarity > TWIN_SIMILARITY) & ((difference < share) | (difference * smaller < TWIN_NORM))
     np.fill_diagonal(same, val=False)
     return same
 
 
-def without_twins(bank: TemplateBank, counts: Floats) -> npt.NDArray[np.bool_]:
+def without_twins(bank: TemplateBank, counts: Floats, share: float = TWIN_SHARE) -> npt.NDArray[np.bool_]:
     """Tell which templates stay: all but the rarer ones of pairs that look alike, whatever their amplitudes.
 
     Kilosort 2 drops the rarer of two that correlate above 0.9 and whose norms differ by less than 12.6. A correlation
     of 0.9 between two large templates is a difference of many noise SDs; here that difference decides.
     """
-    same = alike(bank)
+    same = alike(bank, share)
     stays = np.ones(len(bank), np.bool_)
     for i in np.argsort(counts, kind="stable"):
         stays[i] = not (same[i] & stays & (counts >= counts[i])).any()
@@ -108,7 +125,7 @@ def learn(
     """
     p = parameters
     seconds = sum(stop - start for start, stop in batches) / searcher.recording.sampling_rate
-    memories = forgetting(p.momentum, 2 * len(batches))
+    memories = forgetting(momentum(searcher, p), 2 * len(batches))
     for sweep in range(2):
         counts, left = np.zeros(len(bank)), []
         # Back to the beginning, where the extraction starts.
@@ -120,7 +137,7 @@ def learn(
             left.append(found.residual)
         stays = counts >= max(p.minFR * seconds, 1.0)
         bank, counts = bank.keep(stays).recentred(), counts[stays]
-        stays = without_twins(bank, counts)
+        stays = without_twins(bank, counts, twin_share(searcher))
         n_twins = int((~stays).sum())
         bank, counts = bank.keep(stays), counts[stays]
         stays = without_composites(searcher, bank, counts, p)

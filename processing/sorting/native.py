@@ -31,7 +31,7 @@ from ..pipeline.outputs import flush_entry
 from ..recording import Recording, chunk_bounds
 from .curation import Extraction, curate
 from .initial_templates import cluster_peaks
-from .learning import learn, least_size, updated
+from .learning import learn, least_size, momentum, updated
 from .parameters import SortingParameters
 from .registration import PreparedRecording, prepare_recording
 from .result import SortingResult
@@ -45,9 +45,11 @@ T = TypeVar("T")
 
 Float32 = npt.NDArray[np.float32]
 
-#: Batches that prototypes are learned from at least (fewer in shorter recordings), and that templates are learned from.
+#: Batches that prototypes are learned from at least (fewer in shorter recordings).
 LEAST_PROTOTYPE_BATCHES: Final = 24
-LEARNING_BATCHES: Final = 64
+#: Batches, spread over the recording, that first templates are clustered from, and that a sweep of learning visits.
+FIRST_BATCHES: Final = 64
+SWEEP_BATCHES: Final = 40
 #: Clusters smaller than this (noise SDs) can hardly be told from noise.
 LEAST_NORM: Final = 5.0
 
@@ -105,7 +107,7 @@ def sort_native(
         extraction = timed("extraction", lambda: extract(checkpoint, searcher, learned, batches, p))
     result = timed("curation", lambda: curate(extraction, prepared, place / "unit_features.dat", p))
     details = {"sorter": "native", "version": __version__, "parameters": asdict(p), "seconds": seconds}
-    return replace(result, details=details)
+    return replace(result, drift_um=prepared.drift.shift_um, details=details)
 
 
 class Checkpoints:
@@ -168,7 +170,7 @@ def _first_templates(
     layout, basis = searcher.layout, searcher.basis
 
     def make() -> TemplateBank:
-        chosen = _spread(batches, LEARNING_BATCHES)
+        chosen = _spread(batches, FIRST_BATCHES)
         peaks = searcher.joined_peaks([searcher.peaks(*batch) for batch in _progress(chosen, "spikes")])
         seconds = _seconds(chosen, searcher)
         bank = cluster_peaks(peaks, layout, basis, min_size=least_size(p, seconds), seed=p.seed)
@@ -185,7 +187,7 @@ def _learned_templates(
     p: SortingParameters,
 ) -> TemplateBank:
     def make() -> TemplateBank:
-        return learn(searcher, bank, _spread(batches, LEARNING_BATCHES), p)
+        return learn(searcher, bank, _spread(batches, SWEEP_BATCHES), p)
 
     return checkpoint.bank("learned", make, searcher.layout, searcher.basis)
 
@@ -201,7 +203,7 @@ def extract(
     path = checkpoint.folder / "features.dat"
     kept = checkpoint.load("spikes")
     if kept is None:
-        memory = float(np.exp(-1.0 / p.momentum[1]))
+        memory = float(np.exp(-1.0 / momentum(searcher, p)[1]))
         columns: dict[str, list[npt.NDArray[Any]]] = {"start": [], "template": [], "amplitude": [], "explained": []}
         with path.open("wb") as features:
             for start, stop in _progress(batches, "extraction"):

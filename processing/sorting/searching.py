@@ -43,7 +43,7 @@ STRETCH: Final = 8192
 #: Samples around a stretch that are searched with it, so that its edges know the spikes that they overlap with.
 HALO: Final = 4 * LENGTH
 #: Energy peaks, noise variances: those compared with templates, and those that are spikes by themselves.
-CANDIDATE_ENERGY: Final = 16.0
+CANDIDATE_ENERGY: Final = 20.0
 SPIKE_ENERGY: Final = 36.0
 #: Share of a template's energy on its weakest channels, which hold more noise than waveform: they are not subtracted.
 LEFT_OUT: Final = 0.005
