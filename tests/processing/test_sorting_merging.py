@@ -8,7 +8,7 @@ from scipy.stats import poisson
 
 from allen_ecephys.errors import InvalidContentsError, SpikeTrainError
 from allen_ecephys.processing.sorting.correlograms import correlogram, correlogram_statistics
-from allen_ecephys.processing.sorting.merging import find_merges, refractory_evidence
+from allen_ecephys.processing.sorting.merging import find_merges, near_templates, refractory_evidence
 
 
 def neuron(rng: np.random.Generator, rate: float, duration: float, refractory: float = 0.003) -> np.ndarray:
@@ -32,6 +32,12 @@ def alike(n: int, value: float = 0.9) -> np.ndarray:
     return np.where(np.eye(n, dtype=bool), 1.0, value)
 
 
+def least_chance(counts: np.ndarray) -> float:
+    lag = np.abs(np.arange(-500, 501))
+    flank = max(counts[(lag >= 11) & (lag < 50)].mean(), counts[(lag >= 250) & (lag < 500)].mean())
+    return min(poisson.cdf(counts[(lag > 0) & (lag <= i)].sum(), 2 * i * flank) for i in range(1, 11))
+
+
 def plain_merges(times: np.ndarray, units: np.ndarray, similarity: np.ndarray) -> list[int]:
     """Follow the rule as it is told, relabelling all spikes at each merge."""
     label = units.copy()
@@ -42,7 +48,7 @@ def plain_merges(times: np.ndarray, units: np.ndarray, similarity: np.ndarray) -
         for i in rest:
             if count[i] > count[j] > 0:
                 found = correlogram_statistics(times[label == i], times[label == j])
-                if found.q < 0.2 and found.r < 0.05:
+                if found.q < 0.2 and found.r < 0.05 and least_chance(found.counts) < 0.001:
                     label[label == j] = i
                     count[i] += count[j]
                     count[j] = 0
@@ -156,6 +162,30 @@ def test_evidence_is_right_as_often_as_it_says() -> None:
     assert np.mean(np.array(verdicts["independent"]) == "two neurons") > 0.9
     assert np.mean(np.array(verdicts["cut"]) == "two neurons") == 0
     assert np.mean(np.array(verdicts["cut"]) == "one neuron") > 0.9
+
+
+def test_pairs_with_just_too_few_spikes_are_no_proof() -> None:
+    """Independent neurons of 1-3 Hz in a minute: Q and R alone call one pair in twenty refractory."""
+    rng = np.random.default_rng(0)
+    merged, by_bounds = 0, 0
+    for _ in range(200):
+        a, b = neuron(rng, 3, 60, 0.001), neuron(rng, 2, 60, 0.001)
+        by_bounds += correlogram_statistics(a, b).is_refractory(0.2, 0.05)
+        merged += len(set(find_merges(*together((a, np.zeros(a.size, int)), (b, np.ones(b.size, int))), alike(2)))) == 1
+    assert by_bounds >= 8
+    assert merged <= 2
+
+
+def test_near_templates_differ_by_few_noise_sds() -> None:
+    rng = np.random.default_rng(1)
+    templates = rng.standard_normal((6, 40)) * rng.uniform(0.5, 1.5, (6, 1))
+    norms = np.linalg.norm(templates, axis=1)
+    similarity = templates @ templates.T / np.outer(norms, norms)
+    distances = np.linalg.norm(templates[:, None] - templates[None], axis=2)
+    limit = float(np.median(distances))
+    np.testing.assert_array_equal(near_templates(similarity, norms, distance_maximum=limit), distances < limit)
+    assert near_templates(np.ones((2, 2)), [20.0, 25.9]).all()
+    assert not near_templates(np.ones((2, 2)), [20.0, 26.1])[0, 1]
 
 
 def test_shape_decides_where_spikes_cannot() -> None:
