@@ -51,13 +51,14 @@ def shifted_sum(sources: Float64, targets: Float64, shift_um: float, length: flo
     Notes
     -----
     With the kriging matrix ``M = (K + ridge)^-1 K(sources, targets + shift)``, the first column of
-    ``M (M' M + damping)^-1/2``.
+    ``sqrt(1 + damping) M (M' M + damping)^-1/2``, in which a singular value of 1 stays 1.
     """
     moved = targets + np.array([0.0, shift_um])
     among = covariance_of_places(sources, sources, length) + RIDGE * np.eye(len(sources))
     kriging = np.linalg.solve(among, covariance_of_places(sources, moved, length))
     values, vectors = np.linalg.eigh(kriging.T @ kriging)
-    return np.asarray(kriging @ ((vectors / np.sqrt(np.maximum(values, 0.0) + DAMPING)) @ vectors[0]))
+    inverse_root = np.sqrt((1.0 + DAMPING) / (np.maximum(values, 0.0) + DAMPING))
+    return np.asarray(kriging @ ((vectors * inverse_root) @ vectors[0]))
 
 
 class RegistrationWeights:
@@ -104,5 +105,6 @@ class RegistrationWeights:
         around = np.round(np.stack([self.positions[sources] - home, self.positions[targets] - home]), 3)
         key = around.tobytes() + step.to_bytes(8, "little", signed=True)
         if key not in self._patterns:
-            self._patterns[key] = shifted_sum(around[0], around[1], step * STEP_UM, self.length)
+            still = (np.arange(len(sources)) == 0).astype(np.float64)
+            self._patterns[key] = shifted_sum(around[0], around[1], step * STEP_UM, self.length) if step else still
         return self._patterns[key]
