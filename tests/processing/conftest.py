@@ -12,6 +12,11 @@ import pytest
 from allen_ecephys.processing.packaging import EyeTracking, SessionContents, SessionMetadata
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from allen_ecephys.processing.sorting.registration import PreparedRecording
     from allen_ecephys.processing.sorting.template_bank import TemplateBank
 
 
@@ -168,3 +173,25 @@ def example_bank() -> TemplateBank:
         weights[i] = np.exp(-distance / reach)[:, None] * (waves[shape] @ basis)
         weights[i] *= norm / np.sqrt((weights[i] ** 2).sum())
     return TemplateBank(layout, basis, main, weights)
+
+
+@pytest.fixture
+def whitened(tmp_path_factory: pytest.TempPathFactory, example_bank: TemplateBank) -> Callable[..., PreparedRecording]:
+    """Return what makes a prepared recording, without drift, of samples in noise SDs on the example's channels."""
+    from allen_ecephys.processing.sorting.drift import Drift
+    from allen_ecephys.processing.sorting.registration import PreparedRecording
+    from allen_ecephys.processing.spike_band.whitening import SCALE
+
+    def write(samples: npt.ArrayLike) -> PreparedRecording:
+        path = tmp_path_factory.mktemp("whitened") / "prepared.dat"
+        counts = np.rint(np.asarray(samples) * SCALE).astype(np.int16)
+        counts.tofile(path)
+        n_samples, n_channels = counts.shape
+        still = Drift(np.zeros((1, 1)), np.array([100.0]))
+        return PreparedRecording(
+            path=path, n_samples=n_samples, sampling_rate=30_000.0, channel_map=np.arange(n_channels),
+            positions=example_bank.layout.positions, whitening=np.eye(n_channels), drift=still, n_clipped=0,
+            n_saturated=0,
+        )  # fmt: skip
+
+    return write

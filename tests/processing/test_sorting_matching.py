@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,30 +39,15 @@ from allen_ecephys.processing.sorting.projections import (
     project,
     shifted,
 )
+from allen_ecephys.processing.sorting.registration import PreparedRecording
 from allen_ecephys.processing.sorting.searching import CANDIDATE_ENERGY, HALO, STRETCH, Searcher
 from allen_ecephys.processing.sorting.template_bank import TemplateBank
 
 Array = npt.NDArray[Any]
+Prepare = Callable[[Array], PreparedRecording]
 
 LAM = 10.0
 EXACT = FRACTIONS // 2
-
-
-@dataclass(frozen=True)
-class Whitened:
-    """Whitened samples in memory, float32 (n_samples, n_channels), in place of a prepared recording."""
-
-    samples: Array
-    sampling_rate: float = 30_000.0
-
-    @property
-    def n_samples(self) -> int:
-        """Number of samples."""
-        return len(self.samples)
-
-    def read(self, start: int, stop: int) -> Array:
-        """Return samples ``[start, stop)``."""
-        return self.samples[start:stop]
 
 
 def kernels_view(bank: TemplateBank) -> Templates:
@@ -362,15 +348,15 @@ def test_small_spikes_are_not_those_of_a_large_template(example_bank: TemplateBa
 # --- stretches of a recording ------------------------------------------------------------------------------------
 
 
-def test_nothing_is_found_in_noise(example_bank: TemplateBank) -> None:
+def test_nothing_is_found_in_noise(whitened: Prepare, example_bank: TemplateBank) -> None:
     noise = np.random.default_rng(4).normal(size=(150_000, 16)).astype(np.float32)
-    with Searcher(Whitened(noise), example_bank.layout, example_bank.basis) as searcher:  # type: ignore[arg-type]
+    with Searcher(whitened(noise), example_bank.layout, example_bank.basis) as searcher:
         found = searcher.search(example_bank, 0, len(noise), threshold=10.0, lam=LAM)
     assert len(found) == 0
     assert found.weights.shape == (0, 12, 6)
 
 
-def test_spikes_across_the_edges_of_stretches_are_found_once(example_bank: TemplateBank) -> None:
+def test_spikes_across_the_edges_of_stretches_are_found_once(whitened: Prepare, example_bank: TemplateBank) -> None:
     """Also the first and last samples, and the edges of what was asked for."""
     edges = [STRETCH * k for k in range(1, 10)]
     starts = [
@@ -380,7 +366,7 @@ def test_spikes_across_the_edges_of_stretches_are_found_once(example_bank: Templ
     ]
     spikes = [(start, k % 5, float(example_bank.norms[k % 5]), EXACT) for k, start in enumerate(starts)]
     samples = recording(example_bank, 80_061, spikes, noise=0.3).astype(np.float32)
-    with Searcher(Whitened(samples), example_bank.layout, example_bank.basis) as searcher:  # type: ignore[arg-type]
+    with Searcher(whitened(samples), example_bank.layout, example_bank.basis) as searcher:
         whole = searcher.search(example_bank, 0, len(samples), threshold=4.0, lam=LAM)
         middle = 40_959  # one sample before the start of a spike
         halves = [searcher.search(example_bank, *b, threshold=4.0, lam=LAM) for b in ((0, middle), (middle, 80_061))]
@@ -391,12 +377,12 @@ def test_spikes_across_the_edges_of_stretches_are_found_once(example_bank: Templ
 
 
 def test_searches_with_too_little_room_are_done_again(
-    example_bank: TemplateBank, monkeypatch: pytest.MonkeyPatch
+    whitened: Prepare, example_bank: TemplateBank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = recording(example_bank, 9000, many_spikes(example_bank, 9000, 60, 7), noise=1.0).astype(np.float32)
 
     def search() -> searching.Found:
-        with Searcher(Whitened(samples), example_bank.layout, example_bank.basis) as searcher:  # type: ignore[arg-type]
+        with Searcher(whitened(samples), example_bank.layout, example_bank.basis) as searcher:
             return searcher.search(example_bank, 0, len(samples), threshold=4.0, lam=LAM)
 
     roomy = search()
@@ -415,11 +401,11 @@ def test_searches_with_too_little_room_are_done_again(
         np.testing.assert_array_equal(getattr(again, name), getattr(roomy, name))
 
 
-def test_the_residual_holds_what_no_template_explains(example_bank: TemplateBank) -> None:
+def test_the_residual_holds_what_no_template_explains(whitened: Prepare, example_bank: TemplateBank) -> None:
     known, unknown = example_bank.keep(np.array([0, 1, 3])), [(400 + 300 * k, 2, 40.0, EXACT) for k in range(20)]
     spikes = [*unknown, *((550 + 300 * k, 0, 30.0, EXACT) for k in range(20))]
     samples = recording(example_bank, 7000, sorted(spikes), noise=0.5).astype(np.float32)
-    with Searcher(Whitened(samples), example_bank.layout, example_bank.basis) as searcher:  # type: ignore[arg-type]
+    with Searcher(whitened(samples), example_bank.layout, example_bank.basis) as searcher:
         found = searcher.search(known, 0, 7000, threshold=10.0, lam=LAM, residual=True)
         everything = searcher.peaks(0, 7000)
     left = found.residual.channel
@@ -429,14 +415,14 @@ def test_the_residual_holds_what_no_template_explains(example_bank: TemplateBank
     assert HALO >= 122
 
 
-def test_a_template_is_explained_by_its_parts(example_bank: TemplateBank) -> None:
+def test_a_template_is_explained_by_its_parts(whitened: Prepare, example_bank: TemplateBank) -> None:
     both = example_bank.unit_waveforms()[[0, 2]] * example_bank.norms[[0, 2], None, None]
     layout = example_bank.layout
     total = both.sum(axis=0)
     main = np.array([7])
     weights = (example_bank.basis.T @ total[:, layout.local[7]]).T[None].astype(np.float32)
     bank = example_bank.joined(TemplateBank(layout, example_bank.basis, main, weights))
-    with Searcher(Whitened(np.zeros((1, 16))), layout, bank.basis) as searcher:  # type: ignore[arg-type]
+    with Searcher(whitened(np.zeros((1, 16))), layout, bank.basis) as searcher:
         parts, amplitudes = searcher.explain(bank, 5, np.ones(6, np.bool_), threshold=4.0, lam=LAM)
         none, _ = searcher.explain(bank, 5, np.zeros(6, np.bool_), threshold=4.0, lam=LAM)
     assert sorted(parts[:2].tolist()) == [0, 2]
