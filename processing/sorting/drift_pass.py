@@ -24,7 +24,7 @@ def looked_at(batch: int, n_samples: int, n_channels: int) -> list[tuple[int, in
     start, stop = batch * BATCH_SAMPLES, min((batch + 1) * BATCH_SAMPLES, n_samples)
     blocks = [(first, min(first + BLOCK_SAMPLES, stop)) for first in range(start, stop, BLOCK_SAMPLES)]
     wanted = min(max(-(-len(blocks) * WHOLE_CHANNELS // n_channels), 1), len(blocks))
-    return [blocks[i] for i in np.unique(np.linspace(0, len(blocks) - 1, wanted + 2)[1:-1].round().astype(np.int64))]
+    return [blocks[(2 * i + 1) * len(blocks) // (2 * wanted)] for i in range(wanted)]
 
 
 def _noise(front: FrontEnd, waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
