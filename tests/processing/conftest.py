@@ -13,9 +13,11 @@ from allen_ecephys.processing.packaging import EyeTracking, SessionContents, Ses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import numpy.typing as npt
 
+    from allen_ecephys.processing.simulation.raw import RawGroundTruth
     from allen_ecephys.processing.sorting.registration import PreparedRecording
     from allen_ecephys.processing.sorting.template_bank import TemplateBank
 
@@ -195,3 +197,28 @@ def whitened(tmp_path_factory: pytest.TempPathFactory, example_bank: TemplateBan
         )  # fmt: skip
 
     return write
+
+
+def small_probe(folder: Path, step_um: float) -> RawGroundTruth:
+    """Simulate 22 s of 15 units on 32 channels; half way the tissue jumps up by `step_um`."""
+    from allen_ecephys.processing.simulation.raw import ChannelFaults, DriftModel, write_recording
+    from allen_ecephys.processing.simulation.raw_trains import TrainModel
+
+    return write_recording(
+        folder, duration=22.0, n_units=15, n_channels=32, form="binary", seed=4, lfp=False, surface_channel=32,
+        amplitude_range=(80.0, 250.0), faults=ChannelFaults(references=()),
+        trains=TrainModel(rate_range=(5.0, 20.0), adaptation=0.0, bursting_share=0.0),
+        drift=DriftModel(step_um=step_um, n_steps=1),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def stepping_probe(tmp_path_factory: pytest.TempPathFactory) -> RawGroundTruth:
+    """Give a recording in which the tissue jumps by 20 um."""
+    return small_probe(tmp_path_factory.mktemp("probe") / "stepping", 20.0)
+
+
+@pytest.fixture(scope="session")
+def still_probe(tmp_path_factory: pytest.TempPathFactory) -> RawGroundTruth:
+    """Give the same recording without the jump."""
+    return small_probe(tmp_path_factory.mktemp("probe") / "still", 0.0)

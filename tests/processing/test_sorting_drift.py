@@ -5,14 +5,12 @@ from __future__ import annotations
 import itertools
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from allen_ecephys.errors import InvalidContentsError
-from allen_ecephys.processing.simulation.raw import ChannelFaults, DriftModel, RawGroundTruth, write_recording
-from allen_ecephys.processing.simulation.raw_trains import TrainModel
+from allen_ecephys.processing.simulation.raw import RawGroundTruth
 from allen_ecephys.processing.sorting.drift import (
     BATCH_SAMPLES,
     Drift,
@@ -275,21 +273,8 @@ def test_blocks_need_room_and_peaks() -> None:
 # --- recordings --------------------------------------------------------------------------------------------------
 
 
-def moving(folder: Path, drift: DriftModel) -> RawGroundTruth:
-    return write_recording(
-        folder, duration=22.0, n_units=15, n_channels=32, form="binary", seed=4, lfp=False, surface_channel=32,
-        amplitude_range=(80.0, 250.0), trains=TrainModel(rate_range=(5.0, 20.0)),
-        faults=ChannelFaults(references=()), drift=drift,
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def stepping(tmp_path_factory: pytest.TempPathFactory) -> RawGroundTruth:
-    return moving(tmp_path_factory.mktemp("drift") / "stepping", DriftModel(step_um=20.0, n_steps=1))
-
-
-def test_a_step_of_a_recording_is_found(stepping: RawGroundTruth) -> None:
-    front = front_end(stepping.recording(), SortingParameters())
+def test_a_step_of_a_recording_is_found(stepping_probe: RawGroundTruth) -> None:
+    front = front_end(stepping_probe.recording(), SortingParameters())
     found = drift_pass(front, n_workers=2)
     assert found.shift_um.shape == (11, 1)
     before, after = found.shift_um[:4, 0], found.shift_um[6:, 0]
@@ -300,9 +285,8 @@ def test_a_step_of_a_recording_is_found(stepping: RawGroundTruth) -> None:
     assert drift_pass(front, nblocks=0).is_negligible
 
 
-def test_a_still_recording_is_left_alone(tmp_path: Path) -> None:
-    truth = moving(tmp_path / "still", DriftModel())
-    found = drift_pass(front_end(truth.recording(), SortingParameters()))
+def test_a_still_recording_is_left_alone(still_probe: RawGroundTruth) -> None:
+    found = drift_pass(front_end(still_probe.recording(), SortingParameters()))
     assert found.n_peaks > 500
     assert np.abs(found.shift_um).max() <= 1.0
 
