@@ -205,6 +205,8 @@ def extract(
     if kept is None:
         memory = float(np.exp(-1.0 / momentum(searcher, p)[1]))
         columns: dict[str, list[npt.NDArray[Any]]] = {"start": [], "template": [], "amplitude": [], "explained": []}
+        # Spikes of other parameters have their features in the file that is written over now.
+        (checkpoint.folder / "spikes.npz").unlink(missing_ok=True)
         with path.open("wb") as features:
             for start, stop in _progress(batches, "extraction"):
                 found = searcher.search(bank, start, stop, threshold=p.Th[1], lam=p.lam)
