@@ -287,6 +287,25 @@ def test_other_parameters_do_not_take_the_checkpoints(simulated: Simulated, tmp_
     )
 
 
+def test_a_killed_run_with_other_parameters_leaves_no_spikes_that_its_features_do_not_fit(
+    simulated: Simulated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = recording(tmp_path / "few.dat", simulated.samples[: 3 * RATE], simulated.truth)
+    before = contents(sort_native(few, tmp_path / "work", PARAMETERS))
+    updated, calls = native.updated, iter(range(100))
+
+    def kill_later(*args: Any) -> Any:
+        if next(calls) == 3:
+            raise Killed
+        return updated(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "updated", kill_later)
+        with pytest.raises(Killed):
+            sort_native(few, tmp_path / "work", SortingParameters(NT=8192, Th=(10.0, 9.0)))
+    assert contents(sort_native(few, tmp_path / "work", PARAMETERS)) == before
+
+
 def test_details_say_how_it_was_sorted(simulated: Simulated) -> None:
     details = simulated.result.details
     assert details["sorter"] == "native"
