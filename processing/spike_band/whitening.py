@@ -64,7 +64,10 @@ def depth_order(geometry: npt.NDArray[np.float64]) -> Int64:
 def nearest_channels(
     geometry: npt.NDArray[np.float64], good: npt.NDArray[np.bool_], n: int = N_NEIGHBORS
 ) -> list[Int64]:
-    """Return, for each channel, its nearest good channels (itself first); empty for channels that are not good."""
+    """Return, for each channel, its nearest good channels (itself first); empty for channels that are not good.
+
+    Of channels equally far away the lowest is taken first, then the leftmost, whatever their numbers.
+    """
     candidates = np.flatnonzero(good)
     neighbors = []
     for channel in range(len(geometry)):
@@ -73,7 +76,9 @@ def nearest_channels(
             continue
         distance = np.hypot(*(geometry[candidates] - geometry[channel]).T)
         distance[candidates == channel] = -1.0
-        neighbors.append(candidates[np.argsort(distance, kind="stable")[:n]].astype(np.int64))
+        # Rounded: what is equal by symmetry need not be to the last bit.
+        order = np.lexsort((*geometry[candidates].T, np.round(distance, 6)))
+        neighbors.append(candidates[order[:n]].astype(np.int64))
     return neighbors
 
 

@@ -129,6 +129,23 @@ def test_channels_are_in_depth_order_without_the_left_out(write: Writer, tmp_pat
     assert chosen.channel_map.tolist() == [9, 8, 7, 6, 5]
 
 
+def test_the_numbering_of_channels_changes_no_waveform(stepping_probe: RawGroundTruth, tmp_path: Path) -> None:
+    recording = stepping_probe.recording()
+    order = np.random.default_rng(8).permutation(32)
+    np.ascontiguousarray(recording.memory_map()[:, order]).tofile(tmp_path / "shuffled.dat")
+    shuffled = BinaryRecording(
+        tmp_path / "shuffled.dat", n_columns=32, sampling_rate=30_000.0, uv_per_bit=recording.uv_per_bit,
+        geometry=recording.geometry[order], full_scale_uv=recording.full_scale_uv,
+    )  # fmt: skip
+    one = prepare_recording(recording, tmp_path / "one.dat")
+    two = prepare_recording(shuffled, tmp_path / "two.dat")
+    same = np.argsort(order[two.channel_map])[one.channel_map]
+    np.testing.assert_array_equal(order[two.channel_map][same], one.channel_map)
+    # Sums in another order are rounded otherwise: by one count of 200 a noise SD at most.
+    assert np.abs(two.counts()[:, same].astype(np.int64) - one.counts()).max() <= 1
+    np.testing.assert_array_equal(one.drift.shift_um, two.drift.shift_um)
+
+
 @pytest.mark.parametrize("channels", [[0, 24], [-1, 2], [1, 1, 2], []])
 def test_channels_that_are_none_are_refused(write: Writer, tmp_path: Path, channels: list[int]) -> None:
     with pytest.raises(GeometryError):
