@@ -30,7 +30,7 @@ TWIN_NORM: Final = 4.0
 #: Where the tissue moves, what registration cannot undo makes one unit look different at different times: more is a
 #: twin then, and a template remembers no more than this many spikes.
 DRIFTING_TWIN_SHARE: Final = 0.3
-DRIFTING_MEMORY: Final = 60.0
+DRIFTING_MEMORY: Final = 30.0
 #: A template of two spikes at once leaves no more than this, of its energy or in noise variances, without them.
 COMPOSITE_SHARE: Final = 0.3
 COMPOSITE_ENERGY: Final = 25.0
