@@ -173,6 +173,20 @@ def _evaluate(
         for lag in range(2, LAGS - 1):
             if products[lag] > products[top]:
                 top = lag
+        begin = first
+        if products[top - 1] > products[top] or products[top + 1] > products[top]:
+            # The best match lies outside: the peak is that of several spikes together.
+            edge = max(products[top - 1], products[top + 1])
+            if cost(edge, templates.norms[i], lam) <= sizes[COST]:
+                continue
+            begin = first - (LAGS - 2) if products[top - 1] > products[top] else first + LAGS - 2
+            if begin < 0 or begin + LAGS > projections.shape[2]:
+                continue
+            match_template(projections, templates, i, begin, products)
+            top = 1
+            for lag in range(2, LAGS - 1):
+                if products[lag] > products[top]:
+                    top = lag
         before, here, after = products[top - 1], products[top], products[top + 1]
         if here <= 0 or here < before or here < after:
             continue
@@ -181,9 +195,9 @@ def _evaluate(
         delay = np.float32(0.5) * (before - after) / curvature if curvature < 0 else np.float32(0)
         amplitude = here - np.float32(0.25) * (before - after) * delay
         value = cost(amplitude, templates.norms[i], lam)
-        if value > sizes[COST] and not _is_refractory(spikes, i, first + top):
+        if value > sizes[COST] and not _is_refractory(spikes, i, begin + top):
             sizes[AMPLITUDE], sizes[COST] = amplitude, value
-            found[TEMPLATE], found[TIME] = i, first + top
+            found[TEMPLATE], found[TIME] = i, begin + top
             found[DELAY] = int(np.rint(delay * (FRACTIONS - 1))) + FRACTIONS // 2
 
 
@@ -290,10 +304,10 @@ def _look_again(
             sizes[m, COST] = 0
             continue
         time, channel = found[m, TIME], templates.main[found[m, TEMPLATE]]
-        while nearest < stop and spikes.found[nearest, TIME] < time - REACH - LAGS:
+        while nearest < stop and spikes.found[nearest, TIME] < time - REACH - 3 * LAGS:
             nearest += 1
         s = nearest
-        while s < stop and spikes.found[s, TIME] <= time + REACH + LAGS:
+        while s < stop and spikes.found[s, TIME] <= time + REACH + 3 * LAGS:
             if templates.interacts[channel, templates.main[spikes.found[s, TEMPLATE]]]:
                 _evaluate(projections, lam, templates, spikes, candidates.products, found[m], sizes[m])
                 break

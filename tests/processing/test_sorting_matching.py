@@ -219,8 +219,16 @@ class PlainPursuit:
                 continue
             padded = np.pad(samples, ((0, LENGTH), (0, 0)))
             wave = spike(self.bank, int(template), 1.0, EXACT)
-            d = np.array([(padded[t : t + LENGTH] * wave).sum() for t in range(time - 8, time + 8)])
+            begin = time - 8
+            d = np.array([(padded[t : t + LENGTH] * wave).sum() for t in range(begin, begin + 16)])
             top = 1 + int(d[1:-1].argmax())
+            if max(d[top - 1], d[top + 1]) > d[top]:
+                edge, mu = max(d[top - 1], d[top + 1]), self.bank.norms[template]
+                if max(0.0, edge + LAM * mu) ** 2 / (1 + LAM) - LAM * mu**2 <= max(answer[0] if answer else 0, 0):
+                    continue
+                begin += -14 if d[top - 1] > d[top] else 14
+                d = np.array([(padded[t : t + LENGTH] * wave).sum() for t in range(begin, begin + 16)])
+                top = 1 + int(d[1:-1].argmax())
             if d[top] <= 0 or d[top] < max(d[top - 1], d[top + 1]):
                 continue
             curvature = d[top - 1] - 2 * d[top] + d[top + 1]
@@ -228,7 +236,7 @@ class PlainPursuit:
             amplitude = d[top] - 0.25 * (d[top - 1] - d[top + 1]) * x
             mu = self.bank.norms[template]
             gain = (max(0.0, amplitude + LAM * mu)) ** 2 / (1 + LAM) - LAM * mu**2
-            start = time - 8 + top
+            start = begin + top
             if any(s[2] == template and abs(s[1] - start) <= REFRACTORY for s in spikes):
                 continue
             if gain > self.threshold**2 and (answer is None or gain > answer[0]):
@@ -319,7 +327,7 @@ def test_distant_spikes_at_the_same_time_are_both_found_in_full(example_bank: Te
     assert np.abs(left).max() < 1e-2
 
 
-@pytest.mark.parametrize("apart", [REFRACTORY - 3, REFRACTORY + 20])
+@pytest.mark.parametrize("apart", [REFRACTORY - 3, REFRACTORY + 5, REFRACTORY + 20])
 def test_a_neuron_does_not_fire_again_within_half_a_millisecond(example_bank: TemplateBank, apart: int) -> None:
     one = example_bank.keep(np.array([2]))
     spikes = [(200, 0, 40.0, EXACT), (200 + apart, 0, 40.0, EXACT)]
