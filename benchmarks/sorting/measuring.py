@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -94,7 +95,8 @@ def _run_once(sorter: str, data: Dataset, threads: int, cap: float | None, out: 
     peak = max(resident, usage.ru_maxrss * 1024) / 1e9
     found = {"cpu": cpu, "wall": time.perf_counter() - start, "peak_gb": peak, "private_gb": private / 1e9}
     if process.returncode or not (out / "details.json").exists():
-        capped = cap is not None and cpu >= 0.98 * cap
+        # The kernel counts what of a process is charged to it a little differently than the signal that stops it.
+        capped = cap is not None and (process.returncode == -signal.SIGXCPU or cpu >= 0.98 * cap)
         message = f"not finished in {cap:g} CPU s" if capped else f"failed ({process.returncode})"
         return Run(message, **found, compiled=False, version=_peer_version(python, sorter), details={})
     said = json.loads((out / "details.json").read_text())
