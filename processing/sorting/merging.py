@@ -164,12 +164,12 @@ def find_merges(
     similarity
         (n_units, n_units) largest correlation of templates over all lags.
     similarity_minimum
-        Pairs must be more similar than this.
+        Pairs must be more similar than this, or have one shape.
     q_maximum, r_maximum
         Bounds on the statistics of :func:`.correlograms.correlogram_statistics`.
     same_shape
         bool (n_units, n_units): pairs whose waveforms alone say that they are one neuron, such as
-        :func:`near_templates`. These too must be more similar than `similarity_minimum`.
+        :func:`near_templates`.
 
     Returns
     -------
@@ -184,10 +184,11 @@ def find_merges(
         If a matrix is not square or does not fit the other.
     """
     alike = np.asarray(similarity)
-    same = None if same_shape is None else np.asarray(same_shape, dtype=np.bool_)
-    if alike.ndim != 2 or alike.shape[0] != alike.shape[1] or (same is not None and same.shape != alike.shape):
-        msg = f"similarity has shape {alike.shape}, same_shape {None if same is None else same.shape}: (n_units,) * 2"
+    same = np.zeros(alike.shape, np.bool_) if same_shape is None else np.asarray(same_shape, dtype=np.bool_)
+    if alike.ndim != 2 or alike.shape[0] != alike.shape[1] or same.shape != alike.shape:
+        msg = f"similarity has shape {alike.shape} and same_shape {same.shape}: both must be (n_units, n_units)"
         raise InvalidContentsError(msg)
+    same = same | same.T
     n_units = len(alike)
     times, units = checked_spikes(times_s, unit, n_units)
     trains = [times[rows] for rows in rows_by_unit(times, units, n_units)]
@@ -196,9 +197,8 @@ def find_merges(
     for j in np.argsort(counts, kind="stable"):
         if counts[j] == 0:
             continue
-        for i in _candidates(j, counts, alike, similarity_minimum):
-            shape_says_so = same is not None and bool(same[i, j] or same[j, i])
-            if _are_one(trains[i], trains[j], q_maximum, r_maximum, shape_says_so=shape_says_so):
+        for i in _candidates(j, counts, alike, (alike[j] > similarity_minimum) | same[j]):
+            if _are_one(trains[i], trains[j], q_maximum, r_maximum, shape_says_so=bool(same[j, i])):
                 into[j] = i
                 trains[i] = np.sort(np.concatenate((trains[i], trains[j])), kind="stable")
                 counts[i] += counts[j]
@@ -207,10 +207,10 @@ def find_merges(
     return _followed(into)
 
 
-def _candidates(j: int, counts: Integers, similarity: NDArray[np.floating], minimum: float) -> Integers:
+def _candidates(j: int, counts: Integers, similarity: NDArray[np.floating], may: NDArray[np.bool_]) -> Integers:
     """Return units that unit j may join, the most similar first."""
     larger = (counts > counts[j]) | ((counts == counts[j]) & (np.arange(counts.size) < j))
-    rows = np.flatnonzero(larger & (similarity[j] > minimum))
+    rows = np.flatnonzero(larger & may)
     return rows[np.argsort(-similarity[j, rows], kind="stable")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,15 @@ MOST_FITTED = 20_000
 BLOCK = 65_536
 #: Components that a direction is sought in, at most, and spikes needed for each.
 MOST_COMPONENTS, SPIKES_PER_COMPONENT = 12, 40
+#: Components that the search starts from.
+STARTS = 2
 #: Vetoes: halves refractory to each other; active in turns; of one shape and nearly one size; of one shape.
 Q_REFRACTORY, R_REFRACTORY = 0.25, 0.05
 TOGETHER = 0.25
 ALIKE, SAME_SIZE = 0.9, 0.2
 SAME_SHAPE = 0.98
+#: Spread of amplitudes of a neuron's spikes, and how much wider than noise and that its spikes may lie.
+AMPLITUDE_SPREAD, COMPACT = 0.1, 1.3
 #: Least share of a half.
 SMALLEST_SHARE = 0.05
 
@@ -69,23 +74,27 @@ def split_units(
     """Cut units in two wherever a direction is found in which their spikes are bimodal, as Kilosort 2 does.
 
     For each unit of enough spikes: features less a running average over time (Gaussian, SD 250 spikes or a fifth of
-    them; it holds drift), projected on a direction that starts at the first principal component, or at the mean feature
-    vector if the first finds nothing. 50 rounds of expectation-maximisation fit two Gaussians to the projections; from
-    round 11 each odd round also moves the direction to ``S w = m``, with weights ``r_k / s_k`` of responsibilities and
-    variances, ``S = X' diag(sum_k r_k / s_k) X`` and ``m = X' sum_k r_k mu_k / s_k``.
+    them; it holds drift), projected on a direction that starts at the first principal component, or, if that finds
+    nothing, at the mean feature vector or the second component. 50 rounds of expectation-maximisation fit two Gaussians
+    to the projections; from round 11 each odd round also moves the direction to ``S w = m``, with weights ``r_k / s_k``
+    of responsibilities and variances, ``S = X' diag(sum_k r_k / s_k) X`` and ``m = X' sum_k r_k mu_k / s_k``.
 
     The unit is cut if the smaller half has more than 5 % and both more than `minimum_spikes` spikes, and if spikes of
     either half belong there with a mean probability above `AUCsplit`; unless the halves are refractory to each other
     (Q < 0.25 and R < 0.05), or their mean waveforms correlate above 0.9 and differ in norm by less than 20 %. Halves
     are tried again until none is cut. The largest part keeps the unit's number; others are numbered from n_templates.
 
-    What differs from Kilosort 2, each for simulated neurons that it would cut:
+    What differs from Kilosort 2, each because of simulated neurons that it would cut:
 
     * It looks for the direction among all 96 features, where some direction is bimodal by chance: with 1,200 spikes of
       one neuron in 9 cases of 10, with 600 in all. Here it is sought among the first 12 principal components (one for
       every 40 spikes if fewer). None of these is cut, and halves may be smaller than its 300 spikes.
     * Halves whose waveforms correlate above 0.98, whatever their norms, stay one unit: the first and the later spikes
       of bursts. Correlations are of waveforms without the noise that the mean of few spikes holds.
+      bursts. Correlations are of waveforms without the noise that the mean of few spikes holds. Parts for which this
+      holds after several cuts are joined again.
+    * The smaller half must be compact: on the line to the other, its SD is at most 1.3 times that of noise and a tenth
+      of its own norm together. Spikes that overlap others that were not found lie farther apart.
     * Halves that are active together less than a quarter as often as independent ones (Q00 and Q01 < 0.25) stay one
       unit, which drifted faster than the running average follows.
 
@@ -125,89 +134,107 @@ def split_units(
     times, units = checked_spikes(times_s, unit, len(channels))
     _, templates = checked_spikes(times_s, template, len(channels))
     _check_features(features, channels, waveforms, times.size, n_channels)
-    source = _Features(features, channels, templates, n_channels)
+    spikes = _Spikes(times, features, channels, templates, waveforms, n_channels, AUCsplit, minimum_spikes)
     labels, parents = units.copy(), list(range(len(channels)))
     for u, rows in enumerate(rows_by_unit(times, units, len(channels))):
-        parts = _cut_repeatedly(rows, u, source, times, waveforms, AUCsplit, minimum_spikes)
-        for part in parts[1:]:
+        for part in _cut_repeatedly(rows, u, spikes)[1:]:
             labels[part] = len(parents)
             parents.append(u)
     return SplitUnits(labels, np.array(parents, dtype=np.int64))
 
 
-def _cut_repeatedly(
-    rows: Integers, unit: int, source: _Features, times: Floats, basis: Floats, purity: float, minimum: int
-) -> list[Integers]:
+def _cut_repeatedly(rows: Integers, unit: int, spikes: _Spikes) -> list[Integers]:
     """Return the spikes of each part of a unit, the largest part first."""
     waiting, parts = [rows], []
     while waiting:
         part = waiting.pop()
-        half = None if part.size <= 2 * minimum else _first_half(part, unit, source, times, basis, purity, minimum)
+        half = None if part.size <= 2 * spikes.minimum else _first_half(part, unit, spikes)
         if half is None:
             parts.append(part)
         else:
             waiting += [part[half], part[~half]]
+    while (pair := _pair_of_one_neuron(parts, unit, spikes)) is not None:
+        joined = np.concatenate([parts[pair[0]], parts[pair[1]]])
+        parts = [part for p, part in enumerate(parts) if p not in pair]
+        parts.append(joined[np.argsort(spikes.times[joined], kind="stable")])
     return sorted(parts, key=lambda part: (-part.size, part[0] if part.size else 0))
 
 
-def _first_half(
-    rows: Integers, unit: int, source: _Features, times: Floats, basis: Floats, purity: float, minimum: int
-) -> NDArray[np.bool_] | None:
+def _pair_of_one_neuron(parts: list[Integers], unit: int, spikes: _Spikes) -> tuple[int, int] | None:
+    """Return two parts, among three or more, that were cut apart only on the way to another cut."""
+    if len(parts) < 3:
+        return None
+    points = [spikes.points(part[_evenly(part.size)], unit)[0] for part in parts]
+    for second in range(1, len(parts)):
+        for first in range(second):
+            trains = spikes.times[parts[first]], spikes.times[parts[second]]
+            if _is_one_neuron(trains, (points[first], points[second]), spikes.basis):
+                return first, second
+    return None
+
+
+def _first_half(rows: Integers, unit: int, spikes: _Spikes) -> NDArray[np.bool_] | None:
     """Return which of a unit's spikes to cut off, or None if it is to stay whole."""
-    fitted = np.arange(rows.size) if rows.size <= MOST_FITTED else np.arange(MOST_FITTED) * rows.size // MOST_FITTED
-    points, fill = source.of(rows[fitted], unit)
+    fitted = _evenly(rows.size)
+    points, fill = spikes.points(rows[fitted], unit)
     drift = RunningAverage.over(points, fitted)
     still = drift.removed_from(points)
     axes = leading_axes(still, min(MOST_COMPONENTS, max(1, fitted.size // SPIKES_PER_COMPONENT)))
     reduced = project_on(still, axes)
-    for start in (np.eye(axes.shape[1])[:1], points.mean(axis=0, dtype=np.float64)[None] @ axes):
+    principal = np.eye(axes.shape[1])
+    for start in (*principal[:1], points.mean(axis=0, dtype=np.float64) @ axes, *principal[1:STARTS]):
         size = float(np.linalg.norm(start))
         if size == 0:
             continue
-        direction, mixture = pursue(reduced, start[0] / size)
-        along = axes @ direction
-        projections = _projections(rows, fitted, points, unit, source, fill, along) - drift.along(along, rows.size)
+        direction, mixture = pursue(reduced, start / size)
+        projections = spikes.projections(rows, unit, fill, axes @ direction) - drift.along(axes @ direction, rows.size)
         likely = np.empty(rows.size)
         expect(projections, mixture, likely)
         half = likely > 0.5
-        if _is_bimodal(likely, half, purity, minimum) and not _is_one_neuron(times[rows], half, points, fitted, basis):
+        chosen = half[fitted]
+        if not _is_bimodal(likely, half, spikes) or chosen.all() or not chosen.any():
+            continue
+        smaller = chosen if 2 * np.count_nonzero(half) <= half.size else ~chosen
+        trains = spikes.times[rows[half]], spikes.times[rows[~half]]
+        if _is_compact(still[smaller], points[smaller], still[~smaller]) and not _is_one_neuron(
+            trains, (points[chosen], points[~chosen]), spikes.basis
+        ):
             return half
     return None
 
 
-def _projections(
-    rows: Integers, fitted: Integers, points: Any, unit: int, source: _Features, fill: Any, along: Floats
-) -> Floats:
-    """Project all spikes of a unit, reading those that were not fitted block by block."""
-    if fitted.size == rows.size:
-        return project(points, along)
-    out = np.empty(rows.size)
-    for first in range(0, rows.size, BLOCK):
-        out[first : first + BLOCK] = project(source.of(rows[first : first + BLOCK], unit, fill)[0], along)
-    return out
+def _evenly(n: int) -> Integers:
+    """Return the places, among n spikes, of those that a fit uses."""
+    n_fitted = min(n, MOST_FITTED)
+    return np.arange(n_fitted) * n // max(n_fitted, 1)
 
 
-def _is_bimodal(likely: Floats, half: NDArray[np.bool_], purity: float, minimum: int) -> bool:
+def _is_bimodal(likely: Floats, half: NDArray[np.bool_], spikes: _Spikes) -> bool:
     """Tell whether both halves are large enough, and their spikes belong where they are."""
     n_half = int(np.count_nonzero(half))
     smaller = min(n_half, half.size - n_half)
-    if smaller <= max(minimum, SMALLEST_SHARE * half.size):
+    if smaller <= max(spikes.minimum, SMALLEST_SHARE * half.size):
         return False
-    return bool(min(likely[half].mean(), 1.0 - likely[~half].mean()) > purity)
+    return bool(min(likely[half].mean(), 1.0 - likely[~half].mean()) > spikes.purity)
+
+
+def _is_compact(part: NDArray[np.float32], points: NDArray[np.float32], rest: NDArray[np.float32]) -> bool:
+    """Tell whether spikes, on the line to the rest, spread little more than noise and a neuron's own amplitudes."""
+    towards = rest.mean(axis=0, dtype=np.float64) - part.mean(axis=0, dtype=np.float64)
+    spread = float(project(part, towards / np.linalg.norm(towards)).std())
+    size = float(np.linalg.norm(points.mean(axis=0, dtype=np.float64)))
+    return spread < COMPACT * math.hypot(1.0, AMPLITUDE_SPREAD * size)
 
 
 def _is_one_neuron(
-    times: Floats, half: NDArray[np.bool_], points: NDArray[np.float32], fitted: Integers, basis: Floats
+    trains: tuple[Floats, Floats], parts: tuple[NDArray[np.float32], NDArray[np.float32]], basis: Floats
 ) -> bool:
-    """Tell whether halves are refractory to each other, take turns, or have one shape and nearly one size."""
-    statistics = train_statistics(times[half], times[~half])
+    """Tell whether two groups of spikes are refractory to each other, take turns, or have one shape."""
+    statistics = train_statistics(*trains)
     if statistics.is_refractory(Q_REFRACTORY, R_REFRACTORY) or max(statistics.q00, statistics.q01) < TOGETHER:
         return True
-    chosen = half[fitted]
-    if chosen.all() or not chosen.any():
-        return False
-    means = [points[rows].mean(axis=0, dtype=np.float64).reshape(basis.shape[1], -1) for rows in (chosen, ~chosen)]
-    return _is_one_shape(basis @ means[0], basis @ means[1], points.shape[1] / np.bincount(chosen)[::-1])
+    shapes = [basis @ part.mean(axis=0, dtype=np.float64).reshape(basis.shape[1], -1) for part in parts]
+    return _is_one_shape(shapes[0], shapes[1], np.array([part.shape[1] / len(part) for part in parts]))
 
 
 def _is_one_shape(first: Floats, second: Floats, noise: Floats) -> bool:
@@ -223,14 +250,20 @@ def _is_one_shape(first: Floats, second: Floats, noise: Floats) -> bool:
     return alike > ALIKE and abs(sizes[0] - sizes[1]) < SAME_SIZE * sizes.mean()
 
 
-class _Features:
-    """Features of spikes on the channels of the unit they belong to."""
+@dataclass(eq=False)
+class _Spikes:
+    """All spikes, what is known of each, and what is asked of halves."""
 
-    def __init__(self, features: Any, channels: Integers, templates: Integers, n_channels: int) -> None:
-        self.features, self.channels, self.templates = features, channels, templates
-        self._place = np.empty(n_channels, dtype=np.int64)
+    times: Floats
+    features: NDArray[Any]
+    channels: Integers
+    templates: Integers
+    basis: Floats
+    n_channels: int
+    purity: float
+    minimum: int
 
-    def of(self, rows: Integers, unit: int, fill: Any = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def points(self, rows: Integers, unit: int, fill: Any = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return features (n_rows, n_pcs * n_local) of some spikes, and what stands where a channel has none.
 
         That is the mean of those that have the channel, unless `fill` (n_pcs, n_local) is given.
@@ -241,11 +274,11 @@ class _Features:
             return points.reshape(rows.size, -1), np.zeros(points.shape[1:], dtype=np.float32)
         points = np.zeros((rows.size, *self.features.shape[1:]), dtype=np.float32)
         present = np.zeros((rows.size, points.shape[2]), dtype=np.bool_)
-        self._place[:] = -1
-        self._place[self.channels[unit]] = np.arange(self.channels.shape[1])
+        place = np.full(self.n_channels, -1)
+        place[self.channels[unit]] = np.arange(self.channels.shape[1])
         for template in np.unique(found):
             of_template = np.flatnonzero(found == template)
-            to = self._place[self.channels[template]]
+            to = place[self.channels[template]]
             shared = np.flatnonzero(to >= 0)
             values = np.asarray(self.features[rows[of_template]], dtype=np.float32)
             points[of_template[:, None], :, to[shared]] = values[:, :, shared].transpose(0, 2, 1)
@@ -254,6 +287,13 @@ class _Features:
             fill = points.sum(axis=0, dtype=np.float64) / np.maximum(present.sum(axis=0), 1)
         points += np.asarray(fill, dtype=np.float32) * ~present[:, None, :]
         return points.reshape(rows.size, -1), np.asarray(fill, dtype=np.float32)
+
+    def projections(self, rows: Integers, unit: int, fill: Any, direction: Floats) -> Floats:
+        """Project spikes on a direction, reading them block by block."""
+        out = np.empty(rows.size)
+        for first in range(0, rows.size, BLOCK):
+            out[first : first + BLOCK] = project(self.points(rows[first : first + BLOCK], unit, fill)[0], direction)
+        return out
 
 
 def _check_features(features: Any, channels: Integers, basis: Floats, n_spikes: int, n_channels: int) -> None:

@@ -196,7 +196,7 @@ def test_shape_decides_where_spikes_cannot() -> None:
     np.testing.assert_array_equal(find_merges(train, part, alike(2)), [0, 1])
     np.testing.assert_array_equal(find_merges(train, part, alike(2), same_shape=same), [0, 0])
     np.testing.assert_array_equal(find_merges(train, part, alike(2), same_shape=~same), [0, 1])
-    np.testing.assert_array_equal(find_merges(train, part, alike(2, 0.4), same_shape=same), [0, 1])
+    np.testing.assert_array_equal(find_merges(train, part, alike(2, 0.4), same_shape=same), [0, 0])
 
 
 def test_a_neuron_that_drifted_from_one_template_to_another_is_joined_by_shape() -> None:

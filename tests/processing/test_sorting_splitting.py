@@ -244,6 +244,30 @@ def test_noise_in_the_means_of_few_spikes_is_no_difference_of_shape() -> None:
     assert splitting._is_one_shape(*halves, noise)
 
 
+def test_overlapped_spikes_are_no_second_neuron() -> None:
+    rng = np.random.default_rng(14)
+    waveform = template(rng, 15)
+    aside = turned(waveform, 0.3, rng) / 15
+    times = np.sort(rng.uniform(0, 100, 1500))
+    which = rng.random(1500) < 0.2
+    noise = rng.standard_normal((1500, 3, 32))
+    for sizes, n_units in ((np.full(1500, 12.0), 2), (rng.uniform(6, 24, 1500), 1)):
+        features = waveform + (which * sizes)[:, None, None] * aside + noise
+        assert split(times, features.astype(np.float32)).parents.size == n_units
+
+
+def test_parts_of_one_shape_are_joined_again() -> None:
+    rng = np.random.default_rng(15)
+    waveform = template(rng, 60)
+    # One neuron in two sizes: another one is cut off together with its small ones first.
+    shapes = np.stack([waveform, 0.55 * waveform, turned(waveform, 0.5, rng)])
+    truth = rng.choice(3, 4000, p=[0.6, 0.2, 0.2])
+    features = (shapes[truth] + rng.standard_normal((4000, 3, 32))).astype(np.float32)
+    found = split(np.sort(rng.uniform(0, 200, 4000)), features)
+    assert found.parents.size == 2
+    assert (found.labels == (truth == 2)).all()
+
+
 def test_small_halves_and_impure_ones_stay() -> None:
     times, features, _ = mixed(10, (600, 39), 25, 0.5)
     assert split(times, features).parents.size == 1
