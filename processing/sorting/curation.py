@@ -1,4 +1,4 @@
-"""From the spikes of templates to units: merge, split, cut off, label."""
+"""From the spikes of templates to units: split, merge, cut off, label."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .cutoff import set_cutoff
-from .learning import alike
-from .merging import find_merges
+from .merging import find_merges, near_templates
 from .parameters import SortingParameters
 from .registration import PreparedRecording
 from .result import SortingResult
-from .splitting import split_units
+from .splitting import SplitUnits, split_units
 from .template_bank import TemplateBank
 
 Float32 = npt.NDArray[np.float32]
@@ -55,7 +54,10 @@ class Extraction:
 def curate(
     extraction: Extraction, prepared: PreparedRecording, features_path: Path, parameters: SortingParameters
 ) -> SortingResult:
-    """Make units of templates: merge by similarity and correlogram, split what is bimodal, cut off, label.
+    """Make units of templates: split what is bimodal, merge by similarity and correlogram, cut off, label.
+
+    Kilosort 2 merges first. But spikes of two templates differ in where they were gathered, and would be split again
+    along that border.
 
     Parameters
     ----------
@@ -68,25 +70,25 @@ def curate(
     # Where the recording begins or ends within a spike, its trough may lie outside.
     inside = (samples >= 0) & (samples < prepared.n_samples)
     times = samples / prepared.sampling_rate
-    similarity, _ = bank.similarity()
-    merged = find_merges(times, e.template, similarity, similarity_minimum=MERGE_SIMILARITY, same_shape=alike(bank))
     split = split_units(
-        times, merged[e.template], e.features, channels, e.template, bank.basis[:, : p.nPCs],
+        times, e.template, e.features, channels, e.template, bank.basis[:, : p.nPCs],
         n_channels=bank.layout.n_channels, AUCsplit=p.AUCsplit,
     )  # fmt: skip
-    n_units = len(split.parents)
-    cut = set_cutoff(times, split.labels, e.explained, n_units, fcontam=p.fcontam, keep_mua=True)
+    parts = _part_templates(e, split)
+    similarity, _ = parts.similarity()
+    same_shape = near_templates(similarity, parts.norms) & (split.parents[:, None] != split.parents)
+    merged = find_merges(times, split.labels, similarity, similarity_minimum=MERGE_SIMILARITY, same_shape=same_shape)
+    labels, n_units = merged[split.labels], len(split.parents)
+    cut = set_cutoff(times, labels, e.explained, n_units, fcontam=p.fcontam, keep_mua=True)
     stays = np.flatnonzero(cut.keep & inside if p.cut_off else inside)
-    counts = np.bincount(split.labels[stays], minlength=n_units)
+    counts = np.bincount(labels[stays], minlength=n_units)
     listed = np.flatnonzero(counts)
     number = np.full(n_units, -1, np.int64)
     number[listed] = np.arange(len(listed))
-    order = stays[np.lexsort((split.labels[stays], samples[stays]))]
-    units = number[split.labels[order]]
-    parents = split.parents[listed]
-    features = _unit_features(e, order, units, parents, features_path)
-    final = _unit_templates(bank, parents, split.is_new[listed], units, features)
-    similarity, _ = final.similarity()
+    order = stays[np.lexsort((labels[stays], samples[stays]))]
+    units = number[labels[order]]
+    final = parts.keep(listed)
+    features = _unit_features(e, order, units, split.parents[listed], features_path)
     return SortingResult(
         samples=samples[order],
         units=units,
@@ -98,7 +100,7 @@ def curate(
         channel_map=prepared.channel_map,
         channel_positions=prepared.positions,
         whitening=prepared.whitening,
-        similarity=similarity,
+        similarity=similarity[np.ix_(listed, listed)],
         good=cut.good[listed],
         contamination=cut.contamination[listed],
         sampling_rate=prepared.sampling_rate,
@@ -124,16 +126,14 @@ def _unit_features(e: Extraction, order: Int64, units: Int64, parents: Int64, pa
     return np.memmap(path, np.float32, "r", shape=shape)
 
 
-def _unit_templates(
-    bank: TemplateBank, parents: Int64, is_new: npt.NDArray[np.bool_], units: Int64, features: npt.NDArray[np.float32]
-) -> TemplateBank:
-    """Return the templates of units: those they come from; of split units, with the mean features of the part."""
+def _part_templates(e: Extraction, split: SplitUnits) -> TemplateBank:
+    """Return the templates of all parts: those that were not split as they are, the others the mean of their spikes."""
+    bank, parents = e.bank, split.parents
     weights = bank.weights[parents].copy()
-    was_split = np.isin(parents, parents[is_new])
-    for unit in np.flatnonzero(was_split):
-        rows = np.flatnonzero(units == unit)
-        total = np.zeros(features.shape[1:])
+    for part in np.flatnonzero(np.isin(parents, parents[split.is_new])):
+        rows = np.flatnonzero(split.labels == part)
+        total = np.zeros(e.features.shape[1:])
         for first in range(0, len(rows), BLOCK):
-            total += features[rows[first : first + BLOCK]].sum(axis=0, dtype=np.float64)
-        weights[unit, :, : features.shape[1]] = (total / len(rows)).T
+            total += e.features[rows[first : first + BLOCK]].sum(axis=0, dtype=np.float64)
+        weights[part, :, : e.features.shape[1]] = (total / max(len(rows), 1)).T
     return TemplateBank(bank.layout, bank.basis, bank.main[parents], weights)
