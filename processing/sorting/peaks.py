@@ -12,6 +12,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from .detection import channels_within
+
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -124,16 +126,6 @@ def place_peaks(
             moment += above * above * depths[d]
         depth[i], amplitude[i] = moment / energy, np.sqrt(energy)
     return depth, amplitude
-
-
-def channels_within(positions: Float64, radius: float) -> Int64:
-    """Return the channels within `radius` um of each, nearest first, int64 (n_channels, n), -1 at the end."""
-    distance = np.hypot(*(positions[:, None] - positions[None]).transpose(2, 0, 1))
-    order = np.argsort(distance, axis=1, kind="stable")
-    counts = (distance <= radius).sum(axis=1)
-    near = order[:, : counts.max()].astype(np.int64)
-    near[np.arange(near.shape[1])[None, :] >= counts[:, None]] = -1
-    return near
 
 
 def noise_levels(matched: Float32) -> Float32:

@@ -11,6 +11,7 @@ import pytest
 
 from allen_ecephys.errors import InvalidContentsError
 from allen_ecephys.processing.simulation.raw import RawGroundTruth
+from allen_ecephys.processing.sorting.detection import channels_within
 from allen_ecephys.processing.sorting.drift import (
     BATCH_SAMPLES,
     Drift,
@@ -25,7 +26,6 @@ from allen_ecephys.processing.sorting.front_end import front_end
 from allen_ecephys.processing.sorting.parameters import SortingParameters
 from allen_ecephys.processing.sorting.peaks import (
     BEFORE,
-    channels_within,
     find_peaks,
     generic_spike,
     localize_peaks,
