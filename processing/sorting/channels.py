@@ -127,7 +127,7 @@ def noisy_channels(rms_uv: Float64, candidates: Int64) -> Int64:
     if not len(candidates):
         return candidates
     rms = rms_uv[candidates]
-    around = median_filter(rms, size=min(AROUND, len(rms)), mode="nearest")
+    around: Float64 = median_filter(rms, size=min(AROUND, len(rms)), mode="nearest")
     return candidates[(rms - around >= EXCESS_UV) & (rms >= EXCESS_TIMES * around)]
 
 
