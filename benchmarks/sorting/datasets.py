@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 
 RATE = 30_000.0
 #: Where recordings, sortings and logs are kept; results go to benchmarks/results.
-ROOT = Path(os.environ.get("ALLEN_ECEPHYS_SORTING_BENCHMARK", "/tmp/sorting"))
+ROOT = Path(os.environ.get("ALLEN_ECEPHYS_SORTING_BENCHMARK", Path(tempfile.gettempdir()) / "sorting"))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ def key_of(dataset: str, seed: int, sorter: str) -> str:
 @contextmanager
 def _locked() -> Iterator[None]:
     FILE.parent.mkdir(exist_ok=True)
-    with Path("/tmp/.sorting-benchmark.lock").open("w") as lock:
+    with (Path(tempfile.gettempdir()) / ".sorting-benchmark.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
