@@ -12,6 +12,7 @@ from table import grouped
 mpl.use("Agg")
 
 from matplotlib import pyplot as plt
+from matplotlib.ticker import LogLocator, NullFormatter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,6 +132,10 @@ def _cost(tables: Any, facts: dict[str, Any], path: Path) -> None:
     spikes.set(xlabel="true spikes in 60 s of 32 channels", ylabel="CPU seconds", title="small-sim, other firing rates")
     for axis in (length, spikes):
         axis.set(xscale="log", yscale="log")
+        for ruler in (axis.xaxis, axis.yaxis):
+            ruler.set_major_locator(LogLocator(subs=(1, 3)))
+            ruler.set_major_formatter("{x:,.0f}")
+            ruler.set_minor_formatter(NullFormatter())
         axis.grid(visible=True, which="both", color="0.92", lw=0.6)
     low, high = length.get_xlim()
     if low > 1:
