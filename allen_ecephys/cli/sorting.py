@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from .units import session_options
 
 if TYPE_CHECKING:
     from allen_ecephys.processing.pipeline.stages import StageResult
@@ -16,7 +19,8 @@ if TYPE_CHECKING:
     from allen_ecephys.processing.simulation.scoring import SortingScore
     from allen_ecephys.processing.sorting.probe import SortedProbe
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+    Sort = Callable[[], SortedProbe]
+
 #: Rows of a table that are printed.
 ROWS = 8
 
@@ -36,7 +40,8 @@ def _parameter(_context: click.Context, _option: click.Parameter, given: tuple[s
     return found
 
 
-def _sorter_options(command: Command) -> Command:
+def _sorter_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add RAW, OUTPUT and what a sorter is told; the command gets the folders and a function that sorts."""
     options = (
         click.argument("raw", type=click.Path(exists=True, path_type=Path)),
         click.argument("output", type=click.Path(file_okay=False, path_type=Path)),
@@ -61,22 +66,26 @@ def _sorter_options(command: Command) -> Command:
         click.option("--keep-work", is_flag=True, help="Keep the sorter's own files (OUTPUT/sorting.work)."),
         click.option("--workers", type=click.IntRange(1), help="Threads that read and write."),
     )
+
+    @functools.wraps(command)
+    def with_sorting(
+        raw: Path, output: Path, sorter: str, parameters: dict[str, Any], python: str | None, keep_work: bool,
+        workers: int | None, **others: Any,
+    ) -> Any:  # fmt: skip
+        sort = functools.partial(
+            _sort, raw, output, sorter, parameters, python, keep_work=keep_work, workers=workers
+        )
+        return command(raw, output, sort, **others)
+
+    wrapped: Any = with_sorting
     for option in reversed(options):
-        command = option(command)
-    return command
+        wrapped = option(wrapped)
+    return wrapped
 
 
 @click.command("sort")
 @_sorter_options
-def sort_command(
-    raw: Path,
-    output: Path,
-    sorter: str,
-    parameters: dict[str, Any],
-    python: str | None,
-    keep_work: bool,
-    workers: int | None,
-) -> None:
+def sort_command(raw: Path, output: Path, sort: Sort) -> None:
     """Sort the spikes of one probe into a phy folder, OUTPUT/sorting.
 
     RAW is the folder of a recording (simulated, Open Ephys or SpikeGLX). Channels are looked at and medians subtracted
@@ -88,7 +97,8 @@ def sort_command(
       allen-ecephys process sort raw/ output/ --parameter Th=9,4 --parameter nblocks=0
       allen-ecephys process sort raw/ output/ --sorter kilosort4 --python ~/kilosort/bin/python
     """
-    probe = _sort(raw, output, sorter, parameters, python, keep_work=keep_work, workers=workers)
+    del output
+    probe = sort()
     truth = _truth(raw, None)
     if truth is not None:
         _say_score(probe.score(truth), truth)
@@ -102,27 +112,10 @@ def sort_command(
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of the simulation to compare the units with. Default: RAW, if it holds a ground_truth.npz.",
 )
-@click.option("--session-id", default=1, show_default=True, help="Id of the session; ids of units are made from it.")
-@click.option(
-    "--start-time",
-    type=click.DateTime(),
-    default="2000-01-01T00:00:00",
-    show_default=True,
-    help="Start of the session (UTC).",
-)
+@session_options
 @click.option("--seed", default=0, show_default=True, help="Seed of all random draws of the metrics.")
 def run_command(
-    raw: Path,
-    output: Path,
-    sorter: str,
-    parameters: dict[str, Any],
-    python: str | None,
-    keep_work: bool,
-    workers: int | None,
-    truth: Path | None,
-    session_id: int,
-    start_time: datetime,
-    seed: int,
+    raw: Path, output: Path, sort: Sort, truth: Path | None, session_id: int, start_time: datetime, seed: int
 ) -> None:
     """Turn the raw data of one probe into a session file: sort, clean, measure, package, open.
 
@@ -135,7 +128,7 @@ def run_command(
       allen-ecephys process run raw/ output/
     """
     known = _truth(raw, truth)
-    probe = _sort(raw, output, sorter, parameters, python, keep_work=keep_work, workers=workers)
+    probe = sort()
     if known is not None:
         _say_score(probe.score(known), known)
     table = probe.measure(seed=seed)

@@ -10,6 +10,20 @@ import click
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
+def session_options(command: Command) -> Command:
+    """Add what a session file is named and dated with."""
+    command = click.option(
+        "--start-time",
+        type=click.DateTime(),
+        default="2000-01-01T00:00:00",
+        show_default=True,
+        help="Start of the session (UTC).",
+    )(command)
+    return click.option(
+        "--session-id", default=1, show_default=True, help="Id of the session; ids of units are made from it."
+    )(command)
+
+
 @click.command("units")
 @click.argument("raw", type=click.Path(exists=True, path_type=Path))
 @click.argument("output", type=click.Path(file_okay=False, path_type=Path))
@@ -54,14 +68,7 @@ def units_command(
 @click.option(
     "--output", "-o", required=True, type=click.Path(dir_okay=False, path_type=Path), help="NWB file to write."
 )
-@click.option("--session-id", default=1, show_default=True, help="Id of the session; ids of units are made from it.")
-@click.option(
-    "--start-time",
-    type=click.DateTime(),
-    default="2000-01-01T00:00:00",
-    show_default=True,
-    help="Start of the session (UTC).",
-)
+@session_options
 @click.option("--session-type", default="spontaneous", show_default=True, help="Name of the set of stimuli.")
 @click.option(
     "--presentations",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 
-from .principal_subspace import clipped_scatter
+from .principal_subspace import REACH, clipped_scatter, leading_subspace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,8 +26,6 @@ DRIFT_SPIKES, FEWEST_SPREADS, BLOCKS = 250, 5, 10
 ROUNDS, FIRST_UPDATE = 50, 11
 #: Orthogonal iteration: rounds, and axes kept beside those wanted, which makes these converge.
 ITERATIONS, SPARE_AXES = 12, 4
-#: Points this many times farther out than the median count as if they were as near.
-REACH = 1.5
 
 
 class RunningAverage:
@@ -76,9 +74,8 @@ def leading_axes(points: Singles, n: int) -> Floats:
         points, np.zeros(points.shape[1], np.float32), distances, REACH * float(np.median(distances))
     )
     scatter = lower + np.tril(lower, -1).T
-    axes = np.random.default_rng(0).standard_normal((len(scatter), min(n + SPARE_AXES, len(scatter))))
-    for _ in range(ITERATIONS):
-        axes = np.linalg.qr(scatter @ axes)[0]
+    start = np.random.default_rng(0).standard_normal((len(scatter), min(n + SPARE_AXES, len(scatter))))
+    axes = leading_subspace(lower, start, ITERATIONS)
     values, turn = np.linalg.eigh(axes.T @ scatter @ axes)
     varying = int(np.count_nonzero(values > 1e-6 * max(float(values[-1]), 0.0)))
     return np.ascontiguousarray((axes @ turn)[:, ::-1][:, : min(n, varying)])

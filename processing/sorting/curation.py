@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from .cutoff import set_cutoff
+from .cutoff import refractory_labels, set_cutoff
 from .merging import find_merges, near_templates
 from .parameters import SortingParameters
 from .registration import PreparedRecording
@@ -79,8 +79,12 @@ def curate(
     same_shape = near_templates(similarity, parts.norms) & (split.parents[:, None] != split.parents)
     merged = find_merges(times, split.labels, similarity, similarity_minimum=MERGE_SIMILARITY, same_shape=same_shape)
     labels, n_units = merged[split.labels], len(split.parents)
-    cut = set_cutoff(times, labels, e.explained, n_units, fcontam=p.fcontam, keep_mua=True)
-    stays = np.flatnonzero(cut.keep & inside if p.cut_off else inside)
+    if p.cut_off:
+        cut = set_cutoff(times, labels, e.explained, n_units, fcontam=p.fcontam, keep_mua=True)
+        inside, good, contamination = inside & cut.keep, cut.good, cut.contamination
+    else:
+        good, contamination = refractory_labels(times, labels, n_units, fcontam=p.fcontam)
+    stays = np.flatnonzero(inside)
     counts = np.bincount(labels[stays], minlength=n_units)
     listed = np.flatnonzero(counts)
     number = np.full(n_units, -1, np.int64)
@@ -101,8 +105,8 @@ def curate(
         channel_positions=prepared.positions,
         whitening=prepared.whitening,
         similarity=similarity[np.ix_(listed, listed)],
-        good=cut.good[listed],
-        contamination=cut.contamination[listed],
+        good=good[listed],
+        contamination=contamination[listed],
         sampling_rate=prepared.sampling_rate,
     )
 
@@ -115,7 +119,9 @@ def _unit_features(e: Extraction, order: Int64, units: Int64, parents: Int64, pa
         return np.empty(shape, np.float32)
     place = np.full((len(e.bank), e.bank.layout.n_channels), -1, np.int64)
     np.put_along_axis(place, channels, np.arange(channels.shape[1])[None], axis=1)
-    with path.open("wb") as file:
+    # An earlier result may still map the file of this name: it keeps its bytes.
+    temporary = path.with_name(f".{path.name}")
+    with temporary.open("wb") as file:
         for first in range(0, len(order), BLOCK):
             rows = order[first : first + BLOCK]
             wanted = channels[parents[units[first : first + BLOCK]]]
@@ -123,6 +129,7 @@ def _unit_features(e: Extraction, order: Int64, units: Int64, parents: Int64, pa
             values = np.take_along_axis(np.asarray(e.features[rows]), np.maximum(at, 0)[:, None, :], axis=2)
             values *= (at >= 0)[:, None, :]
             file.write(values.astype(np.float32).data)
+    temporary.replace(path)
     return np.memmap(path, np.float32, "r", shape=shape)
 
 

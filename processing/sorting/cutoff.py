@@ -100,9 +100,34 @@ def set_cutoff(
         if good[u] or not keep_mua:
             threshold[u] = lowest
             keep[rows] = explained[rows] > lowest
-        q = train_statistics(times[rows[keep[rows]]], None).q
-        contamination[u] = 1.0 if np.isnan(q) else q
+        contamination[u] = _contamination(train_statistics(times[rows[keep[rows]]], None).q)
     return Cutoff(keep, good, contamination, threshold)
+
+
+def refractory_labels(
+    times_s: ArrayLike, unit: ArrayLike, n_units: int, *, fcontam: float = 0.1
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return which units are one neuron, and the contamination of each, whatever the size of their spikes.
+
+    Good is a unit whose autocorrelogram has Q of at most `fcontam` and R of at most 0.05 (Kilosort 2's bounds); its
+    contamination is Q, or 1 where it cannot be told.
+
+    Raises
+    ------
+    SpikeTrainError
+        If times and units do not fit together, or are not finite.
+    """
+    times, units = checked_spikes(times_s, unit, n_units)
+    good, contamination = np.zeros(n_units, dtype=np.bool_), np.ones(n_units)
+    for u, rows in enumerate(rows_by_unit(times, units, n_units)):
+        statistics = train_statistics(times[rows], None)
+        good[u] = statistics.q <= fcontam and statistics.r <= R_MAXIMUM
+        contamination[u] = _contamination(statistics.q)
+    return good, contamination
+
+
+def _contamination(q: float) -> float:
+    return 1.0 if np.isnan(q) else q
 
 
 def _lowest_clean(train: NDArray[np.float64], vexp: NDArray[np.float64], fcontam: float) -> tuple[bool, float]:

@@ -36,13 +36,6 @@ def channels_within(positions: npt.NDArray[np.float64], radius: float) -> Int64:
     return np.ascontiguousarray(neighbors)
 
 
-def nearest(positions: npt.NDArray[np.float64], n: int) -> Int64:
-    """Return, for each channel, its `n` nearest channels, itself first, int64 (n_channels, n or n_channels)."""
-    distance = np.hypot(*(positions[:, None] - positions[None]).transpose(2, 0, 1))
-    np.fill_diagonal(distance, -1.0)
-    return np.ascontiguousarray(np.argsort(distance, axis=1, kind="stable")[:, :n].astype(np.int64))
-
-
 @numba.njit(cache=True, nogil=True)
 def waveform_energy(projections: Float32, energy: Float32, start: int, stop: int) -> None:
     """Write the energy of one channel's samples ``[start, stop)``, from its projections (K, n_times)."""
@@ -103,3 +96,14 @@ def find_peaks(
                 out[n, 0], out[n, 1] = t, c
                 n += 1
     return n
+
+
+def list_peaks(energy: Float32, neighbors: Int64, threshold: float, reach: int, start: int, stop: int) -> Int64:
+    """Return time and channel of all peaks that :func:`find_peaks` lists, int64 (n, 2)."""
+    found = np.empty((most_peaks(energy.shape[0], stop - start, reach), 2), np.int64)
+    return found[: find_peaks(energy, neighbors, threshold, reach, start, stop, found)]
+
+
+def most_peaks(n_channels: int, n_times: int, reach: int) -> int:
+    """Return how many local maxima there can be: no two of a channel lie within `reach` samples."""
+    return n_channels * (n_times // (reach + 1) + 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,8 +10,9 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from ..spike_band.streaming import on_threads
 from .clustering import cluster_spikes, is_separate
-from .detection import find_peaks, waveform_energy
+from .detection import list_peaks, waveform_energy
 from .template_bank import ProbeLayout, TemplateBank
 
 Float32 = npt.NDArray[np.float32]
@@ -100,8 +100,7 @@ def peaks_in(
     """
     for c in range(layout.n_channels):
         waveform_energy(projections[c], energy[c], 0, energy.shape[1])
-    found = np.empty((max(64, layout.n_channels * (stop - start) // (2 * reach)), 2), np.int64)
-    found = found[: find_peaks(energy, layout.near, threshold, reach, start, stop, found)]
+    found = list_peaks(energy, layout.near, threshold, reach, start, stop)
     _align(projections, found)
     weights = np.empty((len(found), layout.local.shape[1], projections.shape[1]), np.float32)
     _gather(projections, found, layout.local, weights)
@@ -109,7 +108,7 @@ def peaks_in(
 
 
 def cluster_peaks(
-    peaks: Peaks, layout: ProbeLayout, basis: Float32, *, min_size: int, seed: int, n_workers: int = 1
+    peaks: Peaks, layout: ProbeLayout, basis: Float32, *, min_size: int, seed: int, n_workers: int | None = None
 ) -> TemplateBank:
     """Return the mean waveforms of the clusters that peaks fall into.
 
@@ -119,8 +118,8 @@ def cluster_peaks(
     def work(channels: Int64) -> list[Int64]:
         return _cluster_window(peaks, layout, channels, min_size, seed)
 
-    with ThreadPoolExecutor(n_workers) as pool:
-        clusters = [rows for found in pool.map(work, _windows(layout)) for rows in found]
+    found = on_threads(work, _windows(layout), n_workers, "clusters", "window")
+    clusters = [rows for rows_of_window in found for rows in rows_of_window]
     bank = _mean_templates(peaks, clusters, layout, basis)
     return _mean_templates(peaks, _joined_across_windows(bank, clusters, peaks), layout, basis)
 

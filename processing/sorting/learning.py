@@ -13,7 +13,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from .initial_templates import Peaks, cluster_peaks
+from allen_ecephys.progress import progress_bar
+
+from .initial_templates import cluster_peaks
 from .parameters import SortingParameters
 from .searching import Found, Searcher
 from .template_bank import TemplateBank
@@ -103,10 +105,10 @@ def without_composites(
 
     Spikes of two units that often fall together form a cluster of their own.
     """
-    stays = np.ones(len(bank), np.bool_)
+    stays, energies, templates = np.ones(len(bank), np.bool_), bank.norms**2, searcher.templates(bank)
     for i in np.argsort(counts, kind="stable"):
-        energy = bank.norms[i] ** 2
-        parts, amplitudes = searcher.explain(bank, int(i), stays, threshold=parameters.Th[1], lam=parameters.lam)
+        energy = energies[i]
+        parts, amplitudes = searcher.explain(templates, int(i), stays, threshold=parameters.Th[1], lam=parameters.lam)
         left = energy - (amplitudes.astype(np.float64) ** 2).sum()
         enough = left < max(COMPOSITE_SHARE * energy, COMPOSITE_ENERGY)
         stays[i] = not (len(parts) >= 2 and enough and (counts[parts] > counts[i]).all())
@@ -130,7 +132,7 @@ def learn(
         counts, left = np.zeros(len(bank)), []
         # Back to the beginning, where the extraction starts.
         visited = batches if sweep == 0 else batches[::-1]
-        for step, (start, stop) in enumerate(visited):
+        for step, (start, stop) in enumerate(progress_bar(visited, desc=f"learning {sweep + 1} of 2", unit="batch")):
             found = searcher.search(bank, start, stop, threshold=p.Th[1], lam=p.lam, residual=sweep == 0)
             bank, n = updated(bank, found, memories[sweep * len(batches) + step], p.Th[0])
             counts += n
@@ -146,9 +148,9 @@ def learn(
             "sweep %d: %d templates; %d twins and %d composites dropped", sweep, len(bank), n_twins, int((~stays).sum())
         )
         if sweep == 0:
-            residual = Peaks.concatenate(left, bank.layout, bank.basis.shape[1])
+            residual = searcher.joined_peaks(left)
             born = cluster_peaks(residual, bank.layout, bank.basis, min_size=least_size(p, seconds), seed=p.seed)
-            bank = grown(bank, born)
+            bank = grown(bank, born, twin_share(searcher))
     return bank
 
 
@@ -157,11 +159,11 @@ def least_size(parameters: SortingParameters, seconds: float) -> int:
     return max(20, int(np.ceil(parameters.minFR * seconds)))
 
 
-def grown(bank: TemplateBank, born: TemplateBank) -> TemplateBank:
+def grown(bank: TemplateBank, born: TemplateBank, share: float = TWIN_SHARE) -> TemplateBank:
     """Return `bank` with those new templates that none of its own looks like."""
     joined = bank.joined(born)
     counts = np.r_[np.ones(len(bank)), np.zeros(len(born))]
-    stays = without_twins(joined, counts)
+    stays = without_twins(joined, counts, share)
     stays[: len(bank)] = True
     logger.info("%d births", int(stays[len(bank) :].sum()))
     return joined.keep(stays)

@@ -21,7 +21,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from .detection import find_peaks, is_peak, waveform_energy
+from .detection import find_peaks, is_peak, most_peaks, waveform_energy
 from .projections import FRACTIONS, LENGTH
 
 Float32 = npt.NDArray[np.float32]
@@ -115,7 +115,7 @@ def room_for_spikes(n: int, n_templates: int) -> Spikes:
 
 def room_for_candidates(n_channels: int, n_times: int) -> Candidates:
     """Return room for all local maxima that there can be."""
-    n = n_channels * n_times // (2 * PEAK_REACH + 1) + 64
+    n = most_peaks(n_channels, n_times, PEAK_REACH)
     return Candidates(
         np.empty((n, 2), np.int64), np.empty((n, 5), np.int64), np.empty((n, 2), np.float32),
         np.empty(LAGS, np.float32), np.empty((n_channels, n_times), np.int16),

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Final
 
 from allen_ecephys.errors import UnknownNameError
+
+#: Fewest samples of a batch: eight templates.
+LEAST_BATCH: Final = 488
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,8 @@ class SortingParameters:
     fshigh
         Corner of the high-pass filter, Hz.
     minfr_goodchannels
-        Channels with fewer threshold crossings a second than this are left out; 0 keeps all.
+        In recordings of five minutes or more, channels with fewer spikes a second than this, and none beside them with
+        more, are left out; 0 keeps all.
     Th
         Detection thresholds on the root of the explained energy: while learning templates, and at the final extraction.
     lam
@@ -31,8 +36,6 @@ class SortingParameters:
         Spikes that a template remembers, at the beginning and at the end of learning.
     spkTh
         Threshold of isolated spikes that the prototypes are learned from, noise SDs (negative).
-    nt0, nt0min
-        Samples of a template, and the one at which its trough lies (from 0).
     nPCs
         Principal components of a channel's waveform in the features written for each spike.
     n_basis
@@ -40,7 +43,7 @@ class SortingParameters:
     whitening_range
         Channels that are whitened together, and the most that one template spans.
     NT
-        Samples of a batch. Results depend on it only through the order in which templates are updated.
+        Samples of a batch: templates are learned from some batches of a long recording, and updated after each.
     nskip
         Prototypes are learned from every `nskip`-th batch (at least 24 batches where there are as many).
     nblocks
@@ -50,8 +53,7 @@ class SortingParameters:
     fcontam
         Largest contamination of a unit labelled good.
     cut_off
-        Whether a unit loses its weakest spikes, down to where its refractory period is clean. Kilosort 2 always does
-        it; with simulated truth it costs more true spikes than it removes false ones.
+        Whether units that are clean above some threshold lose their spikes below it. Kilosort 2 cuts all units.
     seed
         Seed of everything random. Equal seeds give equal bytes, whatever the number of threads.
     """
@@ -64,8 +66,6 @@ class SortingParameters:
     minFR: float = 1 / 50
     momentum: tuple[float, float] = (20.0, 400.0)
     spkTh: float = -6.0
-    nt0: int = 61
-    nt0min: int = 20
     nPCs: int = 3
     n_basis: int = 6
     whitening_range: int = 32
@@ -85,7 +85,7 @@ class SortingParameters:
         UnknownNameError
             If a value is out of range; the message names it.
         """
-        positive = ("fshigh", "spkTh", "nt0", "nPCs", "n_basis", "whitening_range", "NT", "nskip", "sig", "fcontam")
+        positive = ("fshigh", "spkTh", "nPCs", "n_basis", "whitening_range", "NT", "nskip", "sig", "fcontam")
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in positive and not (-value if field.name == "spkTh" else value) > 0:
@@ -98,14 +98,11 @@ class SortingParameters:
         if not 0 < self.momentum[0] <= self.momentum[1]:
             msg = f"momentum is {self.momentum!r}; give (first, last), both above 0, the first not more"
             raise UnknownNameError(msg)
-        if not 0 <= self.nt0min < self.nt0:
-            msg = f"nt0min is {self.nt0min}; the trough must lie within the {self.nt0} samples of nt0"
-            raise UnknownNameError(msg)
         if self.nPCs > self.n_basis:
             msg = f"nPCs is {self.nPCs}, more than the {self.n_basis} components of n_basis"
             raise UnknownNameError(msg)
-        if 8 * self.nt0 > self.NT:
-            msg = f"NT is {self.NT}; a batch holds at least {8 * self.nt0} samples"
+        if self.NT < LEAST_BATCH:
+            msg = f"NT is {self.NT}; a batch holds at least {LEAST_BATCH} samples"
             raise UnknownNameError(msg)
         if self.lam < 0 or self.minFR < 0 or self.minfr_goodchannels < 0 or self.nblocks < 0:
             msg = "lam, minFR, minfr_goodchannels and nblocks must not be negative"

@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from .detection import channels_within
+from .detection import channels_within, list_peaks
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -79,38 +79,6 @@ def match_waveform(samples: Float32, waveform: Float32, before: int) -> Float32:
 
 
 @numba.njit(cache=True, nogil=True)
-def find_peaks(
-    matched: Float32, threshold: float, near: Int64, reach: int, first: int, stop: int
-) -> tuple[Int64, Int64]:
-    """Return sample and channel of values above `threshold` that no other within `reach` and `near` exceeds.
-
-    Of equal values the first in time, then the first channel, is the peak. `near` (n_channels, n) lists each channel's
-    neighbours, -1 at the end.
-    """
-    times, channels = [np.int64(0) for _ in range(0)], [np.int64(0) for _ in range(0)]
-    level = np.float32(threshold)
-    for t in range(first, stop):
-        for c in range(matched.shape[1]):
-            if matched[t, c] > level and _is_largest(matched, t, c, near[c], reach):
-                times.append(np.int64(t))
-                channels.append(np.int64(c))
-    return np.array(times, dtype=np.int64), np.array(channels, dtype=np.int64)
-
-
-@numba.njit(cache=True, nogil=True)
-def _is_largest(matched: Float32, t: int, c: int, near: Int64, reach: int) -> bool:
-    value = matched[t, c]
-    for u in range(max(t - reach, 0), min(t + reach + 1, matched.shape[0])):
-        for d in near:
-            if d < 0:
-                break
-            other = matched[u, d]
-            if other > value or (other == value and (u < t or (u == t and d < c))):
-                return False
-    return True
-
-
-@numba.njit(cache=True, nogil=True)
 def place_peaks(
     matched: Float32, times: Int64, channels: Int64, near: Int64, depths: Float64
 ) -> tuple[Float64, Float64]:
@@ -164,7 +132,8 @@ def localize_peaks(
     matched /= noise_levels(matched) if noise is None else noise
     near = channels_within(positions, NEAR_UM)
     first, stop = (0, len(matched)) if within is None else within
-    times, channels = find_peaks(matched, threshold, near, REACH, first, stop)
+    found = list_peaks(np.ascontiguousarray(matched.T), near, threshold, REACH, first, stop)
+    times, channels = np.ascontiguousarray(found[np.lexsort(found.T[::-1])].T)
     depths = np.ascontiguousarray(positions[:, 1])
     depth, amplitude = place_peaks(matched, times, channels, channels_within(positions, SPREAD_UM), depths)
     return Peaks(times, depth.astype(np.float32), amplitude.astype(np.float32))

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-# A point farther from the mean than this many times the median distance counts as if it were as near: overlapped
+# A point farther out than this many times the median distance counts as if it were as near: overlapped
 # spikes lie far out in every direction and would leave no component to a small unit.
-_REACH = 1.5
+REACH = 1.5
 # Rounds of orthogonal iteration: a direction with 1.3 times the variance of the rest is found to 0.5 %.
 _ROUNDS = 20
 
@@ -54,15 +54,8 @@ def _project(table: npt.NDArray[np.float32], mean: npt.NDArray[np.float32], axes
             off = table[i, j] - mean[j]
             energy += off * off
         distances[i] = math.sqrt(energy)
-    scatter = clipped_scatter(table, mean, distances, _REACH * np.sort(distances)[n // 2])
-    for _ in range(_ROUNDS):
-        moved = np.zeros((d, k))
-        for j in range(d):
-            for h in range(d):
-                entry = scatter[j, h] if h <= j else scatter[h, j]
-                for c in range(k):
-                    moved[j, c] += entry * axes[h, c]
-        axes = _orthonormal(moved)
+    scatter = clipped_scatter(table, mean, distances, REACH * np.sort(distances)[n // 2])
+    axes = leading_subspace(scatter, axes, _ROUNDS)
     projected = np.empty((n, k), dtype=np.float32)
     row = np.empty(k)
     for i in range(n):
@@ -74,6 +67,21 @@ def _project(table: npt.NDArray[np.float32], mean: npt.NDArray[np.float32], axes
         for c in range(k):
             projected[i, c] = row[c]
     return projected
+
+
+@njit(cache=True, nogil=True)
+def leading_subspace(scatter: npt.NDArray[np.float64], axes: npt.NDArray[np.float64], n_rounds: int) -> Any:
+    """Turn `axes` (d, k) towards the directions of most scatter (lower triangle), by orthogonal iteration."""
+    d, k = axes.shape
+    for _ in range(n_rounds):
+        moved = np.zeros((d, k))
+        for j in range(d):
+            for h in range(d):
+                entry = scatter[j, h] if h <= j else scatter[h, j]
+                for c in range(k):
+                    moved[j, c] += entry * axes[h, c]
+        axes = _orthonormal(moved)
+    return axes
 
 
 @njit(cache=True, nogil=True)

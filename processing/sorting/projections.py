@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 Float32 = npt.NDArray[np.float32]
 
-#: Samples of a component.
+#: Samples of a component or template, and the one (from 0) at which a trough lies (Kilosort 2's nt0 and nt0min).
 LENGTH: Final = 61
+TROUGH: Final = 20
 #: Components are padded with zeros to a multiple of the unrolled loop's eight steps.
 PADDED: Final = 64
 #: Samples that stay in the first-level cache while all components pass over them.

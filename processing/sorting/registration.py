@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -19,14 +19,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..recording import Recording
-from ..spike_band.blocks import BLOCK_SAMPLES, BlockCounts
+from ..spike_band.blocks import BLOCK_SAMPLES
 from ..spike_band.depth_estimation import ProbeInfo
 from ..spike_band.filtering import HALO
 from ..spike_band.streaming import CHUNK_SAMPLES, no_turn, stream_whitened
 from ..spike_band.whitening import SCALE
 from .drift import Drift
 from .drift_pass import drift_pass
-from .front_end import FrontEnd, as_counts, dense_whitening, front_end
+from .front_end import as_counts, dense_whitening, front_end
 from .interpolation import RegistrationWeights
 from .parameters import SortingParameters
 
@@ -153,12 +153,13 @@ def prepare_recording(
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
-    _save(target, facts, front, moved, counts)
-    return PreparedRecording(
+    prepared = PreparedRecording(
         path=target, n_samples=front.recording.n_samples, sampling_rate=front.recording.sampling_rate,
         channel_map=front.channels, positions=front.positions, whitening=dense_whitening(front.weights, front.channels),
         drift=moved, n_clipped=counts.n_clipped, n_saturated=counts.n_saturated,
     )  # fmt: skip
+    _save(prepared, facts)
+    return prepared
 
 
 def _facts(
@@ -203,18 +204,19 @@ def _digest(*arrays: npt.NDArray[Any]) -> str:
     return sha.hexdigest()
 
 
-def _save(path: Path, facts: dict[str, Any], front: FrontEnd, drift: Drift, counts: BlockCounts) -> None:
+def _save(prepared: PreparedRecording, facts: dict[str, Any]) -> None:
     """Write what belongs to the samples beside them; what they were made from comes last."""
     np.savez(
-        path.with_suffix(".npz"),
-        channel_map=front.channels,
-        positions=front.positions,
-        whitening=dense_whitening(front.weights, front.channels),
-        shift_um=drift.shift_um,
-        block_depths=drift.block_depths,
+        prepared.path.with_suffix(".npz"),
+        channel_map=prepared.channel_map,
+        positions=prepared.positions,
+        whitening=prepared.whitening,
+        shift_um=prepared.drift.shift_um,
+        block_depths=prepared.drift.block_depths,
     )
-    contents = {**facts, "counts": asdict(counts)}
-    path.with_suffix(".json").write_text(json.dumps(contents, indent=1), encoding="utf-8")
+    counts = {"n_clipped": prepared.n_clipped, "n_saturated": prepared.n_saturated}
+    text = json.dumps({**facts, "counts": counts}, indent=1)
+    prepared.path.with_suffix(".json").write_text(text, encoding="utf-8")
 
 
 def _reopen(path: Path, facts: dict[str, Any]) -> PreparedRecording | None:

@@ -128,7 +128,7 @@ class Searcher:
         residual
             Whether to look for spikes in what is left.
         """
-        templates = self._templates(bank)
+        templates = self.templates(bank)
 
         def work(bounds: tuple[int, int]) -> Found:
             space = self._project(*bounds)
@@ -155,33 +155,32 @@ class Searcher:
         return self._joined(list(self._pool.map(work, _stretches(start, stop))))
 
     def explain(
-        self, bank: TemplateBank, template: int, others: npt.NDArray[np.bool_], *, threshold: float, lam: float
+        self, templates: Templates, template: int, others: npt.NDArray[np.bool_], *, threshold: float, lam: float
     ) -> tuple[Int64, Float32]:
         """Match one template's own waveform with some of the others: their numbers, and amplitudes."""
         middle = 2 * LENGTH
-        templates = self._templates(bank)
         projections = np.zeros((self.layout.n_channels, self.basis.shape[1], 2 * middle), np.float32)
         exact = self._tables[FRACTIONS // 2]
-        subtract(projections, templates, template, -float(bank.norms[template]), exact, middle)
+        subtract(projections, templates, template, -float(templates.norms[template]), exact, middle)
         candidates = others.copy()
         candidates[template] = False
         # A template so large that no spike is half its size takes no part.
-        templates = templates._replace(norms=np.where(candidates, bank.norms, 1e6).astype(np.float32))
+        templates = templates._replace(norms=np.where(candidates, templates.norms, 1e6).astype(np.float32))
         energy = np.empty((self.layout.n_channels, 2 * middle), np.float32)
-        spikes = room_for_spikes(16, len(bank))
+        spikes = room_for_spikes(16, len(others))
         n = match(
             projections, energy, threshold**2, CANDIDATE_ENERGY / 2, lam, self._tables, templates,
             room_for_candidates(*energy.shape), spikes,
         )  # fmt: skip
         return spikes.found[:n, TEMPLATE], spikes.sizes[:n, AMPLITUDE]
 
-    def _templates(self, bank: TemplateBank) -> Templates:
+    def templates(self, bank: TemplateBank) -> Templates:
+        """Return a bank as the kernels read it, without the weakest channels of its templates."""
         layout, units = self.layout, bank.units()
         energy = (units**2).sum(axis=2)
         active = np.argsort(-energy, axis=1, kind="stable")
-        before = np.cumsum(np.take_along_axis(energy, active, axis=1), axis=1) - np.take_along_axis(
-            energy, active, axis=1
-        )
+        falling = np.take_along_axis(energy, active, axis=1)
+        before = np.cumsum(falling, axis=1) - falling
         n_active = (before < 1.0 - LEFT_OUT).sum(axis=1)
         for unit, order, n in zip(units, active, n_active, strict=True):
             unit[order[n:]] = 0
@@ -203,8 +202,7 @@ class Searcher:
         if space is None:
             space = self._own.space = self._workspace()
         first = start - HALO
-        low, high = max(first, 0), min(first + space.samples.shape[1], self.recording.n_samples)
-        high = min(high, stop + HALO + PADDED - 1)
+        low, high = max(first, 0), min(stop + HALO + PADDED - 1, self.recording.n_samples)
         space.samples[:] = 0
         space.samples[:, low - first : high - first] = self.recording.read(low, high).T
         project(space.samples, self._components, space.projections)

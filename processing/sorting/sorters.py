@@ -144,6 +144,11 @@ def _like(default: Any, value: Any, name: str) -> Any:
             msg = f"{name} is {value!r}; it takes {len(default)} numbers, as in {name}={','.join(map(str, default))}"
             raise UnknownNameError(msg)
         return tuple(_like(part, number, name) for part, number in zip(default, value, strict=True))
+    if isinstance(default, bool):
+        if value not in (0, 1):
+            msg = f"{name} is {value!r}; it is True or False, by default {default!r}"
+            raise UnknownNameError(msg)
+        return bool(value)
     whole = isinstance(default, int)
     if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
         msg = f"{name} is {value!r}; it takes a {'whole ' if whole else ''}number, by default {default!r}"

@@ -14,8 +14,7 @@ from ..recording import Recording
 from ..sorted_spikes import SortedSpikes
 from ..spike_band.whitening import SCALE
 from ..waveforms import mean_waveforms
-from .correlograms import correlogram_statistics
-from .cutoff import R_MAXIMUM
+from .cutoff import refractory_labels
 from .parameters import SortingParameters
 from .registration import PreparedRecording, prepare_recording
 from .result import SortingResult
@@ -85,7 +84,9 @@ def result_from_spikes(
     waves = np.ascontiguousarray(means.mean[:, :, :FEATURE_SAMPLES].transpose(0, 2, 1))
     norms = np.sqrt(np.square(waves).sum(axis=(1, 2)))
     templates = (waves / np.maximum(norms, LEAST_NORM)[:, None, None]).astype(np.float32)
-    good, contamination = refractory_labels(spikes, whitened.sampling_rate, p.fcontam)
+    good, contamination = refractory_labels(
+        spikes.samples / whitened.sampling_rate, spikes.unit_index, n_units, fcontam=p.fcontam
+    )
     return SortingResult(
         samples=spikes.samples,
         units=spikes.unit_index,
@@ -110,22 +111,6 @@ def _channels(prepared: PreparedRecording) -> dict[str, Any]:
         "channel_positions": prepared.positions,
         "whitening": prepared.whitening,
     }
-
-
-def refractory_labels(
-    spikes: SortedSpikes, sampling_rate: float, fcontam: float
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
-    """Return which units are one neuron, and the contamination of each, by Kilosort 2's rule.
-
-    Good is a unit whose autocorrelogram has Q of at most `fcontam` and R of at most 0.05; its contamination is Q,
-    or 1 where it cannot be told.
-    """
-    good, contamination = np.zeros(spikes.n_units, dtype=np.bool_), np.ones(spikes.n_units)
-    for unit, rows in enumerate(spikes.rows_by_unit()):
-        found = correlogram_statistics(spikes.samples[rows] / sampling_rate)
-        good[unit] = found.q <= fcontam and found.r <= R_MAXIMUM
-        contamination[unit] = 1.0 if np.isnan(found.q) else found.q
-    return good, contamination
 
 
 def template_similarity(templates: Float32, lags: int = SIMILARITY_LAGS) -> Float32:

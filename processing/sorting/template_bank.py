@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from .detection import channels_within, nearest
+from ..spike_band.whitening import nearest_channels
+from .detection import channels_within
 from .projections import LENGTH, shifted
 
 Float32 = npt.NDArray[np.float32]
@@ -44,7 +45,7 @@ class ProbeLayout:
     @classmethod
     def of(cls, positions: npt.NDArray[np.float64], n_local: int) -> ProbeLayout:
         """Work out neighbourhoods of at most `n_local` channels."""
-        local = nearest(positions, n_local)
+        local = np.stack(nearest_channels(positions, np.ones(len(positions), np.bool_), n_local))
         member = np.zeros((len(positions), len(positions)), np.float32)
         np.put_along_axis(member, local, 1.0, axis=1)
         return cls(positions, local, channels_within(positions, EVALUATION_UM), member @ member.T > 0)

@@ -431,8 +431,8 @@ def test_a_template_is_explained_by_its_parts(whitened: Prepare, example_bank: T
     weights = (example_bank.basis.T @ total[:, layout.local[7]]).T[None].astype(np.float32)
     bank = example_bank.joined(TemplateBank(layout, example_bank.basis, main, weights))
     with Searcher(whitened(np.zeros((1, 16))), layout, bank.basis) as searcher:
-        parts, amplitudes = searcher.explain(bank, 5, np.ones(6, np.bool_), threshold=4.0, lam=LAM)
-        none, _ = searcher.explain(bank, 5, np.zeros(6, np.bool_), threshold=4.0, lam=LAM)
+        parts, amplitudes = searcher.explain(searcher.templates(bank), 5, np.ones(6, np.bool_), threshold=4.0, lam=LAM)
+        none, _ = searcher.explain(searcher.templates(bank), 5, np.zeros(6, np.bool_), threshold=4.0, lam=LAM)
     assert sorted(parts[:2].tolist()) == [0, 2]
     assert (amplitudes**2).sum() == pytest.approx(float(bank.norms[5]) ** 2, rel=0.1)  # all of its energy
     assert len(none) == 0

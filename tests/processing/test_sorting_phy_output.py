@@ -17,7 +17,6 @@ from allen_ecephys.errors import InvalidContentsError
 from allen_ecephys.processing.probes import neuropixels_1_geometry
 from allen_ecephys.processing.readers.binary import BinaryRecording
 from allen_ecephys.processing.readers.phy import read_phy
-from allen_ecephys.processing.sorting.parameters import SortingParameters
 from allen_ecephys.processing.sorting.phy_output import unit_amplitudes_uv, write_phy
 from allen_ecephys.processing.sorting.result import SortingResult
 
@@ -223,7 +222,7 @@ def test_a_channel_without_weight_can_be_unwhitened(recording: BinaryRecording, 
 
 def test_parameters_of_another_length_keep_their_samples(recording: BinaryRecording, tmp_path: Path) -> None:
     """82 samples belong to templates of 61 (Kilosort 2's); others are longer or shorter with as many zeros in front."""
-    assert SortingParameters().nt0 + 21 == 82
+    assert LENGTH + 21 == 82
     result = sorting()
     write_phy(tmp_path / "phy", replace(result, templates=result.templates[:, :41]), recording)
     assert np.load(tmp_path / "phy" / "templates.npy").shape == (4, 62, 6)

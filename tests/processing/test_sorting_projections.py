@@ -10,8 +10,8 @@ import pytest
 from allen_ecephys.processing.sorting.detection import (
     ENERGY_COMPONENTS,
     channels_within,
+    list_peaks,
     find_peaks,
-    nearest,
     waveform_energy,
 )
 from allen_ecephys.processing.sorting.parameters import SortingParameters
@@ -30,7 +30,6 @@ from allen_ecephys.processing.sorting.waveform_basis import (
     LEAST_SNIPPETS,
     collect_snippets,
     generic_waveforms,
-    isolated_troughs,
     waveform_components,
 )
 
@@ -41,7 +40,7 @@ PARAMETERS = SortingParameters()
 @pytest.fixture(scope="module")
 def basis() -> np.ndarray[Any, np.dtype[np.float32]]:
     """Components of smooth spike-like waveforms that are zero at both ends."""
-    return waveform_components(generic_waveforms(PARAMETERS), PARAMETERS)
+    return waveform_components(generic_waveforms(), PARAMETERS)
 
 
 def projected(samples: np.ndarray[Any, Any], basis: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -109,13 +108,13 @@ def test_an_undelayed_table_is_symmetric_and_one_at_zero(basis: np.ndarray[Any, 
 def test_components_are_orthonormal_and_negative_at_the_trough(basis: np.ndarray[Any, Any]) -> None:
     assert basis.dtype == np.float32
     np.testing.assert_allclose(basis.T @ basis, np.eye(6), atol=1e-5)
-    assert (basis[PARAMETERS.nt0min] <= 0).all()
-    assert np.abs(basis[:, 0]).argmax() == pytest.approx(PARAMETERS.nt0min, abs=1)
+    assert (basis[TROUGH] <= 0).all()
+    assert np.abs(basis[:, 0]).argmax() == pytest.approx(TROUGH, abs=1)
 
 
 def test_components_span_the_waveforms_that_they_were_learned_from() -> None:
     rng = np.random.default_rng(3)
-    shapes = generic_waveforms(PARAMETERS)[:3]
+    shapes = generic_waveforms()[:3]
     snippets = (rng.normal(size=(500, 3)) @ shapes).astype(np.float32)
     components = waveform_components(snippets, PARAMETERS)
     np.testing.assert_allclose(shapes @ components @ components.T, shapes, atol=1e-3)
@@ -124,11 +123,11 @@ def test_components_span_the_waveforms_that_they_were_learned_from() -> None:
 def test_too_few_snippets_give_generic_components(
     basis: np.ndarray[Any, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    noise = np.random.default_rng(0).normal(size=(LEAST_SNIPPETS - 1, PARAMETERS.nt0)).astype(np.float32)
+    noise = np.random.default_rng(0).normal(size=(LEAST_SNIPPETS - 1, LENGTH)).astype(np.float32)
     with caplog.at_level("WARNING"):
         np.testing.assert_array_equal(waveform_components(noise, PARAMETERS), basis)
     assert "59 isolated spike waveforms" in caplog.text
-    none = np.empty((0, PARAMETERS.nt0), np.float32)
+    none = np.empty((0, LENGTH), np.float32)
     np.testing.assert_array_equal(waveform_components(none, PARAMETERS), basis)
 
 
@@ -151,17 +150,14 @@ def test_isolated_troughs_equal_a_plain_twin() -> None:
     rng = np.random.default_rng(6)
     samples = np.round(rng.normal(size=(6, 3000)) * 3).astype(np.float32)  # rounded: with ties
     around = channels_within(np.column_stack([np.zeros(6), 40.0 * np.arange(6)]), 75.0)
-    out = np.empty((1000, 2), np.int64)
-    n = isolated_troughs(samples, around, -6.0, 30, out)
-    expected = isolated_twin(samples, around, -6.0)
-    assert out[:n].tolist() == expected
-    assert n > 30
-    assert isolated_troughs(samples, around, -6.0, 30, out[:7]) == 7
+    found = list_peaks(-samples, around, 6.0, 30, 30, 2970).tolist()
+    assert found == isolated_twin(samples, around, -6.0)
+    assert len(found) > 30
 
 
 def test_snippets_hold_the_isolated_spikes_of_channel_and_neighbours() -> None:
     rng = np.random.default_rng(8)
-    wave = generic_waveforms(PARAMETERS)[24] * 20
+    wave = generic_waveforms()[24] * 20
     samples = rng.normal(size=(4, 2000)).astype(np.float32) * 0.1
     for t in (300, 700, 1300, 1330):  # the last two are not isolated from each other: the larger one is
         samples[1, t - 20 : t + 41] += wave * (1.5 if t == 1330 else 1.0)
@@ -181,8 +177,8 @@ def test_snippets_hold_the_isolated_spikes_of_channel_and_neighbours() -> None:
 def test_neighbours_are_listed_nearest_first() -> None:
     positions = np.array([[0.0, 0.0], [0.0, 20.0], [0.0, 50.0], [0.0, 200.0]])
     assert channels_within(positions, 60.0).tolist() == [[0, 1, 2], [1, 0, 2], [2, 1, 0], [3, -1, -1]]
-    assert nearest(positions, 2).tolist() == [[0, 1], [1, 0], [2, 1], [3, 2]]
-    assert nearest(positions, 9).shape == (4, 4)
+    assert ProbeLayout.of(positions, 2).local.tolist() == [[0, 1], [1, 0], [2, 1], [3, 2]]
+    assert ProbeLayout.of(positions, 9).local.shape == (4, 4)
 
 
 def test_energy_is_that_of_the_first_components() -> None:

@@ -155,14 +155,13 @@ def test_features_find_the_units_apart(described: tuple[SortingResult, Path]) ->
 
 def test_labels_follow_the_refractory_period(truth: RawGroundTruth, tmp_path: Path) -> None:
     """Two units taken for one are contaminated; one with no spikes cannot be told."""
-    from allen_ecephys.processing.sorted_spikes import SortedSpikes
-    from allen_ecephys.processing.sorting.spikes_to_result import refractory_labels
+    from allen_ecephys.processing.sorting.cutoff import refractory_labels
 
     rng = np.random.default_rng(1)
     trains = [np.cumsum(90 + rng.exponential(900, 4000)).astype(np.int64) for _ in range(3)]
     times = np.concatenate([trains[0], trains[1], trains[2]])
     units = np.repeat([0, 1, 1], 4000)
-    good, contamination = refractory_labels(SortedSpikes.from_arrays(times, units, unit_ids=[0, 1, 2]), 30_000.0, 0.1)
+    good, contamination = refractory_labels(times / 30_000.0, units, 3, fcontam=0.1)
     assert good.tolist() == [True, False, False]
     assert contamination[0] == 0
     assert contamination[1] == pytest.approx(0.5, abs=0.1)
