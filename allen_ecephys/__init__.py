@@ -11,35 +11,24 @@ Names are resolved on first use, so that ``import allen_ecephys`` costs next to 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .lazy_names import lazy_names
+from .version import __version__
 
 if TYPE_CHECKING:
-    from allen_ecephys.cache import EcephysProjectCache
-    from allen_ecephys.session import EcephysSession
-    from allen_ecephys.units import UnitFilter
+    from .cache.project_cache import EcephysProjectCache
+    from .session.session import EcephysSession
+    from .units.filter import UnitFilter
 
 __all__ = ["EcephysProjectCache", "EcephysSession", "UnitFilter", "__version__"]
 
-__version__ = "0.1.0"
-
-_HOME_OF = {
-    "EcephysProjectCache": "allen_ecephys.cache",
-    "EcephysSession": "allen_ecephys.session",
-    "UnitFilter": "allen_ecephys.units",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public class from its room when it is first asked for."""
-    if name not in _HOME_OF:
-        msg = f"module 'allen_ecephys' has no attribute {name!r}"
-        raise AttributeError(msg)
-    from importlib import import_module
-
-    value = getattr(import_module(_HOME_OF[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        # The cache is a room of its own, above this one: named here only, so that one line of import is enough.
+        "EcephysProjectCache": ".cache.project_cache",
+        "EcephysSession": ".session.session",
+        "UnitFilter": ".units.filter",
+    },
+)

@@ -5,7 +5,6 @@ Each library is imported only here and only when asked for; one that is not inst
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,11 +15,9 @@ if TYPE_CHECKING:
     import pandas as pd
     import pynapple as nap
     from probeinterface import Probe
-    from pynwb import NWBFile
     from spikeinterface.core import BaseSorting, Templates
 
-    from .nwb.reader import NwbReader
-    from .session_signals import SessionSignals
+    from .session.signals import SessionSignals
 
 #: Library, extra that brings it, and what needs it.
 PYNAPPLE = ("pynapple", "interop", "session.to_pynapple()")
@@ -205,18 +202,3 @@ def _probe(channels: pd.DataFrame) -> Probe:
     probe.set_device_channel_indices(np.arange(len(channels)))
     probe.set_contact_ids([str(channel) for channel in channels.index])
     return probe
-
-
-def read_nwbfile(reader: NwbReader) -> NWBFile:
-    """Return the file as pynwb reads it, through the session's own handle (which closes both).
-
-    The extension that released files use lies in the files themselves and is loaded from there.
-    """
-    from pynwb import NWBHDF5IO
-
-    reader.check_links()  # pynwb follows links by itself
-    with warnings.catch_warnings():
-        # Each file carries the namespaces it was written with; that a newer one is already loaded is no fault.
-        warnings.filterwarnings("ignore", message="Ignoring the following cached namespace")
-        made: NWBFile = NWBHDF5IO(file=reader.file, mode="r", load_namespaces=True).read()
-    return made

@@ -26,8 +26,8 @@ NAME = "session.bin"
 OURS = """
 import sys
 from pathlib import Path
-from allen_ecephys.cache.download import fetch
-from allen_ecephys.cache.http_remote import HttpRemote
+from allen_ecephys.cache.transfer.fetch import fetch
+from allen_ecephys.cache.remotes.http import HttpRemote
 fetch(HttpRemote(sys.argv[1]), "session.bin", Path(sys.argv[2]))
 """
 REQUESTS = """

@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "faults"))
 from faulty_server import FaultyServer
 
 from allen_ecephys import EcephysSession, UnitFilter
-from allen_ecephys.cache.http_remote import HttpRemote
-from allen_ecephys.cache.streaming import open_stream
+from allen_ecephys.cache.remotes.http import HttpRemote
+from allen_ecephys.cache.transfer.streaming import open_stream
 from allen_ecephys.processing.simulation import write_session
 
 KEY = "session.nwb"

@@ -25,7 +25,7 @@ CALLS = ("get_units", "get_channels", "get_session_table")
 OURS = """
 import json, sys, time
 import pandas
-import allen_ecephys.cache.tables
+import allen_ecephys.cache.tables.project_tables
 from allen_ecephys.cache import EcephysProjectCache
 cache = EcephysProjectCache.fixed(sys.argv[1])
 """

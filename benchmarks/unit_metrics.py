@@ -35,7 +35,7 @@ def timed(steps: Steps, name: str, work: Callable[[], object]) -> object:
 
 
 def load(folder: Path):
-    from allen_ecephys.processing.simulation.raw import read_ground_truth
+    from allen_ecephys.processing.simulation.raw.recording import read_ground_truth
     from allen_ecephys.processing.sorted_spikes import SortedSpikes
 
     truth = read_ground_truth(folder)
@@ -259,8 +259,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary) / "raw"
         if not (folder / "ground_truth.npz").exists():
-            from allen_ecephys.processing.simulation.raw import write_recording
-            from allen_ecephys.processing.simulation.raw_trains import TrainModel
+            from allen_ecephys.processing.simulation.raw.recording import write_recording
+            from allen_ecephys.processing.simulation.raw.trains import TrainModel
 
             write_recording(
                 folder, duration=arguments.seconds, n_units=arguments.units, seed=1, lfp=False,

@@ -7,21 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from allen_ecephys.errors import (
-    AllenEcephysError,
-    MissingDataError,
-    OfflineError,
-    RemoteNotFoundError,
-    UnknownIdError,
-)
+from allen_ecephys.errors import AllenEcephysError, MissingDataError, OfflineError, RemoteNotFoundError, UnknownIdError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from allen_ecephys.session import SessionCompanions
+    from allen_ecephys.session.session import SessionCompanions
 
     from .project_cache import EcephysProjectCache
-    from .streaming import RemoteStream
+    from .transfer.streaming import RemoteStream
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +25,7 @@ def companions_of(cache: EcephysProjectCache, session_id: int, *, stream: bool =
 
     With `stream`, LFP files are read by ranges instead of fetched.
     """
-    from allen_ecephys.session import SessionCompanions
+    from allen_ecephys.session.session import SessionCompanions
 
     return SessionCompanions(
         channels=partial(channels_of, cache, session_id),
@@ -44,7 +38,7 @@ def channels_of(cache: EcephysProjectCache, session_id: int) -> pd.DataFrame:
     """Return structure and CCF coordinates of a session's channels; none where the tables cannot be had."""
     import pandas as pd
 
-    from .tables import CCF_COLUMNS
+    from .tables.project_tables import CCF_COLUMNS
 
     columns = ["ecephys_structure_id", "ecephys_structure_acronym", *CCF_COLUMNS]
     channels, probes = cache.table_at_hand("channels"), cache.table_at_hand("probes")
@@ -61,7 +55,7 @@ def metrics_of(cache: EcephysProjectCache, session_id: int) -> pd.DataFrame:
     """Return the analysis metrics of a session's units; none where they cannot be had."""
     import pandas as pd
 
-    from .analysis_metrics import INDEX
+    from .tables.analysis_metrics import INDEX
 
     try:
         return cache.get_unit_analysis_metrics_for_session(session_id, annotate=False)

@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from allen_ecephys.units import UnitFilter
+from allen_ecephys.units.filter import UnitFilter
 
 from .manifest import Manifest, standard_key
 from .project_files import ProjectFiles, whole_number
-from .remotes import PUBLIC_URL, Remote, remote_at
+from .remotes.opening import remote_at
+from .remotes.protocol import PUBLIC_URL, Remote
 from .table_queries import TableQueries, chosen_filter
 
 if TYPE_CHECKING:
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-    from allen_ecephys.session import EcephysSession
+    from allen_ecephys.session.session import EcephysSession
 
-    from .planning import Plan, Selection
-    from .streaming import RemoteStream
+    from .offline.plan import Plan, Selection
+    from .transfer.streaming import RemoteStream
 
 
 class EcephysProjectCache(TableQueries):
@@ -119,7 +120,7 @@ class EcephysProjectCache(TableQueries):
             Longest silence (s) within an answer: after it the request counts as failed, and what is missing is asked
             for again. There is no limit on the time of a whole transfer, which AllenSDK's argument of this name sets.
         """
-        from .warehouse import WarehouseRemote
+        from .remotes.warehouse import WarehouseRemote
 
         return cls(manifest, WarehouseRemote(scheme=scheme, host=host, timeout=timeout))
 
@@ -143,7 +144,7 @@ class EcephysProjectCache(TableQueries):
         tables
             Where the tables, metrics and templates come from, which the archive does not have: a remote, URL or folder.
         """
-        from .dandi import DandiRemote
+        from .remotes.dandi import DandiRemote
 
         return cls(manifest, DandiRemote(listing, tables=tables))
 
@@ -197,7 +198,7 @@ class EcephysProjectCache(TableQueries):
         CorruptFileError
             If the file is damaged; it is kept.
         """
-        from allen_ecephys.session import EcephysSession
+        from allen_ecephys.session.session import EcephysSession
 
         from .companions import companions_of
 
@@ -238,7 +239,7 @@ class EcephysProjectCache(TableQueries):
         if self.remote is None or self.manifest.path(name, *values).is_file():
             return None
         check()
-        from .streaming import open_stream
+        from .transfer.streaming import open_stream
 
         stream = open_stream(self.remote, standard_key(name, *values), self.root)
         stream.closes_with_reader = True
@@ -276,7 +277,7 @@ class EcephysProjectCache(TableQueries):
         Parameters
         ----------
         selection
-            Sessions and kinds of files (:class:`allen_ecephys.cache.planning.Selection`); by default the session
+            Sessions and kinds of files (:class:`allen_ecephys.cache.offline.plan.Selection`); by default the session
             files of all sessions, with tables and metrics.
 
         Raises
@@ -284,7 +285,7 @@ class EcephysProjectCache(TableQueries):
         UnknownIdError, UnknownNameError
             If the selection names what the project does not have.
         """
-        from .planning import plan
+        from .offline.plan import plan
 
         return plan(self, selection)
 
@@ -337,7 +338,7 @@ class EcephysProjectCache(TableQueries):
         FileFormatError, CorruptFileError
             If a file is no session of the released layout, or damaged.
         """
-        from .publishing import add_session
+        from .adding import add_session
 
         added = add_session(
             self.files, nwb, metrics=metrics, lfp=lfp, specimen_id=specimen_id, replace=replace, move=move
@@ -403,7 +404,7 @@ class EcephysProjectCache(TableQueries):
 def _opened(place: Remote | str | Path) -> Remote:
     """Return the remote at a URL or folder; the public bucket knows the sizes of its files."""
     if place == PUBLIC_URL:
-        from .public_bucket import PublicBucket
+        from .remotes.public_bucket import PublicBucket
 
         return PublicBucket()
     return remote_at(place) if isinstance(place, str | Path) else place

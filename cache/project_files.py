@@ -11,7 +11,7 @@ from allen_ecephys.config import cache_dir
 from allen_ecephys.errors import AccessError, ManifestError, OfflineError, UnknownIdError
 
 from . import manifest as manifests
-from .remotes import Remote
+from .remotes.protocol import Remote
 
 
 class ProjectFiles:
@@ -74,7 +74,7 @@ class ProjectFiles:
                 f"for example EcephysProjectCache.from_s3({str(self.root)!r}), or copy it there"
             )
             raise OfflineError(msg)
-        from .download import fetch
+        from .transfer.fetch import fetch
 
         key = manifests.standard_key(name, *values)
         return fetch(self.remote, key, path, progress=progress, mirrors=self.mirrors)
@@ -122,3 +122,16 @@ def whole_number(value: Any, what: str) -> int:
         pass
     msg = f"{value!r} is no {what} id: ids are whole numbers"
     raise UnknownIdError(msg)
+
+
+def project_files(root: Path) -> list[Path]:
+    """Return the project's files in a cache folder: tables, metrics, NWB files, templates."""
+    patterns = (
+        "*.csv",
+        "session_*/session_*.nwb",
+        "session_*/session_*_analysis_metrics.csv",
+        "session_*/probe_*_lfp.nwb",
+        "natural_movie_templates/natural_movie_*.h5",
+        "natural_scene_templates/natural_scene_*.tiff",
+    )
+    return [path for pattern in patterns for path in sorted(root.glob(pattern)) if path.is_file()]

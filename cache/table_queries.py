@@ -14,16 +14,16 @@ from allen_ecephys.errors import (
     UnknownNameError,
     suggest,
 )
-from allen_ecephys.units import UnitFilter
+from allen_ecephys.units.filter import UnitFilter
 
 from .project_files import whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .analysis_metrics import MetricNames
     from .project_files import ProjectFiles
-    from .tables import ProjectTables, TableName
+    from .tables.analysis_metrics import MetricNames
+    from .tables.project_tables import ProjectTables, TableName
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class TableQueries:
     def tables(self) -> ProjectTables:
         """The joined tables behind :meth:`get_units` and its siblings, read once."""
         if self._tables is None:
-            from .tables import ProjectTables
+            from .tables.project_tables import ProjectTables
 
             self._tables = ProjectTables(self.files.path_of, self._published_rows())
         return self._tables
@@ -56,8 +56,8 @@ class TableQueries:
     def _published_rows(self) -> Mapping[TableName, int] | None:
         if self.files.remote is None:  # and so the libraries of remotes are not loaded
             return None
-        from .public_bucket import PublicBucket
-        from .registry import TABLE_ROWS
+        from .remotes.public_bucket import PublicBucket
+        from .remotes.registry import TABLE_ROWS
 
         return TABLE_ROWS if isinstance(self.files.remote, PublicBucket) else None
 
@@ -219,7 +219,7 @@ class TableQueries:
         pandas.DataFrame
             Indexed by unit id (``ecephys_unit_id``). What a session type does not have is missing.
         """
-        from .analysis_metrics import stacked
+        from .tables.analysis_metrics import stacked
 
         available = self.get_all_session_types()
         metrics = stacked(self._metrics_table("typewise_analysis_metrics", kind) for kind in available)
@@ -317,7 +317,7 @@ class TableQueries:
         return self._annotated(metrics, chosen, names, annotate=annotate)
 
     def _metrics_table(self, name: str, which: int | str) -> pd.DataFrame:
-        from .analysis_metrics import read_metrics
+        from .tables.analysis_metrics import read_metrics
 
         if (name, which) not in self._metrics:
             values = (which,) if isinstance(which, str) else (which, which)
@@ -327,7 +327,7 @@ class TableQueries:
     def _annotated(
         self, metrics: pd.DataFrame, unit_filter: UnitFilter, names: MetricNames, *, annotate: bool
     ) -> pd.DataFrame:
-        from .analysis_metrics import DOCUMENTED_NAMES, INDEX, renamed
+        from .tables.analysis_metrics import DOCUMENTED_NAMES, INDEX, renamed
 
         if names not in ("documented", "release"):
             msg = f"names must be 'documented' or 'release'; got {names!r}{suggest(names, ('documented', 'release'))}"

@@ -48,7 +48,7 @@ def excerpt(shared_data: Path) -> Path:
 @pytest.fixture
 def truth_sorter(monkeypatch: pytest.MonkeyPatch) -> str:
     """Name of a stand-in for a sorter, which knows the truth of the simulation that its parameter `truth` names."""
-    from allen_ecephys.processing.simulation.raw import read_ground_truth
+    from allen_ecephys.processing.simulation.raw.recording import read_ground_truth
     from allen_ecephys.processing.sorting import sorters
     from allen_ecephys.processing.sorting.spikes_to_result import result_from_spikes
 

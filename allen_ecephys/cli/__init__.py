@@ -7,8 +7,8 @@ import sys
 
 import click
 
-from allen_ecephys import __version__
 from allen_ecephys.errors import AllenEcephysError
+from allen_ecephys.version import __version__
 
 from .cache import cache
 from .demo import demo

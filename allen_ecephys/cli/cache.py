@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from allen_ecephys.cache.offline import Report
-    from allen_ecephys.cache.planning import Selection
+    from allen_ecephys.cache.offline.plan import Selection
+    from allen_ecephys.cache.offline.report import Report
     from allen_ecephys.cache.project_cache import EcephysProjectCache
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -78,7 +78,7 @@ def _open(cache_dir: Path | None, source: str) -> EcephysProjectCache:
 
 
 def _selection(choice: dict[str, Any]) -> Selection:
-    from allen_ecephys.cache.planning import Selection
+    from allen_ecephys.cache.offline.plan import Selection
 
     return Selection(**{**choice, "session_ids": choice["session_ids"] or None})
 
@@ -106,7 +106,7 @@ def cache() -> None:
 @_JSON
 def plan_command(cache_dir: Path | None, source: str, as_json: bool, **choice: Any) -> None:
     """Show which files a selection needs, their bytes, and what is there already. Fetches the tables only."""
-    from allen_ecephys.cache.planning import plan
+    from allen_ecephys.cache.offline.plan import plan
 
     found = plan(_open(cache_dir, source), _selection(choice))
     if as_json:
@@ -134,7 +134,7 @@ def build_command(
 
     Exit status: 0 if all is there, 1 if a file failed, 130 if interrupted (what came is kept).
     """
-    from allen_ecephys.cache.offline import build
+    from allen_ecephys.cache.offline.build import build
 
     try:
         done = build(_open(cache_dir, source), _selection(choice), jobs=jobs)
@@ -157,7 +157,7 @@ def verify_command(
 
     Exit status: 0 if all is as it should be, 1 if not.
     """
-    from allen_ecephys.cache.verifying import verify
+    from allen_ecephys.cache.offline.verify import verify
 
     _tell(verify(_open(cache_dir, source), repair=repair, deep=deep), report, as_json=as_json)
 
@@ -179,7 +179,7 @@ def export_command(
     **choice: Any,
 ) -> None:
     """Copy a selection, with manifest and digests, to a new folder or a file ending in .tar."""
-    from allen_ecephys.cache.export import export
+    from allen_ecephys.cache.offline.export import export
 
     selection = None if everything else _selection(choice)
     _tell(export(_open(cache_dir, source), target, selection), report, as_json=as_json)
@@ -241,7 +241,7 @@ def _new_project(cache_dir: Path) -> EcephysProjectCache:
 @_JSON
 def status_command(cache_dir: Path | None, source: str, as_json: bool) -> None:
     """Show what the cache holds, what is unfinished and what was moved away. Never uses the network."""
-    from allen_ecephys.cache.offline import status
+    from allen_ecephys.cache.offline.build import status
 
     found = status(_open(cache_dir, source))
     if as_json:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from allen_ecephys.cache import EcephysProjectCache
-    from allen_ecephys.session import EcephysSession
+    from allen_ecephys.session.session import EcephysSession
 
     from .demo_analysis import GratingTuning
 
@@ -80,8 +80,8 @@ def _simulated_project(folder: Path, seed: int) -> pd.DataFrame:
     from allen_ecephys.processing.simulation import write_session
     from allen_ecephys.processing.stimulus_metrics import compute_unit_analysis_metrics
     from allen_ecephys.progress import progress_bar
-    from allen_ecephys.session import EcephysSession
-    from allen_ecephys.units import UnitFilter
+    from allen_ecephys.session.session import EcephysSession
+    from allen_ecephys.units.filter import UnitFilter
 
     project = EcephysProjectCache(_emptied(folder) / "manifest.json", remote=None)
     truths = []

@@ -48,8 +48,8 @@ def metrics(
     from allen_ecephys.processing.stimulus_metrics import compute_unit_analysis_metrics
     from allen_ecephys.processing.stimulus_metrics.compute import Names
     from allen_ecephys.processing.stimulus_metrics.responses import Definition
-    from allen_ecephys.session import EcephysSession
-    from allen_ecephys.units import UnitFilter
+    from allen_ecephys.session.session import EcephysSession
+    from allen_ecephys.units.filter import UnitFilter
 
     target = output or session.with_name(f"{session.stem}_analysis_metrics.csv")
     if target.exists() and not overwrite:

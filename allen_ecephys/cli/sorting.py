@@ -15,9 +15,9 @@ from .units import session_options
 
 if TYPE_CHECKING:
     from allen_ecephys.processing.pipeline.stages import StageResult
-    from allen_ecephys.processing.simulation.raw import RawGroundTruth
+    from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth
     from allen_ecephys.processing.simulation.scoring import SortingScore
-    from allen_ecephys.processing.sorting.probe import SortedProbe
+    from allen_ecephys.processing.stages.probe import SortedProbe
 
     Sort = Callable[[], SortedProbe]
 
@@ -72,12 +72,10 @@ def _sorter_options(command: Callable[..., None]) -> Callable[..., None]:
         raw: Path, output: Path, sorter: str, parameters: dict[str, Any], python: str | None, keep_work: bool,
         workers: int | None, **others: Any,
     ) -> Any:  # fmt: skip
-        sort = functools.partial(
-            _sort, raw, output, sorter, parameters, python, keep_work=keep_work, workers=workers
-        )
+        sort = functools.partial(_sort, raw, output, sorter, parameters, python, keep_work=keep_work, workers=workers)
         return command(raw, output, sort, **others)
 
-    wrapped: Any = with_sorting
+    wrapped: Callable[..., None] = with_sorting
     for option in reversed(options):
         wrapped = option(wrapped)
     return wrapped
@@ -158,7 +156,7 @@ def _sort(
     keep_work: bool,
     workers: int | None,
 ) -> SortedProbe:
-    from allen_ecephys.processing.sorting.probe import sort_raw
+    from allen_ecephys.processing.stages.probe import sort_raw
 
     probe = sort_raw(
         raw, output, sorter=sorter, parameters=parameters, python=python, keep_work=keep_work, n_workers=workers
@@ -181,7 +179,7 @@ def _reused(stage: StageResult) -> str:
 
 
 def _truth(raw: Path, folder: Path | None) -> RawGroundTruth | None:
-    from allen_ecephys.processing.simulation.raw import TRUTH_FILE, read_ground_truth
+    from allen_ecephys.processing.simulation.raw.recording import TRUTH_FILE, read_ground_truth
 
     if folder is None and not (raw / TRUTH_FILE).exists():
         return None

@@ -30,8 +30,8 @@ def simulate_command(
     EXAMPLES
       allen-ecephys process simulate raw/ --duration 60 --units 100
     """
-    from allen_ecephys.processing.simulation.raw import write_recording
-    from allen_ecephys.processing.simulation.raw_signal import DriftModel
+    from allen_ecephys.processing.simulation.raw.recording import write_recording
+    from allen_ecephys.processing.simulation.raw.signal import DriftModel
 
     truth = write_recording(
         folder,
@@ -64,8 +64,8 @@ def spike_band_command(
       allen-ecephys process spike-band raw/ output/
     """
     from allen_ecephys.processing.readers.bands import open_bands
-    from allen_ecephys.processing.spike_band.stages import process_spike_band
-    from allen_ecephys.processing.spike_band.streaming import WhiteningParameters
+    from allen_ecephys.processing.spike_band.writing import WhiteningParameters
+    from allen_ecephys.processing.stages.spike_band import process_spike_band
 
     recording, lfp = open_bands(raw)
     result = process_spike_band(

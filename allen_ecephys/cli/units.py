@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
+Command = TypeVar("Command", bound=Callable[..., Any])
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
@@ -49,8 +52,8 @@ def units_command(
       allen-ecephys process units session_g0_imec0/ units/ --spikes kilosort/
     """
     from allen_ecephys.processing.quality_metrics import QualitySettings
-    from allen_ecephys.processing.unit_inputs import open_probe
-    from allen_ecephys.processing.unit_stages import UnitParameters, measure_units
+    from allen_ecephys.processing.stages.opening import open_probe
+    from allen_ecephys.processing.stages.units import UnitParameters, measure_units
 
     parameters = UnitParameters(
         subtract_medians=not medians_subtracted,
@@ -98,7 +101,7 @@ def package_command(
     """
     import pandas as pd
 
-    from allen_ecephys.processing.unit_packaging import package_units
+    from allen_ecephys.processing.stages.packaging import package_units
 
     path = package_units(
         folders,

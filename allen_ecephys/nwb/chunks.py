@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from allen_ecephys.config import threads
-from allen_ecephys.errors import CorruptFileError, FileFormatError
+from ..config import threads
+from ..errors import CorruptFileError, FileFormatError
 
 if TYPE_CHECKING:
     import h5py

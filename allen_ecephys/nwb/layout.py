@@ -1,7 +1,7 @@
 """Names of the released NWB layout: groups, columns, units and dtypes.
 
 The single place that knows them; the reader (:mod:`allen_ecephys.nwb.reader`) and the writer
-(:mod:`allen_ecephys.processing.packaging`) both use it. The layout is that of the 2020 release (NWB 2.2.2,
+(:mod:`allen_ecephys.processing.packaging.session`) both use it. The layout is that of the 2020 release (NWB 2.2.2,
 ``ndx-aibs-ecephys`` 0.2.0), which later files keep.
 """
 

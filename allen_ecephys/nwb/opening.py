@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from allen_ecephys.errors import CorruptFileError, FileFormatError, MissingFileError, suggest, truncated_file
+from ..errors import CorruptFileError, FileFormatError, MissingFileError, suggest, truncated_file
 
 if TYPE_CHECKING:
     import h5py

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from allen_ecephys.errors import ClosedSessionError, CorruptFileError, FileFormatError, MissingDataError, suggest
-
+from ..errors import ClosedSessionError, CorruptFileError, FileFormatError, MissingDataError, suggest
 from .opening import BinaryFile, absolute, check_exists, check_version, open_hdf5, open_url
 
 if TYPE_CHECKING:

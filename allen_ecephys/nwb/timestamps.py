@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from allen_ecephys.errors import FileFormatError, MissingDataError
+from ..errors import FileFormatError, MissingDataError
 
 if TYPE_CHECKING:
     from .reader import NwbReader

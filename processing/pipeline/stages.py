@@ -137,7 +137,7 @@ def verify_stage(folder: str | os.PathLike[str]) -> list[str]:
 
 def stage_identity(name: str, inputs: Sequence[str | os.PathLike[str]], parameters: Mapping[str, Any]) -> Json:
     """Return all that a stage's outputs depend on, as its manifest holds it: equal identities, equal outputs."""
-    from allen_ecephys import __version__
+    from allen_ecephys.version import __version__
 
     key = {
         "stage": name,

@@ -11,14 +11,7 @@ from .amplitudes import amplitude_cutoff
 from .drift import CHANNEL_PITCH, INTERVAL, MIN_SPIKES, drift_metrics, spike_depths
 from .isolation import MAX_NEIGHBOR_SPIKES, N_NEIGHBORS
 from .silhouette import MAX_DISTANCE, MAX_SPIKES, silhouette_scores
-from .spike_trains import (
-    ISI_THRESHOLD,
-    MIN_ISI,
-    firing_rate,
-    isi_violations,
-    isi_violations_corrected,
-    presence_ratio,
-)
+from .spike_trains import ISI_THRESHOLD, MIN_ISI, firing_rate, isi_violations, isi_violations_corrected, presence_ratio
 from .unit_isolation import CHANNELS_TO_COMPARE, MAX_SPIKES_FOR_UNIT, isolation_metrics, peak_sites
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ def open_bands(folder: str | os.PathLike[str]) -> tuple[BinaryRecording, BinaryR
     FileNotFoundError
         If the folder holds no recording, or more than one.
     """
-    from ..simulation.raw import TRUTH_FILE, read_ground_truth
-    from ..simulation.raw_formats import raw_form
+    from ..simulation.raw.formats import raw_form
+    from ..simulation.raw.recording import TRUTH_FILE, read_ground_truth
 
     place = Path(folder)
     if place.is_file() or list(place.rglob("*.ap.meta")):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..session_contents import EyeTracking
+from ..packaging.contents import EyeTracking
 from .stimulus_sets import FIRST_FRAME_TIME, FRAME_PERIOD
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 
 from allen_ecephys.errors import UnknownIdError
 
-from ..packaging import CurrentSourceDensity, LfpContents, write_lfp_nwb
+from ..packaging.session import CurrentSourceDensity, LfpContents, write_lfp_nwb
 from .probe_layout import CHANNELS_PER_PROBE
 from .session import GroundTruth, session_metadata
 
@@ -50,7 +50,7 @@ def write_lfp(
     start, stop
         Session times (s) between which the LFP was recorded (default: to the end of the session).
     compression_level, overwrite
-        As :func:`allen_ecephys.processing.packaging.write_lfp_nwb`.
+        As :func:`allen_ecephys.processing.packaging.session.write_lfp_nwb`.
 
     Returns
     -------

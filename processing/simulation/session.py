@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..packaging import SessionContents, SessionMetadata, write_session_nwb
+from ..packaging.session import SessionContents, SessionMetadata, write_session_nwb
 from . import behavior, probe_layout, unit_metrics
 from .population import draw_units
 from .spiking import Timeline, simulate_spikes
@@ -112,7 +112,7 @@ def write_session(
     ValueError
         If `scale`, `n_units` or `n_probes` are out of range.
     FileExistsError, DiskFullError
-        As :func:`allen_ecephys.processing.packaging.write_session_nwb`.
+        As :func:`allen_ecephys.processing.packaging.session.write_session_nwb`.
 
     Notes
     -----

@@ -24,8 +24,8 @@ from allen_ecephys.errors import SortingError, UnknownNameError, missing_extra, 
 
 from ..pipeline.outputs import SampleFile
 from ..recording import Recording, chunk_bounds
-from .channels import choose_channels
-from .front_end import as_counts
+from .preparing.channels import choose_channels
+from .preparing.front_end import as_counts
 from .result import SortingResult
 from .spikes_to_result import result_from_spikes
 

@@ -24,20 +24,20 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys import __version__
 from allen_ecephys.progress import progress_bar
+from allen_ecephys.version import __version__
 
 from ..pipeline.outputs import flush_entry
 from ..recording import Recording, chunk_bounds
-from .curation import Extraction, curate
-from .initial_templates import cluster_peaks
-from .learning import learn, least_size, momentum, updated
 from .parameters import SortingParameters
-from .registration import PreparedRecording, prepare_recording
+from .preparing.registration import PreparedRecording, prepare_recording
 from .result import SortingResult
-from .searching import Searcher
-from .template_bank import ProbeLayout, TemplateBank
-from .waveform_basis import collect_snippets, waveform_components
+from .templates.initial_templates import cluster_peaks
+from .templates.learning import learn, least_size, momentum, updated
+from .templates.searching import Searcher
+from .templates.template_bank import ProbeLayout, TemplateBank
+from .templates.waveform_basis import collect_snippets, waveform_components
+from .units.curation import Extraction, curate
 
 logger = logging.getLogger(__name__)
 

@@ -14,11 +14,11 @@ from ..recording import Recording
 from ..sorted_spikes import SortedSpikes
 from ..spike_band.whitening import SCALE
 from ..waveforms import mean_waveforms
-from .cutoff import refractory_labels
 from .parameters import SortingParameters
-from .registration import PreparedRecording, prepare_recording
+from .preparing.registration import PreparedRecording, prepare_recording
 from .result import SortingResult
-from .template_bank import SIMILARITY_LAGS
+from .templates.template_bank import SIMILARITY_LAGS
+from .units.cutoff import refractory_labels
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]

@@ -7,11 +7,7 @@ without room for a single pass is an error instead of a mask full of NaN.
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -21,119 +17,12 @@ from allen_ecephys.errors import FileFormatError, RecordingTooShortError
 
 from ..probes import lfp_order_3a
 from ..recording import Recording
-from .blocks import SATURATED_SHARE, SATURATION_MARGIN, saturated_rows, saturation_limit
+from .probe_info import COUNT_UV, DepthParameters, ProbeInfo
+from .saturation import SATURATED_SHARE, SATURATION_MARGIN, saturated_rows, saturation_limit
 
 logger = logging.getLogger(__name__)
 
-#: Microvolts per count of the release; thresholds of power are in counts squared of this size.
-COUNT_UV: Final = 0.195
 WELCH_SEGMENT: Final = 256
-
-
-@dataclass(frozen=True)
-class DepthParameters:
-    """Parameters of the estimate; defaults are those of the release.
-
-    Attributes
-    ----------
-    high_noise_uv, low_noise_uv
-        Channels with a larger or smaller RMS are masked.
-    n_passes, start_s, skip_s, interval_s
-        Windows ``[start + skip * i, + interval)`` of the spike band.
-    n_fft, max_frequency
-        Length of the padded spectrum of the LFP; power is averaged from 0 Hz to `max_frequency`.
-    reference_range
-        Channels [first, stop) in saline or agar, whose median is subtracted from the LFP.
-    smoothing
-        SD of the Gaussian along channels.
-    power_threshold, step_threshold
-        The surface is the last channel with less log10 power than the one and a step to the next below the other.
-    air_gap
-        Channels between surface and air.
-    reorder_lfp
-        Whether LFP channels are in the order of files extracted from 3A recordings.
-    """
-
-    high_noise_uv: float = 50.0
-    low_noise_uv: float = 3.0
-    n_passes: int = 10
-    start_s: float = 150.0
-    skip_s: float = 100.0
-    interval_s: float = 5.0
-    n_fft: int = 4096
-    max_frequency: float = 10.0
-    reference_range: tuple[int, int] = (374, 384)
-    smoothing: float = 5.0
-    power_threshold: float = 2.5
-    step_threshold: float = -0.06
-    air_gap: int = 100
-    reorder_lfp: bool = False
-
-
-@dataclass(frozen=True)
-class ProbeInfo:
-    """What the first look found.
-
-    Attributes
-    ----------
-    offsets
-        int64 (n_channels,): median of each channel, counts.
-    mask
-        bool (n_channels,): channels that take part in medians and whitening.
-    rms_uv
-        float64 (n_channels,): RMS of each channel around its offset, median over windows.
-    surface_channel, air_channel
-        Where brain and air begin; the number of channels if the whole probe is in the brain.
-    """
-
-    offsets: npt.NDArray[np.int64]
-    mask: npt.NDArray[np.bool_]
-    rms_uv: npt.NDArray[np.float64]
-    surface_channel: float
-    air_channel: float
-    parameters: DepthParameters = field(default_factory=DepthParameters)
-
-    def save(self, path: str | os.PathLike[str], geometry: npt.NDArray[np.float64]) -> None:
-        """Write ``probe_info.json`` with the keys of the released pipeline, and RMS and parameters."""
-        n_channels = len(self.offsets)
-        contents: dict[str, Any] = {
-            "channel": list(range(n_channels)),
-            "mask": self.mask.tolist(),
-            "scaling": [1.0] * n_channels,
-            "offset": self.offsets.tolist(),
-            "vertical_pos": geometry[:, 1].tolist(),
-            "horizontal_pos": geometry[:, 0].tolist(),
-            "surface_channel": self.surface_channel,
-            "air_channel": self.air_channel,
-            "rms_uv": self.rms_uv.tolist(),
-            "parameters": asdict(self.parameters),
-        }
-        Path(path).write_text(json.dumps(contents, indent=1), encoding="utf-8")
-
-
-def read_probe_info(path: str | os.PathLike[str]) -> ProbeInfo:
-    """Read a ``probe_info.json``, ours or the released pipeline's.
-
-    Raises
-    ------
-    FileFormatError
-        If it lacks offsets, mask or the channels of surface and air.
-    """
-    try:
-        contents = json.loads(Path(path).read_text(encoding="utf-8"))
-        given = {**contents.get("parameters", {})}
-        given["reference_range"] = tuple(given.get("reference_range", DepthParameters.reference_range))
-        return ProbeInfo(
-            offsets=np.asarray(contents["offset"], dtype=np.int64),
-            mask=np.asarray(contents["mask"], dtype=bool),
-            rms_uv=np.asarray(contents.get("rms_uv", [np.nan] * len(contents["mask"])), dtype=np.float64),
-            surface_channel=float(contents["surface_channel"]),
-            air_channel=float(contents["air_channel"]),
-            parameters=DepthParameters(**given),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        msg = f"{path} is no probe_info.json: {error!r}; run the depth estimation again"
-        raise FileFormatError(msg) from error
 
 
 def windows(recording: Recording, p: DepthParameters, *, length_s: float, start_s: float) -> list[tuple[int, int]]:

@@ -14,7 +14,7 @@ enough for that; else offsets only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numba
 import numpy as np
@@ -25,7 +25,8 @@ from allen_ecephys.errors import FileFormatError
 from ..probes import ADC_CHANNELS
 
 if TYPE_CHECKING:
-    from .depth_estimation import ProbeInfo
+    from ..recording import Channels, Recording
+    from .probe_info import ProbeInfo
 
 Int16 = npt.NDArray[np.int16]
 Int32 = npt.NDArray[np.int32]
@@ -286,3 +287,36 @@ def restore_medians(samples: Int16, residuals: Int16, plan: MedianPlan) -> Int16
     restored = samples.astype(np.int32)
     restored[:, :top] += residuals[:, group].astype(np.int32) + plan.offsets[:top]
     return np.clip(restored, LOWEST, HIGHEST).astype(np.int16)
+
+
+class MedianSubtractedRecording:
+    """A spike band less channel offsets and the medians of channels digitised together, computed as it is read.
+
+    Medians are taken sample by sample, so that any window of this recording has the values that a median-subtracted
+    file would have; no second file of the recording's size is needed.
+
+    Parameters
+    ----------
+    source
+        int16 recording.
+    info
+        Offsets, mask and the first channel in air, see :func:`.depth_estimation.estimate_depth`.
+    """
+
+    def __init__(self, source: Recording, info: ProbeInfo) -> None:
+        self.source, self.info = source, info
+        self.n_samples, self.n_channels = source.n_samples, source.n_channels
+        self.sampling_rate, self.geometry = source.sampling_rate, source.geometry
+        self.reference_channels, self.uv_per_bit = source.reference_channels, source.uv_per_bit
+        self.dtype: np.dtype[Any] = np.dtype(np.int16)
+        self._plan = probe_medians(info)
+
+    def read(self, start: int, stop: int, channels: Channels = None) -> npt.NDArray[Any]:
+        """Return samples ``[start, stop)`` in counts, int16, shape (stop - start, channels)."""
+        samples = subtract_medians(np.ascontiguousarray(self.source.read(start, stop)), self._plan).samples
+        return samples if channels is None else samples[:, channels]
+
+    def read_uv(self, start: int, stop: int, channels: Channels = None) -> npt.NDArray[np.float32]:
+        """Return samples ``[start, stop)`` in microvolts, float32."""
+        gains = self.uv_per_bit if channels is None else self.uv_per_bit[channels]
+        return (self.read(start, stop, channels) * gains).astype(np.float32)

@@ -62,15 +62,7 @@ every published row seen.
 
 from __future__ import annotations
 
-from . import (  # noqa: F401 - each registers its metrics
-    dot_motion,
-    drifting_gratings,
-    flashes,
-    gabors,
-    natural_movies,
-    natural_scenes,
-    static_gratings,
-)
+from . import dot_motion, drifting_gratings, flashes, gabors, natural_movies, natural_scenes, static_gratings  # noqa: F401 - each registers its metrics
 from .compute import compute_for_sessions, compute_unit_analysis_metrics, with_release_names
 from .receptive_field import ReceptiveField, receptive_field
 from .registry import Metric, metric, metric_columns, registered_metrics, remove_metric

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from distributed import Client
     from numpy.typing import NDArray
 
-    from allen_ecephys.session import EcephysSession
-    from allen_ecephys.units import UnitFilter
+    from allen_ecephys.session.session import EcephysSession
+    from allen_ecephys.units.filter import UnitFilter
 
 log = logging.getLogger(__name__)
 
@@ -256,8 +256,8 @@ def _session_table(
     path: str, unit_filter: UnitFilter | None, added: tuple[Metric, ...], options: dict[str, Any]
 ) -> pd.DataFrame:
     """Compute one session's table: the task of a worker, which may not know the metrics added elsewhere."""
-    from allen_ecephys.session import EcephysSession
-    from allen_ecephys.units import UnitFilter
+    from allen_ecephys.session.session import EcephysSession
+    from allen_ecephys.units.filter import UnitFilter
 
     metrics = [*(metric for metric in registered_metrics() if metric.built_in), *added]
     log.info("computing the metrics of %s", path)

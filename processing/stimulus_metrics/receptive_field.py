@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from allen_ecephys.session import EcephysSession
+    from allen_ecephys.session.session import EcephysSession
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from allen_ecephys.alignment import RaggedTimes, count_in_windows, over_units
 from allen_ecephys.errors import FileFormatError, MissingDataError, UnknownIdError, UnknownNameError, suggest
+from allen_ecephys.spikes.counting import count_in_windows, over_units
+from allen_ecephys.spikes.ragged import RaggedTimes
 
 from .design import StimulusDesign, build_design, prepare_presentations
 from .kernels import sum_histograms, trial_histograms
@@ -20,7 +21,7 @@ from .stimuli import Stimulus, get_stimulus
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from allen_ecephys.session import EcephysSession
+    from allen_ecephys.session.session import EcephysSession
 
 Definition = Literal["release", "corrected"]
 DEFINITIONS: tuple[Definition, ...] = ("release", "corrected")

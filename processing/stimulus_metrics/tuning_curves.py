@@ -16,7 +16,7 @@ from .responses import Definition, SessionResponses
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from allen_ecephys.session import EcephysSession
+    from allen_ecephys.session.session import EcephysSession
 
 
 def tuning_curves(

@@ -7,7 +7,7 @@ import pytest
 
 from allen_ecephys.cache import manifest
 from allen_ecephys.cache.manifest import ManifestVersionError
-from allen_ecephys.cache.remotes import safe_key
+from allen_ecephys.cache.remotes.protocol import safe_key
 from allen_ecephys.errors import AccessError, ManifestError, UnsafePathError
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from allen_ecephys.cache import EcephysProjectCache
-from allen_ecephys.cache.fsspec_remote import FolderRemote
+from allen_ecephys.cache.remotes.fsspec import FolderRemote
 from allen_ecephys.errors import (
     AccessError,
     CorruptFileError,
@@ -25,7 +25,7 @@ from allen_ecephys.errors import (
     RemoteNotFoundError,
     UnknownIdError,
 )
-from allen_ecephys.units import UnitFilter
+from allen_ecephys.units.filter import UnitFilter
 
 EVERY_UNIT = UnitFilter.none()
 SESSION = 732592105

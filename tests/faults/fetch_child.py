@@ -53,7 +53,8 @@ KILL_POINTS = {
 
 def arm(point: str) -> None:
     """Make the process die at `point`."""
-    from allen_ecephys.cache import download, parts
+    from allen_ecephys.cache.transfer import fetch as download
+    from allen_ecephys.cache.transfer import parts
 
     when, where, name = KILL_POINTS[point]
     owner = {"PartFile": parts.PartFile, "parts": parts, "os": os, "download": download}[where]
@@ -65,10 +66,10 @@ def main(task: dict[str, Any]) -> None:
         import fcntl
 
         fcntl.flock = lambda *args: None
-    from allen_ecephys.cache.download import fetch
-    from allen_ecephys.cache.http_remote import HttpRemote
-    from allen_ecephys.cache.remotes import RemoteFile
-    from allen_ecephys.cache.transfer_rules import TransferPolicy
+    from allen_ecephys.cache.remotes.http import HttpRemote
+    from allen_ecephys.cache.remotes.protocol import RemoteFile
+    from allen_ecephys.cache.retrying.rules import TransferPolicy
+    from allen_ecephys.cache.transfer.fetch import fetch
 
     if "kill_at" in task:
         arm(task["kill_at"])

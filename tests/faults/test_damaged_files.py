@@ -15,11 +15,11 @@ import pandas as pd
 import pytest
 from small_project import write_nwb, write_project
 
-from allen_ecephys.cache import deep_check
-from allen_ecephys.cache.deep_check import read_to_the_end
+from allen_ecephys.cache.offline import deep_check
+from allen_ecephys.cache.offline.deep_check import read_to_the_end
+from allen_ecephys.cache.offline.verify import verify
 from allen_ecephys.cache.project_cache import EcephysProjectCache
-from allen_ecephys.cache.verification import check_hdf5_end
-from allen_ecephys.cache.verifying import verify
+from allen_ecephys.cache.transfer.checks import check_hdf5_end
 from allen_ecephys.errors import AllenEcephysError, CorruptFileError, FileFormatError
 from allen_ecephys.nwb.reader import NwbReader
 from allen_ecephys.processing.simulation import write_session

@@ -22,13 +22,14 @@ import faulty_server as fs
 import pytest
 from faulty_server import FaultyServer, litter_in, random_bytes
 
-from allen_ecephys.cache import transfer, verification
-from allen_ecephys.cache.download import fetch
-from allen_ecephys.cache.http_remote import HttpRemote
-from allen_ecephys.cache.parts import PartFile
-from allen_ecephys.cache.remotes import RemoteFile
-from allen_ecephys.cache.transfer_rules import TransferPolicy
-from allen_ecephys.cache.verification import INDEX_NAME, entry_of, read_index
+from allen_ecephys.cache.remotes.http import HttpRemote
+from allen_ecephys.cache.remotes.protocol import RemoteFile
+from allen_ecephys.cache.retrying.rules import TransferPolicy
+from allen_ecephys.cache.transfer import checks as verification
+from allen_ecephys.cache.transfer import transfer
+from allen_ecephys.cache.transfer.checks import INDEX_NAME, entry_of, read_index
+from allen_ecephys.cache.transfer.fetch import fetch
+from allen_ecephys.cache.transfer.parts import PartFile
 from allen_ecephys.errors import AccessError, DiskFullError, OfflineError
 
 DATA = random_bytes(3_000_000, 6)
@@ -126,7 +127,7 @@ def test_C7_read_only_cache_with_the_file(
     read_only(mount, folder)
     writes: list[str] = []
     monkeypatch.setattr(verification, "note_checked", lambda *args, **kwargs: writes.append("index"))
-    monkeypatch.setattr("allen_ecephys.cache.download.best_effort_lock", lambda *a, **k: writes.append("lock"))
+    monkeypatch.setattr("allen_ecephys.cache.transfer.fetch.best_effort_lock", lambda *a, **k: writes.append("lock"))
     assert get(served, folder).read_bytes() == DATA
     assert served.log == []
     assert writes == []
@@ -311,8 +312,8 @@ def test_lock_of_a_hanging_process_is_not_waited_for(served: FaultyServer, tmp_p
 
 def test_progress_bar_shows_bytes_of_the_whole_file(tmp_path: Path, served: FaultyServer) -> None:
     code = (
-        "import sys; from pathlib import Path; from allen_ecephys.cache.download import fetch;"
-        "from allen_ecephys.cache.http_remote import HttpRemote;"
+        "import sys; from pathlib import Path; from allen_ecephys.cache.transfer.fetch import fetch;"
+        "from allen_ecephys.cache.remotes.http import HttpRemote;"
         f"fetch(HttpRemote({served.url!r}), {NAME!r}, Path({str(tmp_path / NAME)!r}))"
     )
     environment = {**os.environ, "ALLEN_ECEPHYS_PROGRESS": "1"}

@@ -21,13 +21,13 @@ import pytest
 from faulty_server import FaultyServer, litter_in, random_bytes
 from fetch_child import KILL_POINTS
 
-from allen_ecephys.cache import parts
-from allen_ecephys.cache.download import fetch
-from allen_ecephys.cache.http_remote import HttpRemote
-from allen_ecephys.cache.journals import journal_of, read_journal, this_process
-from allen_ecephys.cache.parts import PartFile, claim_part, parts_of
-from allen_ecephys.cache.remotes import RemoteFile
-from allen_ecephys.cache.transfer_rules import TransferPolicy
+from allen_ecephys.cache.remotes.http import HttpRemote
+from allen_ecephys.cache.remotes.protocol import RemoteFile
+from allen_ecephys.cache.retrying.rules import TransferPolicy
+from allen_ecephys.cache.transfer import parts
+from allen_ecephys.cache.transfer.fetch import fetch
+from allen_ecephys.cache.transfer.journals import journal_of, read_journal, this_process
+from allen_ecephys.cache.transfer.parts import PartFile, claim_part, parts_of
 
 DATA = random_bytes(24_000_000, 5)
 SHA = hashlib.sha256(DATA).hexdigest()

@@ -16,14 +16,14 @@ import pytest
 from faulty_server import FaultyServer, litter_in, random_bytes
 from small_project import serve_folder, write_project
 
-from allen_ecephys.cache.download import fetch
-from allen_ecephys.cache.http_remote import HttpRemote
-from allen_ecephys.cache.parts import PartFile
+from allen_ecephys.cache.offline.verify import verify
 from allen_ecephys.cache.project_cache import EcephysProjectCache
-from allen_ecephys.cache.remotes import RemoteFile, UnreachableError
-from allen_ecephys.cache.transfer_rules import TransferPolicy
-from allen_ecephys.cache.verification import is_verified
-from allen_ecephys.cache.verifying import verify
+from allen_ecephys.cache.remotes.http import HttpRemote
+from allen_ecephys.cache.remotes.protocol import RemoteFile, UnreachableError
+from allen_ecephys.cache.retrying.rules import TransferPolicy
+from allen_ecephys.cache.transfer.checks import is_verified
+from allen_ecephys.cache.transfer.fetch import fetch
+from allen_ecephys.cache.transfer.parts import PartFile
 from allen_ecephys.errors import AccessError, ChecksumError, DownloadError, RemoteNotFoundError
 
 SIZE = 3_000_000
@@ -164,7 +164,7 @@ def test_N4_md5_of_an_s3_server(download: Download) -> None:
 
 def test_N5_server_ignores_range(download: Download, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[tuple[int, int]] = []
-    monkeypatch.setattr("allen_ecephys.cache.download.progress_bar", lambda **layout: Bar(shown, **layout))
+    monkeypatch.setattr("allen_ecephys.cache.transfer.fetch.progress_bar", lambda **layout: Bar(shown, **layout))
     download.fetch(fs.without_ranges(cut_after=SIZE // 2), fs.without_ranges())
     download.assert_good()
     assert [request.status for request in download.server.gets()] == [200, 200]

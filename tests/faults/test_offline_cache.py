@@ -20,14 +20,15 @@ from click.testing import CliRunner
 from faulty_server import FaultyServer, litter_in
 from small_project import serve_folder, write_project
 
-from allen_ecephys.cache import offline as offline_module
-from allen_ecephys.cache.export import export
-from allen_ecephys.cache.offline import build, project_files, status
-from allen_ecephys.cache.planning import Selection, choose_sessions, plan
+from allen_ecephys.cache.offline import build as offline_module
+from allen_ecephys.cache.offline.build import build, status
+from allen_ecephys.cache.offline.export import export
+from allen_ecephys.cache.offline.plan import Selection, choose_sessions, plan
+from allen_ecephys.cache.offline.verify import verify
 from allen_ecephys.cache.project_cache import EcephysProjectCache
-from allen_ecephys.cache.transfer_rules import TransferPolicy
-from allen_ecephys.cache.verification import INDEX_NAME, is_verified
-from allen_ecephys.cache.verifying import verify
+from allen_ecephys.cache.project_files import project_files
+from allen_ecephys.cache.retrying.rules import TransferPolicy
+from allen_ecephys.cache.transfer.checks import INDEX_NAME, is_verified
 from allen_ecephys.cli.cache import cache as command
 from allen_ecephys.errors import (
     AccessError,

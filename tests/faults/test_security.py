@@ -19,15 +19,15 @@ from hypothesis import strategies as st
 from small_project import serve_folder, write_project
 
 from allen_ecephys.cache import manifest as manifests
-from allen_ecephys.cache.download import fetch
-from allen_ecephys.cache.export import export
-from allen_ecephys.cache.http_remote import HttpRemote
-from allen_ecephys.cache.planning import Selection
+from allen_ecephys.cache.offline.export import export
+from allen_ecephys.cache.offline.plan import Selection
 from allen_ecephys.cache.project_cache import EcephysProjectCache
-from allen_ecephys.cache.remotes import RemoteFile, safe_key
-from allen_ecephys.cache.streaming import open_stream
+from allen_ecephys.cache.remotes.http import HttpRemote
+from allen_ecephys.cache.remotes.protocol import RemoteFile, safe_key
+from allen_ecephys.cache.retrying.rules import TransferPolicy
 from allen_ecephys.cache.templates import read_movie
-from allen_ecephys.cache.transfer_rules import TransferPolicy
+from allen_ecephys.cache.transfer.fetch import fetch
+from allen_ecephys.cache.transfer.streaming import open_stream
 from allen_ecephys.errors import AccessError, AllenEcephysError, FileFormatError, ManifestError
 from allen_ecephys.nwb.reader import NwbReader
 

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from faulty_server import FaultyServer, litter_in, random_bytes
 
-from allen_ecephys.cache import block_store, streaming
-from allen_ecephys.cache.download import fetch
-from allen_ecephys.cache.http_remote import HttpRemote
-from allen_ecephys.cache.parts import parts_of
-from allen_ecephys.cache.remotes import RemoteFile
-from allen_ecephys.cache.streaming import RemoteStream, open_stream
-from allen_ecephys.cache.transfer_rules import TransferPolicy
-from allen_ecephys.cache.verification import is_verified
+from allen_ecephys.cache.remotes.http import HttpRemote
+from allen_ecephys.cache.remotes.protocol import RemoteFile
+from allen_ecephys.cache.retrying.rules import TransferPolicy
+from allen_ecephys.cache.transfer import block_store, streaming
+from allen_ecephys.cache.transfer.checks import is_verified
+from allen_ecephys.cache.transfer.fetch import fetch
+from allen_ecephys.cache.transfer.parts import parts_of
+from allen_ecephys.cache.transfer.streaming import RemoteStream, open_stream
 from allen_ecephys.errors import DiskFullError, DownloadError, OfflineError, RemoteChangedError
 
 BLOCK = streaming.BLOCK_BYTES
@@ -152,8 +152,8 @@ def test_pickled_stream_opens_again(served: FaultyServer, opened: Callable[[], R
 CHILD = """
 import sys
 from pathlib import Path
-from allen_ecephys.cache.http_remote import HttpRemote
-from allen_ecephys.cache.streaming import open_stream
+from allen_ecephys.cache.remotes.http import HttpRemote
+from allen_ecephys.cache.transfer.streaming import open_stream
 stream = open_stream(HttpRemote(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
 start, stop = int(sys.argv[4]), int(sys.argv[5])
 stream.seek(start)
@@ -397,7 +397,7 @@ def test_no_two_parts_remain_for_one_reader(opened: Callable[[], RemoteStream], 
 
 
 def test_works_with_any_remote(tmp_path: Path) -> None:
-    from allen_ecephys.cache.remotes import remote_at
+    from allen_ecephys.cache.remotes.opening import remote_at
 
     source = tmp_path / "there" / NAME
     source.parent.mkdir(parents=True)

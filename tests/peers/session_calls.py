@@ -109,8 +109,8 @@ def open_allensdk(path, lfp):
 
 
 def open_ours(path, lfp):
-    from allen_ecephys.session import EcephysSession
-    from allen_ecephys.session_file import SessionCompanions
+    from allen_ecephys.session.file import SessionCompanions
+    from allen_ecephys.session.session import EcephysSession
 
     return EcephysSession(path, companions=SessionCompanions(lfp_path=lfp.__getitem__))
 

@@ -24,7 +24,7 @@ import pandas as pd
 import pytest
 
 from allen_ecephys.cache import EcephysProjectCache
-from allen_ecephys.units import UnitFilter
+from allen_ecephys.units.filter import UnitFilter
 
 pytestmark = pytest.mark.peers
 

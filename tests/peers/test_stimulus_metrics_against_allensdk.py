@@ -13,8 +13,8 @@ import pytest
 
 from allen_ecephys.processing.simulation import write_session
 from allen_ecephys.processing.stimulus_metrics import compute_unit_analysis_metrics
-from allen_ecephys.session import EcephysSession
-from allen_ecephys.units import UnitFilter
+from allen_ecephys.session.session import EcephysSession
+from allen_ecephys.units.filter import UnitFilter
 
 pytestmark = pytest.mark.peers
 HERE = Path(__file__).parent

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from allen_ecephys.processing.packaging import EyeTracking, SessionContents, SessionMetadata
+from allen_ecephys.processing.packaging.session import EyeTracking, SessionContents, SessionMetadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from allen_ecephys.processing.simulation.raw import RawGroundTruth
-    from allen_ecephys.processing.sorting.registration import PreparedRecording
-    from allen_ecephys.processing.sorting.template_bank import TemplateBank
+    from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth
+    from allen_ecephys.processing.sorting.preparing.registration import PreparedRecording
+    from allen_ecephys.processing.sorting.templates.template_bank import TemplateBank
 
 
 @pytest.fixture(scope="session")
@@ -158,11 +158,11 @@ def example_bank() -> TemplateBank:
     """Give five templates of 14 to 40 noise SDs on 16 channels, spanning 12 each; the first two overlap most."""
     from allen_ecephys.processing.probes import neuropixels_1_geometry
     from allen_ecephys.processing.sorting.parameters import SortingParameters
-    from allen_ecephys.processing.sorting.template_bank import ProbeLayout, TemplateBank
-    from allen_ecephys.processing.sorting.waveform_basis import generic_waveforms, waveform_components
+    from allen_ecephys.processing.sorting.templates.template_bank import ProbeLayout, TemplateBank
+    from allen_ecephys.processing.sorting.templates.waveform_basis import generic_waveforms, waveform_components
 
     parameters = SortingParameters()
-    waves = generic_waveforms(parameters)
+    waves = generic_waveforms()
     basis = waveform_components(waves, parameters)
     layout = ProbeLayout.of(neuropixels_1_geometry(16), 12)
     main = np.array([2, 3, 7, 12, 13])
@@ -180,8 +180,8 @@ def example_bank() -> TemplateBank:
 @pytest.fixture
 def whitened(tmp_path_factory: pytest.TempPathFactory, example_bank: TemplateBank) -> Callable[..., PreparedRecording]:
     """Return what makes a prepared recording, without drift, of samples in noise SDs on the example's channels."""
-    from allen_ecephys.processing.sorting.drift import Drift
-    from allen_ecephys.processing.sorting.registration import PreparedRecording
+    from allen_ecephys.processing.sorting.preparing.drift import Drift
+    from allen_ecephys.processing.sorting.preparing.registration import PreparedRecording
     from allen_ecephys.processing.spike_band.whitening import SCALE
 
     def write(samples: npt.ArrayLike) -> PreparedRecording:
@@ -201,8 +201,8 @@ def whitened(tmp_path_factory: pytest.TempPathFactory, example_bank: TemplateBan
 
 def small_probe(folder: Path, step_um: float) -> RawGroundTruth:
     """Simulate 22 s of 15 units on 32 channels; half way the tissue jumps up by `step_um`."""
-    from allen_ecephys.processing.simulation.raw import ChannelFaults, DriftModel, write_recording
-    from allen_ecephys.processing.simulation.raw_trains import TrainModel
+    from allen_ecephys.processing.simulation.raw.recording import ChannelFaults, DriftModel, write_recording
+    from allen_ecephys.processing.simulation.raw.trains import TrainModel
 
     return write_recording(
         folder, duration=22.0, n_units=15, n_channels=32, form="binary", seed=4, lfp=False, surface_channel=32,

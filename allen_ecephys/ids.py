@@ -1,0 +1,63 @@
+"""What a caller names, checked against what there is: ids and names, one or several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import UnknownIdError, UnknownNameError, suggest
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import ArrayLike
+
+
+def as_ids(ids: ArrayLike | None, table: pd.DataFrame, what: str) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return ids as int64 in the given order and repetition: None for all of the table, a scalar for one.
+
+    Raises
+    ------
+    UnknownIdError
+        If the table does not hold one of them.
+    TypeError
+        If they are no whole numbers.
+    """
+    if ids is None:
+        return table.index.to_numpy(np.int64)
+    array = np.atleast_1d(np.asarray(ids))
+    if array.size == 0:
+        return np.empty(0, dtype=np.int64)
+    whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and bool(np.all(array == np.floor(array))))
+    if array.ndim != 1 or not whole:
+        if array.ndim == 1 and array.dtype == object and all(isinstance(i, (int, np.integer)) for i in array):
+            array = array.astype(np.int64)
+        else:
+            msg = f"{what} ids must be whole numbers, one or a flat list of them; got {ids!r}"
+            raise TypeError(msg)
+    found = array.astype(np.int64)
+    unknown = found[~np.isin(found, table.index.to_numpy())]
+    if len(unknown):
+        listed = ", ".join(str(i) for i in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+        span = f"{len(table):,}: {table.index.min()} to {table.index.max()}" if len(table) else "none"
+        msg = f"{len(unknown)} of {len(found)} {what} ids are not in this session: {listed} (it has {span})"
+        raise UnknownIdError(msg)
+    return found
+
+
+def as_names(names: str | Iterable[str], known: Iterable[str]) -> list[str]:
+    """Return stimulus names as a list; a scalar for one.
+
+    Raises
+    ------
+    UnknownNameError
+        If the session does not show a stimulus of that name.
+    """
+    wanted = [names] if isinstance(names, str) else list(names)
+    shown = list(known)
+    for name in wanted:
+        if name not in shown:
+            msg = f"this session shows no stimulus {name!r}{suggest(name, shown)}. It shows: {', '.join(shown)}"
+            raise UnknownNameError(msg)
+    return wanted

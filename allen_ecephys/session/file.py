@@ -1,0 +1,168 @@
+"""What all views of one session file share: the handle, and everything read from it that no unit filter changes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import ClosedSessionError
+from ..nwb import layout
+from ..nwb.reader import NwbReader
+from ..spikes.store import SpikeStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pynwb import NWBFile
+
+    from ..nwb.opening import BinaryFile
+    from ..stimulus.presentations import Presentations
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SessionCompanions:
+    """What a project cache knows about a session beyond its NWB file; each part is optional.
+
+    Attributes
+    ----------
+    channels
+        Gives a frame (index: channel id) with ``ecephys_structure_id``, ``ecephys_structure_acronym`` and the three
+        CCF coordinates. It replaces the file's columns for the channels that it holds.
+    unit_metrics
+        Gives the analysis metrics of the session's units (index: unit id), joined to ``session.units``.
+    lfp_path
+        Gives the path or URL of a probe's LFP file, fetching it if needed, or the file open for reading.
+    """
+
+    channels: Callable[[], pd.DataFrame] | None = None
+    unit_metrics: Callable[[], pd.DataFrame] | None = None
+    lfp_path: Callable[[int], str | BinaryFile] | None = None
+
+
+class SessionFile:
+    """One open session file, shared by the session and its filtered views."""
+
+    def __init__(self, source: Any, companions: SessionCompanions) -> None:
+        self.reader = NwbReader(source)
+        self.companions = companions
+        self.lfp_readers: dict[int, NwbReader] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Reopened by path: tables and spikes already read are read again where they are needed.
+        return _reopened, (self.reader, self.companions)
+
+    def lfp_reader(self, probe_id: int) -> NwbReader:
+        """Return the file of a probe's LFP, found and opened once (errors: :func:`.lfp.locate_lfp`)."""
+        if self.reader.closed:
+            msg = f"the session of {self.reader.name} was closed; open it again to read LFP"
+            raise ClosedSessionError(msg)
+        if probe_id not in self.lfp_readers:
+            from ..signals.lfp import locate_lfp
+
+            path = locate_lfp(probe_id, self.probes, self.reader.source, self.companions.lfp_path)
+            self.lfp_readers[probe_id] = NwbReader(path)
+        return self.lfp_readers[probe_id]
+
+    @cached_property
+    def nwbfile(self) -> NWBFile:
+        """The file as pynwb sees it, through the same handle."""
+        from ..nwb.as_pynwb import read_nwbfile
+
+        return read_nwbfile(self.reader)
+
+    def close(self) -> None:
+        """Close the session's file and those of its LFP."""
+        for reader in (self.reader, *self.lfp_readers.values()):
+            reader.close()
+
+    @cached_property
+    def probes(self) -> pd.DataFrame:
+        """The probes table."""
+        from ..units.table import probes_table
+
+        return probes_table(self.reader)
+
+    @cached_property
+    def channels(self) -> pd.DataFrame:
+        """All channels, invalid ones too."""
+        from ..units.table import channels_table
+
+        return channels_table(self.reader, self.companions.channels)
+
+    @cached_property
+    def units(self) -> pd.DataFrame:
+        """All units, in the order of the file."""
+        from ..units.table import units_table
+
+        return units_table(self.reader, self.channels, self.probes, self.companions.unit_metrics)
+
+    @cached_property
+    def presentations(self) -> Presentations:
+        """All presentations, none masked."""
+        from ..stimulus.presentations import read_presentations
+
+        return read_presentations(self.reader)
+
+    @cached_property
+    def invalid_times(self) -> pd.DataFrame:
+        """The invalid intervals."""
+        from ..stimulus.presentations import read_invalid_times
+
+        return read_invalid_times(self.reader)
+
+    @cached_property
+    def is_invalid(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Whether each presentation touches an invalid interval of the stimulus."""
+        from ..stimulus.presentations import invalid_mask
+
+        return invalid_mask(self.presentations.start_time, self.presentations.stop_time, self.invalid_times)
+
+    @cached_property
+    def presentation_table(self) -> pd.DataFrame:
+        """The typed presentations with all columns, invalid ones masked."""
+        return self.presentations.table(self.is_invalid)
+
+    @cached_property
+    def legacy_table(self) -> pd.DataFrame:
+        """The same in AllenSDK's form."""
+        return self.presentations.table(self.is_invalid, legacy=True)
+
+    @cached_property
+    def conditions(self) -> pd.DataFrame:
+        """The stimulus conditions."""
+        return self.presentations.conditions()
+
+    @cached_property
+    def spikes(self) -> SpikeStore:
+        """The spikes of all units."""
+        return SpikeStore(self.reader, self.reader.array(f"{layout.UNITS}/id").astype(np.int64))
+
+    @cached_property
+    def warned_of_invalid_spikes(self) -> bool:
+        """Log once that spikes in some intervals are invalid; False where there are none."""
+        probes = set(self.probes["description"])
+        spans = [
+            f"{start:.3f} to {stop:.3f} s ({tags[-1]})"
+            for start, stop, tags in self.invalid_times[["start_time", "stop_time", "tags"]].itertuples(index=False)
+            if "all_probes" in tags or probes & set(tags)
+        ]
+        if spans:
+            logger.warning(
+                "spikes of %s are invalid in %d interval(s), see session.invalid_times: %s",
+                self.reader.name,
+                len(spans),
+                ", ".join(spans[:5]) + (", ..." if len(spans) > 5 else ""),
+            )
+        return bool(spans)
+
+
+def _reopened(reader: NwbReader, companions: SessionCompanions) -> SessionFile:
+    made = SessionFile.__new__(SessionFile)
+    made.reader, made.companions, made.lfp_readers = reader, companions, {}
+    return made

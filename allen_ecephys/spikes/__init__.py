@@ -1,0 +1,1 @@
+"""Spikes of units: stored, counted, listed, aligned to presentations and summarised."""

@@ -1,0 +1,138 @@
+"""Spike times of several units in one flat array, and searching in them.
+
+Comparisons are the comparisons of NumPy: no tolerance anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numba import njit
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+Integers = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class RaggedTimes:
+    """Spike times of several units: unit ``i`` is ``values[starts[i]:stops[i]]``, ascending.
+
+    Attributes
+    ----------
+    values
+        Float64 seconds; may hold other units in between.
+    starts, stops
+        Int64, one a unit.
+    release
+        Where `values` is a mapped file: gives the pages that were visited back to the system.
+    """
+
+    values: Floats
+    starts: Integers
+    stops: Integers
+    release: Callable[[], None] | None = None
+
+    def __post_init__(self) -> None:
+        # Kernels are compiled for one kind of array; a memory-mapped file is read-only, so all are.
+        values = self.values.view()
+        values.flags.writeable = False
+        object.__setattr__(self, "values", values)
+
+    @classmethod
+    def from_arrays(cls, arrays: Iterable[Any]) -> RaggedTimes:
+        """Join one array of spike times a unit; a unit that is not ascending is sorted."""
+        times = [np.asarray(a, dtype=np.float64).ravel() for a in arrays]
+        times = [t if is_ascending(t) else np.sort(t) for t in times]
+        stops = np.cumsum([len(t) for t in times], dtype=np.int64)
+        values = np.concatenate(times) if times else np.empty(0)
+        return cls(values, stops - np.array([len(t) for t in times], dtype=np.int64), stops)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, position: int) -> Floats:
+        return self.values[self.starts[position] : self.stops[position]]
+
+    def __iter__(self) -> Iterator[Floats]:
+        return (self[i] for i in range(len(self)))
+
+    def part(self, first: int, last: int) -> RaggedTimes:
+        """Return units `first` to `last` (excluded), sharing the values."""
+        return RaggedTimes(self.values, self.starts[first:last], self.stops[first:last], self.release)
+
+
+@runtime_checkable
+class HasRagged(Protocol):
+    """Spike times that give themselves as one flat array."""
+
+    def ragged(self) -> RaggedTimes:
+        """Return the spike times of all units."""
+        ...
+
+
+def as_ragged(spike_times: RaggedTimes | HasRagged | Sequence[Any] | Mapping[int, Any]) -> RaggedTimes:
+    """Return spike times of any accepted kind as :class:`RaggedTimes`; a mapping in the order of its keys."""
+    if isinstance(spike_times, RaggedTimes):
+        return spike_times
+    if isinstance(spike_times, HasRagged):
+        return spike_times.ragged()
+    return RaggedTimes.from_arrays(spike_times.values() if isinstance(spike_times, Mapping) else spike_times)
+
+
+@njit(cache=True, nogil=True)
+def first_not_below(values: Floats, low: int, high: int, bound: float) -> int:
+    """Return the first index in ``[low, high)`` whose value is not below `bound`, else `high`; gallops from `low`."""
+    step = 1
+    while low + step <= high and values[low + step - 1] < bound:
+        low += step
+        step *= 2
+    high = min(low + step - 1, high)
+    while low < high:
+        middle = (low + high) // 2
+        if values[middle] < bound:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True)
+def first_above(values: Floats, low: int, high: int, bound: float) -> int:
+    """Return the first index in ``[low, high)`` whose value is above `bound`, else `high`; gallops from `low`."""
+    step = 1
+    while low + step <= high and values[low + step - 1] <= bound:
+        low += step
+        step *= 2
+    high = min(low + step - 1, high)
+    while low < high:
+        middle = (low + high) // 2
+        if values[middle] <= bound:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True)
+def is_ascending(values: Floats) -> bool:
+    """Tell whether no value is below the one before it, and none is NaN."""
+    if len(values) and values[0] != values[0]:
+        return False
+    for i in range(1, len(values)):  # noqa: SIM110 - numba compiles the loop several times faster than all()
+        if not values[i] >= values[i - 1]:  # also so where either is NaN
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def are_ascending(values: Floats, starts: Integers, stops: Integers) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Tell of each unit whether its spikes ascend."""
+    out = np.empty(len(starts), dtype=np.bool_)
+    for unit in range(len(starts)):
+        out[unit] = is_ascending(values[starts[unit] : stops[unit]])
+    return out

@@ -1,0 +1,419 @@
+"""The spikes of a session file: one lazy store, and the mappings from unit id that a session shows.
+
+Reading one unit touches its slice of the file and no other. Where the file lies on a local disk and stores the spikes
+contiguously, as released files do, the alignment kernels look at them through a memory map: only the pages they visit
+are read, and nothing is kept in memory. Elsewhere (remote or compressed files) spikes are read once and kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import FileFormatError, UnknownIdError, truncated_file
+from ..nwb import layout
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from ..nwb.reader import NwbReader
+    from .ragged import RaggedTimes
+
+logger = logging.getLogger(__name__)
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Integers = np.ndarray[Any, np.dtype[np.int64]]
+
+#: Bytes of the file looked at before its pages are given back, where order is checked.
+_CHECK_BYTES = 64 << 20
+
+#: A gap in the file up to this many bytes is read along rather than skipped by a read of its own.
+_GAP_BYTES = 1 << 16
+
+
+class RaggedColumn:
+    """One ragged column of the units table: row ``i`` is a contiguous run of the file's dataset.
+
+    Parameters
+    ----------
+    reader
+        The session file.
+    name
+        Column of ``/units`` (``spike_times``, ``spike_amplitudes``, ``waveform_mean``).
+    """
+
+    def __init__(self, reader: NwbReader, name: str) -> None:
+        self.reader = reader
+        self.path = f"{layout.UNITS}/{name}"
+        self.stops: Integers = reader.array(f"{self.path}_index").astype(np.int64)
+        self.starts: Integers = np.concatenate(([0], self.stops[:-1])).astype(np.int64)
+        length = reader.dataset(self.path).shape[0]
+        if len(self.stops) and (np.any(self.stops < self.starts) or self.stops[-1] > length):
+            msg = (
+                f"{self.path}_index of {reader.name} does not divide the {length:,} values of {self.path}: "
+                "its ends must ascend and stay within them. The file was written wrongly"
+            )
+            raise FileFormatError(msg)
+
+    def read(self, row: int) -> np.ndarray[Any, Any]:
+        """Return row `row`, read from the file."""
+        values: np.ndarray[Any, Any] = self.reader.array(self.path, slice(self.starts[row], self.stops[row]))
+        return values.astype(np.float64, copy=False)
+
+    def read_many(self, rows: Sequence[int] | Integers) -> list[np.ndarray[Any, Any]]:
+        """Return several rows; those that lie side by side in the file are read at once."""
+        found: dict[int, np.ndarray[Any, Any]] = {}
+        item = self.reader.dataset(self.path).dtype.itemsize
+        runs = list(_runs(sorted({int(r) for r in rows}), self.starts, self.stops, _GAP_BYTES // item))
+        self.reader.prefetch((self.path, int(self.starts[run[0]]), int(self.stops[run[-1]])) for run in runs)
+        for run in runs:
+            begin = self.starts[run[0]]
+            block = self.reader.array(self.path, slice(begin, self.stops[run[-1]])).astype(np.float64, copy=False)
+            for row in run:
+                found[row] = block[self.starts[row] - begin : self.stops[row] - begin]
+        return [found[int(r)] for r in rows]
+
+
+def _runs(rows: list[int], starts: Integers, stops: Integers, gap: int) -> Iterator[list[int]]:
+    """Group ascending rows into runs that are at most `gap` values apart in the file."""
+    run: list[int] = []
+    for row in rows:
+        if run and starts[row] - stops[run[-1]] > gap:
+            yield run
+            run = []
+        run.append(row)
+    if run:
+        yield run
+
+
+class SpikeStore:
+    """Spike times and amplitudes of all units of a file, by row of the units table.
+
+    Times of a unit that do not ascend are sorted when they are first read, its amplitudes with them, and a line in
+    the log says so. Arrays handed out are read-only: the store keeps them.
+    """
+
+    def __init__(self, reader: NwbReader, unit_ids: Integers) -> None:
+        self.reader = reader
+        self.unit_ids = unit_ids
+        self._lock = threading.RLock()
+        self._columns: dict[str, RaggedColumn] = {}
+        self._kept: dict[str, dict[int, np.ndarray[Any, Any]]] = {"spike_times": {}, "spike_amplitudes": {}}
+        self._order: dict[int, Integers | None] = {}  # row -> sorting order of its spikes, None where they ascend
+        self._mapped: tuple[mmap.mmap, Floats] | None = None
+        self._may_map = True
+        self._whole: RaggedTimes | None = None  # all kept spike times in one array, where the file cannot be mapped
+        self._place: dict[int, int] = {}  # row -> its unit in that array
+
+    def column(self, name: str) -> RaggedColumn:
+        """Return a ragged column, its offsets read once."""
+        with self._lock:
+            if name not in self._columns:
+                self._columns[name] = RaggedColumn(self.reader, name)
+            return self._columns[name]
+
+    def counts(self, rows: Integers) -> Integers:
+        """Return how many spikes each row has, without reading any."""
+        column = self.column("spike_times")
+        return column.stops[rows] - column.starts[rows]
+
+    def get(self, name: str, rows: Sequence[int] | Integers) -> list[np.ndarray[Any, Any]]:
+        """Return the spike times or amplitudes of some rows; read on first use, then kept."""
+        with self._lock:
+            kept = self._kept[name]
+            missing = [int(r) for r in rows if int(r) not in kept]
+            if missing and name == "spike_amplitudes":
+                self._learn_order(missing)
+            for row, values in zip(missing, self.column(name).read_many(missing) if missing else (), strict=True):
+                kept[row] = self._ascending(name, row, values)
+            return [kept[int(r)] for r in rows]
+
+    def _ascending(self, name: str, row: int, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return a row's values in the order of its spike times, read-only."""
+        if name == "spike_times" and row not in self._order:
+            self._note_order(row, values)
+        order = self._order[row]
+        if order is not None:
+            if len(order) != len(values):
+                msg = (
+                    f"unit {self.unit_ids[row]} has {len(order):,} spike times and {len(values):,} amplitudes in "
+                    f"{self.reader.name}: the file was written wrongly"
+                )
+                raise FileFormatError(msg)
+            values = values[order]
+        values.flags.writeable = False
+        return values
+
+    def _note_order(self, row: int, times: np.ndarray[Any, Any]) -> None:
+        self._order[row] = None if _ascends(times) else np.argsort(times, kind="stable")
+        if self._order[row] is not None:
+            logger.warning(
+                "spike times of unit %d are not ascending in %s: sorted", self.unit_ids[row], self.reader.name
+            )
+
+    def _learn_order(self, rows: Sequence[int]) -> None:
+        """Make sure it is known of each row whether its spikes ascend."""
+        unknown = [r for r in rows if r not in self._order]
+        if not unknown:
+            return
+        if self._map() is None or self._mapped is None:
+            self.get("spike_times", unknown)
+            return
+        from .ragged import are_ascending
+
+        values = self._mapped[1]
+        column = self.column("spike_times")
+        for run in _chunks(unknown, column.stops - column.starts, _CHECK_BYTES // 8):
+            fine = are_ascending(values, column.starts[run], column.stops[run])
+            for row, ascends in zip(run, fine.tolist(), strict=True):
+                if ascends:
+                    self._order[row] = None
+                else:
+                    self._note_order(row, np.array(values[column.starts[row] : column.stops[row]]))
+            self._release()
+
+    def _release(self) -> None:
+        """Give mapped pages back: they stay in the system's file cache, and stop counting as this process's memory."""
+        mapped = self._mapped
+        if mapped is not None:
+            mapped[0].madvise(mmap.MADV_DONTNEED)
+
+    def ragged(self, rows: Sequence[int] | Integers) -> RaggedTimes:
+        """Return the spike times of some rows for the alignment kernels, without copying where they can be mapped."""
+        from .ragged import RaggedTimes
+
+        with self._lock:
+            rows = [int(r) for r in rows]
+            mapped = self._map()
+            if mapped is None:
+                return self._joined(rows)
+            self._learn_order(rows)
+            column = self.column("spike_times")
+            unsorted = [r for r in rows if self._order[r] is not None]
+            if not unsorted:
+                return RaggedTimes(mapped, column.starts[rows], column.stops[rows], self._release)
+            # Kernels take one flat array: join the sorted copies of the few that need it with the others.
+            self.get("spike_times", unsorted)
+            kept = self._kept["spike_times"]
+            return RaggedTimes.from_arrays([kept.get(r, mapped[column.starts[r] : column.stops[r]]) for r in rows])
+
+    def _joined(self, rows: list[int]) -> RaggedTimes:
+        """Return rows that are kept in memory; joined once, what is kept becomes parts of the whole."""
+        from .ragged import RaggedTimes
+
+        if not set(rows) <= self._place.keys():
+            wanted = sorted({*rows, *self._kept["spike_times"]})
+            whole = RaggedTimes.from_arrays(self.get("spike_times", wanted))
+            self._whole = whole
+            self._place = {row: position for position, row in enumerate(wanted)}
+            self._kept["spike_times"] = dict(zip(wanted, whole, strict=True))
+        places = [self._place[row] for row in rows]
+        if self._whole is None:
+            return RaggedTimes.from_arrays([])
+        return RaggedTimes(self._whole.values, self._whole.starts[places], self._whole.stops[places])
+
+    def _map(self) -> Floats | None:
+        """Return the whole spike-times dataset as a memory map, or None where it cannot be mapped."""
+        if self._mapped is not None:
+            _ = self.reader.file  # a closed session must not go on reading
+            length, found = len(self._mapped[0]), self._mapped[0].size()
+            if found < length:  # the file was cut meanwhile: touching a page past its end would end the process
+                raise truncated_file(self.reader.name, found, length)
+            return self._mapped[1]
+        if not self._may_map:
+            return None
+        self._may_map = False
+        dataset = self.reader.dataset(f"{layout.UNITS}/spike_times")
+        offset = dataset.id.get_offset()
+        source = self.reader.source
+        if (
+            not isinstance(source, str)
+            or "://" in source
+            or offset is None
+            or self.reader.file.userblock_size
+            or dataset.dtype != np.dtype("<f8")
+            or np.dtype("<f8") != np.dtype(np.float64)
+            or not dataset.size
+        ):
+            return None
+        size = dataset.size * 8
+        if Path(source).stat().st_size < offset + size:
+            return None  # HDF5 says what is wrong when it reads the part that is missing
+        with Path(source).open("rb") as file:
+            memory = mmap.mmap(file.fileno(), offset + size, access=mmap.ACCESS_READ)
+        values: Floats = np.frombuffer(memory, dtype=np.float64, count=dataset.size, offset=offset)
+        self._mapped = memory, values
+        return values
+
+
+def _ascends(times: np.ndarray[Any, Any]) -> bool:
+    """Tell whether no time is below the one before it, and none is NaN.
+
+    NumPy, not the kernels' twin: reading spikes alone must not wait for numba to load.
+    """
+    return bool(np.all(times[:-1] <= times[1:])) and not (len(times) == 1 and np.isnan(times[0]))
+
+
+def _chunks(rows: list[int], sizes: Integers, most: int) -> Iterator[list[int]]:
+    """Split rows into groups of at most `most` values together (or of one row)."""
+    group: list[int] = []
+    total = 0
+    for row in rows:
+        if group and total + sizes[row] > most:
+            yield group
+            group, total = [], 0
+        group.append(row)
+        total += int(sizes[row])
+    if group:
+        yield group
+
+
+class UnitMapping(Mapping[int, Any]):
+    """A lazy mapping from unit id to something of that unit, for the units a session shows.
+
+    Parameters
+    ----------
+    store
+        The file's spikes.
+    unit_ids
+        Ids shown, in the order of ``session.units``.
+    why_hidden
+        Says of a unit of the file why it is not shown.
+    """
+
+    _what = "data"
+
+    def __init__(self, store: SpikeStore, unit_ids: Integers, why_hidden: Callable[[int], str]) -> None:
+        self._store = store
+        self._why_hidden = why_hidden
+        row_of = {int(unit): row for row, unit in enumerate(store.unit_ids)}
+        self._rows = {int(unit): row_of[int(unit)] for unit in unit_ids}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._rows)
+
+    def __contains__(self, unit_id: object) -> bool:
+        return unit_id in self._rows
+
+    def __repr__(self) -> str:
+        return f"<{self._what} of {len(self)} units, read on demand>"
+
+    def row(self, unit_id: Any) -> int:
+        """Return the row of a shown unit in the file.
+
+        Raises
+        ------
+        UnknownIdError
+            If the unit is hidden by the filter or not in the file.
+        """
+        try:
+            return self._rows[unit_id]
+        except (KeyError, TypeError):
+            if unit_id in self._store.unit_ids:
+                msg = f"unit {unit_id} is in the file but not shown: {self._why_hidden(unit_id)}"
+            else:
+                msg = f"unit {unit_id!r} is not in {self._store.reader.name}; session.units.index lists those shown"
+            raise UnknownIdError(msg) from None
+
+
+class SpikeTimes(UnitMapping):
+    """Unit id -> its spike times: float64 seconds on the session clock, ascending, read-only.
+
+    ``spike_times[unit]`` reads that unit's slice of the file; iterating over ``items()`` or ``values()`` reads all
+    shown units at once. What was read is kept.
+    """
+
+    _what = "spike times"
+    _column = "spike_times"
+
+    def __getitem__(self, unit_id: int) -> Floats:
+        return self._store.get(self._column, [self.row(unit_id)])[0]
+
+    def values(self) -> Any:
+        """Return all arrays, read at once."""
+        return dict(zip(self._rows, self._all(), strict=True)).values()
+
+    def items(self) -> Any:
+        """Return all pairs of unit id and array, read at once."""
+        return dict(zip(self._rows, self._all(), strict=True)).items()
+
+    def ragged(self, unit_ids: Sequence[int] | Integers | None = None) -> RaggedTimes:
+        """Return spike times of some units (default: all shown) as the alignment kernels take them."""
+        return self._store.ragged(list(self._rows.values()) if unit_ids is None else [self.row(u) for u in unit_ids])
+
+    def counts(self) -> pd.Series[int]:
+        """Return the number of spikes of each unit (int64, index: unit_id), without reading a spike."""
+        import pandas as pd
+
+        rows = np.fromiter(self._rows.values(), dtype=np.int64, count=len(self))
+        index = pd.Index(np.fromiter(self._rows, dtype=np.int64, count=len(self)), name="unit_id")
+        return pd.Series(self._store.counts(rows), index=index, name="spike_count")
+
+    def _all(self) -> list[np.ndarray[Any, Any]]:
+        return self._store.get(self._column, list(self._rows.values()))
+
+
+class SpikeAmplitudes(SpikeTimes):
+    """Unit id -> the amplitude of each of its spikes: float64 volts, in the order of ``spike_times``."""
+
+    _what = "spike amplitudes"
+    _column = "spike_amplitudes"
+
+
+class MeanWaveforms(UnitMapping):
+    """Unit id -> mean waveform: DataArray (channel_id, time), microvolts; time in seconds from the window's start.
+
+    Row ``i`` of the file is channel number ``i`` of the unit's probe; rows of channels that ``session.channels`` does
+    not hold are left out.
+    """
+
+    _what = "mean waveforms"
+
+    def __init__(
+        self,
+        store: SpikeStore,
+        unit_ids: Integers,
+        why_hidden: Callable[[int], str],
+        channels: pd.DataFrame,
+        units: pd.DataFrame,
+    ) -> None:
+        super().__init__(store, unit_ids, why_hidden)
+        self._channels = channels
+        self._units = units
+        self._kept: dict[int, xr.DataArray] = {}
+
+    def __getitem__(self, unit_id: int) -> xr.DataArray:
+        row = self.row(unit_id)
+        if unit_id not in self._kept:
+            self._kept[unit_id] = self._made(unit_id, self._store.column("waveform_mean").read(row))
+        return self._kept[unit_id].copy()
+
+    def _made(self, unit_id: int, waveform: np.ndarray[Any, Any]) -> xr.DataArray:
+        import xarray as xr
+
+        probe = self._units.loc[[unit_id], "probe_id"].to_numpy()[0]
+        rate = self._units.loc[[unit_id], "probe_sampling_rate"].to_numpy(np.float64)[0]
+        channels = self._channels[self._channels["probe_id"] == probe]
+        numbers = channels["probe_channel_number"].sort_values(kind="stable")
+        numbers = numbers[(numbers >= 0) & (numbers < len(waveform))]
+        time = np.arange(waveform.shape[1]) / rate
+        return xr.DataArray(
+            waveform[numbers.to_numpy()],
+            dims=("channel_id", "time"),
+            coords={
+                "channel_id": ("channel_id", numbers.index.to_numpy()),
+                "time": ("time", time, {"units": "s"}),
+            },
+            name="mean_waveform",
+            attrs={"units": "uV", "unit_id": int(unit_id)},
+        )

@@ -1,0 +1,1 @@
+"""What was shown when: presentations, conditions, epochs and trials."""

@@ -1,0 +1,75 @@
+"""What responses are aligned to: stimulus presentations, or any table of moments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import FileFormatError
+from ..ids import as_ids
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    Trials = ArrayLike | pd.DataFrame | None
+
+#: Name of the time coordinate of everything aligned.
+ALIGNED_TIME = "time_relative_to_stimulus_onset"
+
+#: Name of the dimension along stimulus presentations, and along trials of a table of the caller's.
+PRESENTATION, TRIAL = "stimulus_presentation_id", "trial_id"
+
+
+def selected_trials(trials: Trials, presentations: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows to align to, in the order asked for.
+
+    Parameters
+    ----------
+    trials
+        Ids of stimulus presentations in any order and repetition, one id, None for all; or a table with a
+        ``start_time`` column (s), such as ``session.optogenetic_stimulation_epochs`` or rows of a stimulus table.
+    presentations
+        The session's presentations.
+
+    Returns
+    -------
+    DataFrame
+        Its index is named ``stimulus_presentation_id``, or ``trial_id`` for a table of other moments; it becomes the
+        first coordinate of what is aligned.
+
+    Raises
+    ------
+    UnknownIdError
+        For an id that is no presentation's.
+    FileFormatError
+        If a table has no ``start_time``.
+    ValueError
+        If a start time is missing.
+    """
+    if not isinstance(trials, pd.DataFrame):
+        return presentations if trials is None else presentations.loc[as_ids(trials, presentations, "presentation")]
+    if "start_time" not in trials:
+        msg = f"a table of trials needs a start_time column (s); it has {', '.join(map(str, trials.columns))}"
+        raise FileFormatError(msg)
+    lacking = trials["start_time"].isna().to_numpy()
+    if lacking.any():
+        msg = f"trial {trials.index[int(np.argmax(lacking))]} has no start_time: leave it out"
+        raise ValueError(msg)
+    return trials if trials.index.name == PRESENTATION else trials.rename_axis(index=TRIAL)
+
+
+def windows(trials: pd.DataFrame, edges: np.ndarray) -> np.ndarray:
+    """Return the bin edges of each trial (s, shape (trials, edges))."""
+    starts: np.ndarray = trials["start_time"].to_numpy(dtype=np.float64)
+    return np.asarray(starts[:, np.newaxis] + edges)
+
+
+def aligned_coords(trials: pd.DataFrame, edges: np.ndarray) -> dict[str, Any]:
+    """Return the coordinates of an array of trials x bins; the time is the centre of each bin."""
+    centres = (edges[:-1] + edges[1:]) / 2
+    return {
+        str(trials.index.name): trials.index.to_numpy(),
+        ALIGNED_TIME: (ALIGNED_TIME, centres, {"units": "s", "long_name": "centre of the bin, from onset"}),
+    }

@@ -1,0 +1,166 @@
+"""Which units are shown: the quality filter, one object for session tables and cache tables alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from ..errors import FileFormatError, UnknownNameError, suggest
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+#: Spellings of "no structure" found in released files and tables.
+OUT_OF_BRAIN = frozenset({"", "None", "none", "nan"})
+
+#: AllenSDK's spelling of a filter argument -> ours.
+ALLENSDK_ARGUMENTS = {
+    "amplitude_cutoff_maximum": "amplitude_cutoff_maximum",
+    "presence_ratio_minimum": "presence_ratio_minimum",
+    "isi_violations_maximum": "isi_violations_maximum",
+    "filter_by_validity": "valid_only",
+    "filter_out_of_brain_units": "in_brain_only",
+}
+
+
+@dataclass(frozen=True)
+class UnitFilter:
+    """Thresholds a unit must pass to be shown.
+
+    The defaults are those of the data release (AllenSDK documentation, *Visual Coding - Neuropixels*, "Quality
+    metrics"): bounds are inclusive, so a unit with a presence ratio of exactly 0.95 is kept. A unit whose metric is
+    NaN fails a bound that is on and passes one that is off. Zero is a bound like any other; ``None`` turns a bound off.
+
+    Parameters
+    ----------
+    presence_ratio_minimum
+        Smallest fraction of the recording in which the unit spikes (0 to 0.99), or None.
+    isi_violations_maximum
+        Largest relative firing rate of hypothetical neurons that cause refractory-period violations, or None.
+    amplitude_cutoff_maximum
+        Largest estimated fraction of spikes lost below the detection threshold (0 to 0.5), or None.
+    valid_only
+        Keep only units labelled ``good`` whose peak channel holds valid data.
+    in_brain_only
+        Keep only units whose peak channel lies in a brain structure.
+    """
+
+    presence_ratio_minimum: float | None = 0.95
+    isi_violations_maximum: float | None = 0.5
+    amplitude_cutoff_maximum: float | None = 0.1
+    valid_only: bool = True
+    in_brain_only: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("presence_ratio_minimum", "isi_violations_maximum", "amplitude_cutoff_maximum"):
+            bound = getattr(self, name)
+            if bound is None:
+                continue
+            if isinstance(bound, bool) or not isinstance(bound, (int, float)) or math.isnan(bound):
+                msg = f"{name} must be a number, or None to turn the bound off; got {bound!r}"
+                raise ValueError(msg)
+
+    @classmethod
+    def none(cls) -> UnitFilter:
+        """Return the filter that shows every unit of the file."""
+        return cls(None, None, None, valid_only=False, in_brain_only=False)
+
+    @classmethod
+    def from_allensdk(cls, arguments: Mapping[str, Any]) -> UnitFilter:
+        """Return the filter that AllenSDK's keyword arguments describe.
+
+        Raises
+        ------
+        UnknownNameError
+            For a name that is no filter argument (AllenSDK ignores those silently).
+        """
+        known = {field.name for field in fields(cls)} | set(ALLENSDK_ARGUMENTS)
+        for name in arguments:
+            if name not in known:
+                msg = f"{name!r} is not a unit filter{suggest(name, known)}. Known: {', '.join(sorted(known))}"
+                raise UnknownNameError(msg)
+        return cls(**{ALLENSDK_ARGUMENTS.get(name, name): value for name, value in arguments.items()})
+
+    def replace(self, **changes: Any) -> UnitFilter:
+        """Return a copy with some bounds changed."""
+        return replace(self, **changes)
+
+    def failures(self, units: pd.DataFrame) -> dict[str, np.ndarray]:
+        """Tell for each bound that is on which rows fail it.
+
+        Parameters
+        ----------
+        units
+            One row a unit. Needs the metric column of each bound that is on, and ``ecephys_structure_acronym`` for
+            `in_brain_only`. ``quality`` and ``valid_data`` are judged where the table has them: the release's unit
+            tables already leave noise units out.
+
+        Returns
+        -------
+        dict
+            Name of the bound -> boolean array of length ``len(units)``, True where the unit fails.
+
+        Raises
+        ------
+        FileFormatError
+            If the table lacks a column that a bound needs.
+        """
+        import numpy as np
+
+        failed: dict[str, np.ndarray] = {}
+        for name, column, keeps in (
+            ("presence_ratio_minimum", "presence_ratio", np.greater_equal),
+            ("isi_violations_maximum", "isi_violations", np.less_equal),
+            ("amplitude_cutoff_maximum", "amplitude_cutoff", np.less_equal),
+        ):
+            bound = getattr(self, name)
+            if bound is not None:
+                metric = _column(units, column, name).to_numpy(dtype=float, na_value=np.nan)
+                failed[name] = ~keeps(metric, bound)  # NaN compares False and so fails
+        if self.valid_only:
+            bad = np.zeros(len(units), dtype=bool)
+            if "quality" in units:
+                bad |= (units["quality"] != "good").to_numpy(dtype=bool, na_value=True)
+            if "valid_data" in units:
+                bad |= ~units["valid_data"].to_numpy(dtype=bool, na_value=False)
+            failed["valid_only"] = bad
+        if self.in_brain_only:
+            acronym = _column(units, "ecephys_structure_acronym", "in_brain_only")
+            outside = acronym.isna() | acronym.isin(list(OUT_OF_BRAIN))
+            failed["in_brain_only"] = outside.to_numpy(dtype=bool)
+        return failed
+
+    def mask(self, units: pd.DataFrame) -> np.ndarray:
+        """Return True for each row that passes every bound that is on (see :meth:`failures`)."""
+        import numpy as np
+
+        kept = np.ones(len(units), dtype=bool)
+        for failed in self.failures(units).values():
+            kept &= ~failed
+        return kept
+
+    def describe(self) -> str:
+        """Return the bounds that are on in one short line."""
+        bounds = [
+            f"presence_ratio >= {self.presence_ratio_minimum:g}" if self.presence_ratio_minimum is not None else "",
+            f"isi_violations <= {self.isi_violations_maximum:g}" if self.isi_violations_maximum is not None else "",
+            f"amplitude_cutoff <= {self.amplitude_cutoff_maximum:g}"
+            if self.amplitude_cutoff_maximum is not None
+            else "",
+            "valid" if self.valid_only else "",
+            "in brain" if self.in_brain_only else "",
+        ]
+        return ", ".join(b for b in bounds if b) or "no filter"
+
+
+def _column(units: pd.DataFrame, column: str, bound: str) -> pd.Series[Any]:
+    if column not in units:
+        msg = (
+            f"the units table has no column {column!r}, which the filter bound {bound!r} needs. "
+            f"Turn it off to see these units: UnitFilter({bound}={'False' if bound == 'in_brain_only' else 'None'})"
+        )
+        raise FileFormatError(msg)
+    return units[column]

@@ -1,0 +1,1 @@
+"""Caches for work without a network: planned, built, verified, reported and exported."""

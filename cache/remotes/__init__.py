@@ -1,0 +1,1 @@
+"""Where files come from: the protocol of a remote, and each kind of it."""

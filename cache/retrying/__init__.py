@@ -1,0 +1,1 @@
+"""When to ask again: rules, waiting, and which bytes are still missing."""

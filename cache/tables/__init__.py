@@ -1,0 +1,1 @@
+"""The project's tables: read, kept parsed, typed, filtered and edited."""

@@ -1,0 +1,1 @@
+"""How bytes come: deciding, fetching, resuming, checking, publishing, streaming."""

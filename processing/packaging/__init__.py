@@ -1,0 +1,1 @@
+"""Session and LFP files in the released layout, written with current pynwb."""

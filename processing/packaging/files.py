@@ -1,0 +1,128 @@
+"""Making an NWB file: atomic publication, the file's metadata and probes, and ids that follow from its contents."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_OID, uuid5
+
+import numpy as np
+
+from allen_ecephys.errors import DiskFullError
+from allen_ecephys.nwb import layout
+
+if TYPE_CHECKING:
+    import h5py
+    import pandas as pd
+
+    from .contents import SessionMetadata
+
+
+@contextmanager
+def published(path: str | os.PathLike[str], *, overwrite: bool, needs: int) -> Iterator[Path]:
+    """Give a name to write to; what was written there takes the final name if, and only if, all went well."""
+    final = Path(path)
+    if final.exists() and not overwrite:
+        msg = f"{final} exists already; choose another name or pass overwrite=True"
+        raise FileExistsError(msg)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    if (free := shutil.disk_usage(final.parent).free) < needs:
+        msg = f"{final} needs about {needs / 1e9:.2f} GB, and {final.parent} has {free / 1e9:.2f} GB free; make room"
+        raise DiskFullError(errno.ENOSPC, msg)
+    part = final.with_name(f".{final.stem}.{os.getpid()}.part.nwb")
+    try:
+        yield part
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.replace(final)
+    except (OSError, RuntimeError) as error:
+        # HDF5 reports a full disk by its text only, and as a RuntimeError where it shows when the file is closed.
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
+            msg = f"the disk filled up while {final} was written; nothing was published. Make room and write again"
+            raise DiskFullError(errno.ENOSPC, msg) from error
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_with_pynwb(nwbfile: Any, path: Path) -> None:
+    """Write a file's containers with the extension's types, its specification cached in the file."""
+    from pynwb import NWBHDF5IO
+
+    from .extension import build_manager
+
+    with NWBHDF5IO(str(path), "w", manager=build_manager()) as io:
+        io.write(nwbfile)
+
+
+def name_objects(file: h5py.File) -> None:
+    """Give every object an id that follows from the file's identity and its path: equal input gives equal ids."""
+    created = b"".join(np.atleast_1d(file["file_create_date"][()]))
+    root = uuid5(NAMESPACE_OID, f"{file[layout.IDENTIFIER][()]!r} {created!r}")
+
+    def name(path: str, item: Any) -> None:
+        if "object_id" in item.attrs:
+            item.attrs["object_id"] = str(uuid5(root, path))
+
+    name("/", file)
+    file.visititems(name)
+
+
+def new_file(metadata: SessionMetadata, identifier: str, description: str) -> Any:
+    """Return a file with its metadata and subject, and nothing else."""
+    from pynwb import NWBFile
+
+    from .extension import extension_class
+
+    age = metadata.age_in_days
+    nwbfile = NWBFile(
+        session_description=description,
+        identifier=identifier,
+        session_id=str(metadata.session_id),
+        session_start_time=metadata.session_start_time,
+        timestamps_reference_time=metadata.session_start_time,
+        file_create_date=metadata.file_create_date,
+        institution=metadata.institution,
+        stimulus_notes=metadata.session_type,
+    )
+    nwbfile.subject = extension_class("EcephysSpecimen")(
+        specimen_name=metadata.specimen_name,
+        age_in_days=float(age),
+        age=f"P{age:.0f}D" if np.isfinite(age) else None,
+        genotype=metadata.full_genotype,
+        sex=metadata.sex,
+        strain=metadata.strain,
+        species=metadata.species,
+        subject_id=metadata.subject_id,
+    )
+    return nwbfile
+
+
+def add_probes(nwbfile: Any, probes: pd.DataFrame, channels: pd.DataFrame) -> None:
+    """Add devices, electrode groups and the electrodes table."""
+    from .extension import extension_class
+    from .tables import electrodes_table
+
+    groups = {}
+    for probe_id, probe in probes.iterrows():
+        name = str(probe["description"])
+        device = extension_class("EcephysProbe")(
+            name=name, probe_id=int(str(probe_id)), sampling_rate=float(probe["sampling_rate"])
+        )
+        groups[int(str(probe_id))] = extension_class("EcephysElectrodeGroup")(
+            name=name,
+            description="Ecephys Electrode Group",
+            location=layout.ELECTRODE_LOCATION,
+            device=device,
+            probe_id=int(str(probe_id)),
+            has_lfp_data=bool(probe["has_lfp_data"]),
+            lfp_sampling_rate=float(probe["lfp_sampling_rate"]),
+        )
+        nwbfile.add_device(device)
+        nwbfile.add_electrode_group(groups[int(str(probe_id))])
+    nwbfile.electrodes = electrodes_table(channels, groups)

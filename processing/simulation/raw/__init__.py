@@ -1,0 +1,19 @@
+"""Simulated raw data of a probe, in the form of each recorder, and the truth behind them."""
+
+from __future__ import annotations
+
+from .noise import NoiseModel
+from .recording import TRUTH_FILE, RawGroundTruth, read_ground_truth, write_recording
+from .signal import ChannelFaults, DriftModel
+from .trains import TrainModel
+
+__all__ = [
+    "TRUTH_FILE",
+    "ChannelFaults",
+    "DriftModel",
+    "NoiseModel",
+    "RawGroundTruth",
+    "TrainModel",
+    "read_ground_truth",
+    "write_recording",
+]

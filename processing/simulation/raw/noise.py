@@ -1,0 +1,137 @@
+"""Noise of a probe: local and common biological noise, converter noise, and the hardware's filter, in blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from ...probes import ADC_CHANNELS
+
+Float32 = npt.NDArray[np.float32]
+#: Corner of the high-pass in the probe's amplifiers, as in the released recordings.
+HARDWARE_HIGH_PASS: Final = 500.0
+LATENT_PITCH: Final = 40.0
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """Sizes of the noise, each as the SD in microvolts before the hardware filter.
+
+    Attributes
+    ----------
+    local_uv, local_um
+        Background activity: shared by channels within about `local_um`, band-limited to some kHz.
+    common_uv
+        What all channels share (movement, mains, reference).
+    converter_uv
+        What channels that are digitised at the same instant (equal modulo 24) share.
+    white_uv
+        Independent noise of each channel.
+    """
+
+    local_uv: float = 8.0
+    local_um: float = 30.0
+    common_uv: float = 4.0
+    converter_uv: float = 1.5
+    white_uv: float = 4.0
+
+
+@numba.njit(cache=True, nogil=True)
+def one_pole(samples: Float32, gain: float, pole: float, difference: float, state: Float32) -> None:
+    """Filter in place along time, ``y[n] = gain * (x[n] + difference * x[n-1]) + pole * y[n-1]``, keeping the state.
+
+    `state` (2, n_channels) holds x and y of the sample before the first and is left at the last.
+    """
+    g, p, d = np.float32(gain), np.float32(pole), np.float32(difference)
+    for t in range(samples.shape[0]):
+        for c in range(samples.shape[1]):
+            x = samples[t, c]
+            y = g * (x + d * state[0, c]) + p * state[1, c]
+            state[0, c] = x
+            state[1, c] = y
+            samples[t, c] = y
+
+
+def hardware_high_pass(samples: Float32, sampling_rate: float, state: Float32) -> None:
+    """Apply the amplifiers' first-order 500 Hz high-pass in place (bilinear transform, causal), keeping the state."""
+    k = np.tan(np.pi * HARDWARE_HIGH_PASS / sampling_rate)
+    one_pole(samples, 1.0 / (1.0 + k), (1.0 - k) / (1.0 + k), -1.0, state)
+
+
+class SpikeBandNoise:
+    """Noise of the spike band, block by block; equal seeds and block sizes give equal blocks.
+
+    Parameters
+    ----------
+    geometry
+        (n_channels, 2) um.
+    brain
+        float32 (n_channels,): 1 in the brain, less above its surface: scales the local noise.
+    """
+
+    def __init__(
+        self, model: NoiseModel, geometry: npt.NDArray[np.float64], brain: Float32, sampling_rate: float, seed: int
+    ) -> None:
+        self.model = model
+        self.n_channels = len(geometry)
+        self.seed = seed
+        depth = geometry[:, 1]
+        sources = np.arange(depth.min() - 2 * LATENT_PITCH, depth.max() + 2 * LATENT_PITCH + 1, LATENT_PITCH)
+        spread = np.exp(-0.5 * ((depth[None, :] - sources[:, None]) / max(model.local_um, 1.0)) ** 2)
+        spread /= np.maximum(np.sqrt((spread**2).sum(axis=0)), 1e-12)
+        self.mixing = (model.local_uv * spread * brain[None, :]).astype(np.float32)
+        self.low_pass_pole = float(np.exp(-2 * np.pi * 3000.0 / sampling_rate))
+        self.state = np.zeros((2, len(sources) + 1), np.float32)
+
+    def biological(self, block: int, n_samples: int) -> Float32:
+        """Return what the amplifiers see beside the spikes, float32 (n_samples, n_channels)."""
+        rng = np.random.default_rng([self.seed, 1, block])
+        latent = rng.standard_normal((n_samples, len(self.mixing) + 1), np.float32)
+        pole = self.low_pass_pole
+        one_pole(latent, float(np.sqrt(1 - pole**2)), pole, 0.0, self.state)
+        noise: Float32 = latent[:, :-1] @ self.mixing
+        noise += np.float32(self.model.common_uv) * latent[:, -1:]
+        return noise
+
+    def electronic(self, block: int, n_samples: int) -> Float32:
+        """Return what amplifiers and converters add, float32 (n_samples, n_channels)."""
+        rng = np.random.default_rng([self.seed, 2, block])
+        noise = rng.standard_normal((n_samples, self.n_channels), np.float32)
+        noise *= np.float32(self.model.white_uv)
+        shared = rng.standard_normal((n_samples, ADC_CHANNELS), np.float32)
+        shared *= np.float32(self.model.converter_uv)
+        for first in range(0, self.n_channels, ADC_CHANNELS):
+            width = min(ADC_CHANNELS, self.n_channels - first)
+            noise[:, first : first + width] += shared[:, :width]
+        return noise
+
+
+class LfpBand:
+    """Local field potential at its own rate, block by block, with little power above the brain surface."""
+
+    def __init__(self, geometry: npt.NDArray[np.float64], brain: Float32, sampling_rate: float, seed: int) -> None:
+        self.seed = seed
+        self.n_channels = len(geometry)
+        depth = geometry[:, 1]
+        sources = np.arange(depth.min() - 150.0, depth.max() + 151.0, 150.0)
+        spread = np.exp(-0.5 * ((depth[None, :] - sources[:, None]) / 150.0) ** 2)
+        spread /= np.sqrt((spread**2).sum(axis=0))
+        self.mixing = (90.0 * spread * brain[None, :]).astype(np.float32)
+        self.pole = float(np.exp(-2 * np.pi * 4.0 / sampling_rate))
+        self.state = np.zeros((2, len(sources) + 1 + self.n_channels), np.float32)
+
+    def block(self, block: int, n_samples: int) -> Float32:
+        """Return microvolts, float32 (n_samples, n_channels): power falls with frequency from 4 Hz on."""
+        rng = np.random.default_rng([self.seed, 3, block])
+        n_sources = len(self.mixing)
+        latent = rng.standard_normal((n_samples, n_sources + 1 + self.n_channels), np.float32)
+        one_pole(latent, float(np.sqrt(1 - self.pole**2)), self.pole, 0.0, self.state)
+        potential: Float32 = latent[:, :n_sources] @ self.mixing
+        potential += np.float32(15.0) * latent[:, n_sources : n_sources + 1]
+        potential += np.float32(6.0) * latent[:, n_sources + 1 :]  # electrodes are noisy at low frequencies, everywhere
+        potential += np.float32(2.5) * rng.standard_normal((n_samples, self.n_channels), np.float32)
+        return potential

@@ -1,0 +1,321 @@
+"""Raw probe data with known truth: what a sorter, a filter or a metric is to find is written beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from allen_ecephys.errors import FileFormatError, RecordingTooShortError
+
+from ...pipeline.outputs import atomic_folder
+from ...probes import neuropixels_1_geometry
+from ...readers.binary import BinaryRecording
+from ...recording import checked_geometry
+from .formats import Form, check_form_holds, raw_form, write_metadata
+from .noise import NoiseModel
+from .signal import ChannelFaults as ChannelFaults
+from .signal import DriftModel as DriftModel
+from .signal import ProbeSignal
+from .templates import TEMPLATE_SAMPLES, UnitShapes, draw_unit_shapes
+from .trains import TrainModel, Trains, assemble_trains, draw_trains
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TRUTH_FILE: Final = "ground_truth.npz"
+
+
+@dataclass(frozen=True)
+class RawGroundTruth:
+    """A simulated recording and everything that went into it.
+
+    Attributes
+    ----------
+    folder, form
+        Where the recording is, and in which form.
+    spike_times
+        int64 (n_spikes,): sample of each spike's trough, sorted.
+    spike_units
+        int64: unit id of each spike (row of `units`).
+    spike_amplitudes
+        float32: size of each spike relative to its unit's template.
+    templates
+        float32 (n_units, 82, n_channels), microvolts: the waveform as recorded, spike at sample 20, without drift; zero
+        on channels that do not record.
+    units
+        Table, index unit_id: position x, y, z (um), peak_channel, amplitude (uV, peak to trough), snr
+        (amplitude / (2 SD of the noise on the peak channel)), n_spikes, firing_rate (Hz), drift (um, largest
+        displacement among its spikes), preferred_direction (degrees) and the waveform's parameters.
+    noise_uv
+        float64 (n_channels,): measured SD of everything but spikes and offsets, microvolts.
+    offsets_uv
+        float64 (n_channels,): constant offset of each channel, microvolts.
+    geometry
+        float64 (n_channels, 2), um.
+    surface_channel
+        First channel above the brain.
+    drift_times, drift_um
+        Seconds, and displacement of the tissue half way up the probe at these times.
+    gratings
+        (n, 3): start, stop (s), direction (degrees) of what tuned units saw; empty without tuning.
+    """
+
+    folder: Path
+    form: Form
+    sampling_rate: float
+    n_samples: int
+    seed: int
+    spike_times: npt.NDArray[np.int64]
+    spike_units: npt.NDArray[np.int64]
+    spike_amplitudes: npt.NDArray[np.float32]
+    templates: npt.NDArray[np.float32]
+    units: pd.DataFrame
+    noise_uv: npt.NDArray[np.float64]
+    offsets_uv: npt.NDArray[np.float64]
+    geometry: npt.NDArray[np.float64]
+    surface_channel: int
+    drift_times: npt.NDArray[np.float64]
+    drift_um: npt.NDArray[np.float64]
+    gratings: npt.NDArray[np.float64]
+    faults: ChannelFaults = field(default_factory=ChannelFaults)
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels."""
+        return len(self.geometry)
+
+    def recording(self, band: str = "ap") -> BinaryRecording:
+        """Open the samples of band ``"ap"`` or ``"lfp"``."""
+        form = raw_form(self.form)
+        is_ap = band == "ap"
+        return BinaryRecording(
+            self.folder / (form.ap_file if is_ap else form.lfp_file),
+            n_columns=self.n_channels + form.sync_column,
+            channels=np.arange(self.n_channels),
+            sampling_rate=self.sampling_rate if is_ap else self.sampling_rate / 12,
+            uv_per_bit=form.ap_uv_per_bit if is_ap else form.lfp_uv_per_bit,
+            geometry=self.geometry,
+            reference_channels=self.faults.references,
+            full_scale_uv=1200.0 if is_ap else 2400.0,
+        )
+
+    def spike_train(self, unit: int) -> npt.NDArray[np.int64]:
+        """Return the sample numbers of one unit's spikes."""
+        times: npt.NDArray[np.int64] = self.spike_times[self.spike_units == unit]
+        return times
+
+
+def write_recording(
+    folder: str | os.PathLike[str],
+    *,
+    duration: float = 10.0,
+    n_units: int = 20,
+    n_channels: int = 384,
+    form: Form = "open_ephys",
+    sampling_rate: float = 30_000.0,
+    seed: int = 0,
+    amplitude_range: tuple[float, float] = (30.0, 400.0),
+    surface_channel: int | None = None,
+    noise: NoiseModel | None = None,
+    trains: TrainModel | Trains | Sequence[npt.NDArray[np.float64]] | None = None,
+    shapes: UnitShapes | None = None,
+    drift: DriftModel | None = None,
+    faults: ChannelFaults | None = None,
+    geometry: npt.ArrayLike | None = None,
+    multiplexed: bool = True,
+    lfp: bool = True,
+) -> RawGroundTruth:
+    """Simulate a Neuropixels recording and write it, with its ground truth, to a new folder.
+
+    Spikes pass the amplifiers' 500 Hz high-pass; channels are digitised to 10 bits, one after the other in a sample.
+    The recording is made and written in blocks of one second, so any length fits in memory; the folder appears
+    complete or not at all. Equal arguments give equal bytes.
+
+    Parameters
+    ----------
+    folder
+        New folder for the recording.
+    duration
+        Seconds.
+    n_units
+        Number of units; ignored where `shapes` are given.
+    n_channels
+        Channels of the probe, from the tip up.
+    form
+        ``"open_ephys"`` (3A layout: two ``continuous.dat``), ``"spikeglx"`` (``.bin`` + ``.meta``, 385 columns) or
+        ``"binary"``.
+    amplitude_range
+        Peak-to-trough amplitudes of units, uV.
+    surface_channel
+        First channel above the brain: 82 % up the probe by default. No unit lies above it.
+    noise, drift, faults
+        How noisy, moving and broken the recording is.
+    trains
+        How units fire, or their spikes with amplitudes, or their spike times in seconds (one sorted array a unit).
+    shapes
+        Positions and waveforms of units; drawn by default.
+    geometry
+        (n_channels, 2) um; a 1.0 probe by default.
+    multiplexed
+        Whether channels are digitised one after the other (as a probe does) or at the same instant.
+    lfp
+        Whether to write the LFP band (2500 Hz).
+
+    Raises
+    ------
+    RecordingTooShortError
+        If `duration` holds no spike waveform of 82 samples.
+    FileExistsError
+        If the folder exists and is not empty.
+    DiskFullError
+        If the disk has no room for the recording; nothing is left behind.
+    """
+    n_samples = round(duration * sampling_rate)
+    if n_samples < TEMPLATE_SAMPLES:
+        msg = (
+            f"duration {duration} s is {n_samples} samples, less than one waveform ({TEMPLATE_SAMPLES}); make it longer"
+        )
+        raise RecordingTooShortError(msg)
+    places = checked_geometry(neuropixels_1_geometry(n_channels) if geometry is None else geometry, n_channels, "probe")
+    surface = round(0.82 * n_channels) if surface_channel is None else surface_channel
+    faults = faults or ChannelFaults()
+    faults = replace(faults, references=tuple(c for c in faults.references if c < n_channels))
+    layout = raw_form(form)
+    check_form_holds(layout, places)
+    rng = np.random.default_rng([seed, 0])
+    if shapes is None:
+        top = places[min(surface, n_channels - 1), 1]
+        shapes = draw_unit_shapes(
+            n_units, places, rng, amplitude_range=amplitude_range, depth_range=(places[:, 1].min(), top)
+        )
+    spikes = _spikes(shapes, trains, n_samples / sampling_rate, sampling_rate, rng)
+    signal = ProbeSignal(
+        geometry=places, sampling_rate=sampling_rate, n_samples=n_samples, shapes=shapes, trains=spikes,
+        noise=noise or NoiseModel(), drift=drift or DriftModel(), faults=faults, surface=surface,
+        multiplexed=multiplexed, seed=seed,
+    )  # fmt: skip
+    with atomic_folder(folder) as temporary:
+        n_lfp = n_samples // 12 if lfp else 0
+        for name in (layout.ap_file, layout.lfp_file)[: 2 if lfp else 1]:
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+        signal.write_ap(temporary / layout.ap_file, layout)
+        if lfp:
+            signal.write_lfp(temporary / layout.lfp_file, layout, n_lfp)
+        write_metadata(temporary, layout, sampling_rate, n_samples, n_lfp, n_channels)
+        truth = _truth(signal, Path(folder), form)
+        _save(truth, temporary)
+    return truth
+
+
+def _spikes(
+    shapes: UnitShapes,
+    trains: TrainModel | Trains | Sequence[npt.NDArray[np.float64]] | None,
+    duration: float,
+    sampling_rate: float,
+    rng: np.random.Generator,
+) -> Trains:
+    if trains is None or isinstance(trains, TrainModel):
+        return draw_trains(len(shapes), duration, sampling_rate, rng, trains)
+    if isinstance(trains, Trains):
+        return trains
+    if len(trains) != len(shapes):
+        msg = f"{len(trains)} spike trains were given for {len(shapes)} units; give one array of seconds per unit"
+        raise ValueError(msg)
+    for unit, train in enumerate(trains):
+        values = np.asarray(train, dtype=np.float64)
+        if len(values) and (not (np.diff(values) >= 0).all() or values[0] < 0 or not values[-1] < duration):
+            msg = f"spike times of unit {unit} are not sorted within [0, {duration}) s; sort and clip them"
+            raise ValueError(msg)
+    return assemble_trains([np.asarray(train, dtype=np.float64) for train in trains], sampling_rate, rng)
+
+
+def _truth(signal: ProbeSignal, folder: Path, form: Form) -> RawGroundTruth:
+    seconds = signal.n_samples / signal.rate
+    drift_times = np.linspace(0.0, seconds, 201)
+    templates = signal.templates()
+    noise_uv = np.sqrt(signal.squares / signal.n_samples)
+    noise_uv[list(signal.faults.references)] *= 0.2
+    noise_uv[[*signal.faults.dead, *signal.faults.saturated]] = 0.0
+    return RawGroundTruth(
+        folder=folder, form=form, sampling_rate=signal.rate, n_samples=signal.n_samples, seed=signal.seed,
+        spike_times=signal.spike_times, spike_units=signal.units, spike_amplitudes=signal.amplitudes,
+        templates=templates, units=_unit_table(signal, templates, noise_uv), noise_uv=noise_uv,
+        offsets_uv=signal.offsets_uv, geometry=signal.geometry, surface_channel=signal.surface,
+        drift_times=drift_times, drift_um=signal.drift.displacement(drift_times, seconds),
+        gratings=signal.trains.gratings, faults=signal.faults,
+    )  # fmt: skip
+
+
+def _unit_table(
+    signal: ProbeSignal, templates: npt.NDArray[np.float32], noise_uv: npt.NDArray[np.float64]
+) -> pd.DataFrame:
+    import pandas as pd
+
+    n_units = len(signal.shapes)
+    sizes = np.ptp(templates, axis=1)
+    peak = sizes.argmax(axis=1) if n_units else np.empty(0, np.int64)
+    counts = np.bincount(signal.units, minlength=n_units)
+    furthest = np.zeros(n_units)
+    np.maximum.at(furthest, signal.units, np.abs(signal.shifts).astype(np.float64))
+    noise = noise_uv[peak]
+    amplitude = sizes[np.arange(n_units), peak].astype(np.float64)
+    table = {
+        "peak_channel": peak,
+        "amplitude": amplitude,
+        "snr": np.divide(amplitude, 2 * noise, out=np.zeros(n_units), where=noise > 0),
+        "n_spikes": counts,
+        "firing_rate": counts / (signal.n_samples / signal.rate),
+        "drift": furthest,
+        "preferred_direction": signal.trains.preferred_direction,
+        **signal.shapes.columns(),
+    }
+    return pd.DataFrame(table, index=pd.RangeIndex(n_units, name="unit_id"))
+
+
+_ARRAYS: Final = (
+    "spike_times", "spike_units", "spike_amplitudes", "templates", "noise_uv", "offsets_uv", "geometry", "drift_times",
+    "drift_um", "gratings",
+)  # fmt: skip
+
+
+def _save(truth: RawGroundTruth, folder: Path) -> None:
+    facts = {
+        "form": truth.form, "sampling_rate": truth.sampling_rate, "n_samples": truth.n_samples, "seed": truth.seed,
+        "surface_channel": truth.surface_channel, "faults": asdict(truth.faults),
+    }  # fmt: skip
+    arrays = {name: getattr(truth, name) for name in _ARRAYS}
+    arrays |= {f"unit_{name}": truth.units[name].to_numpy() for name in truth.units.columns}
+    np.savez(folder / TRUTH_FILE, facts=np.array(json.dumps(facts)), **arrays)
+    truth.units.to_csv(folder / "ground_truth_units.csv")
+
+
+def read_ground_truth(folder: str | os.PathLike[str]) -> RawGroundTruth:
+    """Read the ground truth that :func:`write_recording` left in a folder.
+
+    Raises
+    ------
+    FileFormatError
+        If the folder holds no simulated recording.
+    """
+    import pandas as pd
+
+    place = Path(folder)
+    if not (place / TRUTH_FILE).exists():
+        msg = f"{place} holds no {TRUTH_FILE}: it is not a folder that simulation.raw.write_recording wrote"
+        raise FileFormatError(msg)
+    with np.load(place / TRUTH_FILE) as stored:
+        facts = json.loads(str(stored["facts"]))
+        arrays = {name: stored[name] for name in _ARRAYS}
+        columns = {name.removeprefix("unit_"): stored[name] for name in stored if name.startswith("unit_")}
+    units = pd.DataFrame(columns, index=pd.RangeIndex(len(columns["x"]), name="unit_id"))
+    listed = facts.pop("faults")
+    events = tuple((float(start), float(stop)) for start, stop in listed.pop("saturation"))
+    faults = ChannelFaults(**{name: tuple(channels) for name, channels in listed.items()}, saturation=events)
+    return RawGroundTruth(folder=place, units=units, faults=faults, **facts, **arrays)

@@ -1,0 +1,289 @@
+"""Making the samples of a simulated probe, one block after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from allen_ecephys.progress import progress_bar
+
+from ...pipeline.outputs import SampleFile
+from ...probes import REFERENCE_CHANNELS_3A
+from ...recording import chunk_bounds
+from .formats import AP_STEP_UV, LFP_STEP_UV, RawForm
+from .noise import Float32, LfpBand, NoiseModel, SpikeBandNoise, hardware_high_pass
+from .templates import PRE_SAMPLES, TEMPLATE_SAMPLES, UnitShapes, channel_delays, local_channels, waveform
+from .trains import Trains
+
+#: A spike falls on a quarter of a sample; the probe moves by whole micrometers.
+PHASES: Final = 4
+#: Converters have 10 bits.
+LOWEST_STEP, HIGHEST_STEP = -512, 511
+#: Samples are made in blocks of this many, so that no length of recording needs more memory.
+BLOCK_SAMPLES: Final = 30_000
+#: Far beyond the converter's range.
+SATURATED_UV: Final = 1e5
+CACHED_TEMPLATES: Final = 1500
+
+
+@dataclass(frozen=True)
+class DriftModel:
+    """How the tissue moves along the probe, in um (positive: towards the surface).
+
+    Attributes
+    ----------
+    linear_um
+        Movement from the first to the last sample, at constant speed.
+    step_um, n_steps
+        Jumps of this size, evenly spaced, alternately up and down.
+    stretch
+        How unevenly the tissue moves: at the probe's tip by `1 - stretch`, at its top by `1 + stretch` times as much.
+    """
+
+    linear_um: float = 0.0
+    step_um: float = 0.0
+    n_steps: int = 0
+    stretch: float = 0.0
+
+    def displacement(
+        self,
+        seconds: npt.NDArray[np.float64],
+        duration: float,
+        height: float | npt.NDArray[np.float64] = 0.5,
+    ) -> npt.NDArray[np.float64]:
+        """Return the displacement in um at these times, and at this height along the probe (0 tip, 1 top)."""
+        step = np.floor(seconds / duration * (self.n_steps + 1)) % 2
+        gain = 1.0 + self.stretch * (2.0 * np.asarray(height) - 1.0)
+        return np.asarray((self.linear_um * seconds / duration + self.step_um * step) * gain)
+
+    @property
+    def reach(self) -> float:
+        """Largest displacement that can occur, um."""
+        return (abs(self.linear_um) + abs(self.step_um)) * (1.0 + abs(self.stretch))
+
+
+@dataclass(frozen=True)
+class ChannelFaults:
+    """Channels and moments that do not measure the brain.
+
+    Attributes
+    ----------
+    dead, noisy, saturated
+        Channels that are constant, carry 50 times the noise, or sit at the end of the converter's range.
+    references
+        Reference channels; by default those of a 3A probe (as in the release).
+    saturation
+        (start, stop) in seconds of events during which all channels sit at the end of the range.
+    """
+
+    dead: tuple[int, ...] = ()
+    noisy: tuple[int, ...] = ()
+    saturated: tuple[int, ...] = ()
+    references: tuple[int, ...] = REFERENCE_CHANNELS_3A
+    saturation: tuple[tuple[float, float], ...] = ()
+
+
+@numba.njit(cache=True, nogil=True)
+def add_spikes(
+    block: Float32,
+    starts: npt.NDArray[np.int64],
+    amplitudes: Float32,
+    phases: npt.NDArray[np.int64],
+    template: Float32,
+    channels: npt.NDArray[np.int64],
+) -> None:
+    """Add scaled copies of ``template[phase]`` (samples, local channels) to a block, cut at its ends."""
+    for i in range(len(starts)):
+        first = max(np.int64(0), -starts[i])
+        last = min(np.int64(template.shape[1]), block.shape[0] - starts[i])
+        for t in range(first, last):
+            for k in range(len(channels)):
+                block[starts[i] + t, channels[k]] += amplitudes[i] * template[phases[i], t, k]
+
+
+@numba.njit(cache=True, nogil=True)
+def digitise(
+    microvolts: Float32,
+    offsets: Float32,
+    step: float,
+    scale: float,
+    columns: int,
+    out: npt.NDArray[np.int16],
+) -> None:
+    """Quantise to 10 bits of `step` microvolts, clipped to the converter's range, in units of the file (`scale`)."""
+    s = np.float32(step)
+    for t in range(microvolts.shape[0]):
+        for c in range(columns):
+            code = np.rint((microvolts[t, c] + offsets[c]) / s)
+            code = min(max(code, np.float32(LOWEST_STEP)), np.float32(HIGHEST_STEP))
+            out[t, c] = np.int16(np.rint(code * scale))
+
+
+class ProbeSignal:
+    """What a probe records; see :func:`.recording.write_recording` for the parameters."""
+
+    def __init__(
+        self,
+        *,
+        geometry: npt.NDArray[np.float64],
+        sampling_rate: float,
+        n_samples: int,
+        shapes: UnitShapes,
+        trains: Trains,
+        noise: NoiseModel,
+        drift: DriftModel,
+        faults: ChannelFaults,
+        surface: int,
+        multiplexed: bool,
+        seed: int,
+    ) -> None:
+        self.geometry, self.rate, self.n_samples, self.seed = geometry, sampling_rate, n_samples, seed
+        self.shapes, self.drift, self.faults, self.surface = shapes, drift, faults, surface
+        self.n_channels = len(geometry)
+        self.delays = channel_delays(self.n_channels, multiplexed)
+        rng = np.random.default_rng([seed, 4])
+        self.offsets_uv = rng.normal(0.0, 20.0, self.n_channels)
+        above = np.clip(np.arange(self.n_channels) - surface, 0, None)
+        self.brain: Float32 = np.where(above > 0, 0.4 * np.exp(-above / 1.5), 1.0).astype(np.float32)
+        self.noise = SpikeBandNoise(noise, geometry, self.brain, sampling_rate, seed)
+        quarter = np.rint(trains.times * PHASES).astype(np.int64)
+        self.spike_times = (quarter + PHASES // 2) // PHASES
+        self.phases = quarter - self.spike_times * PHASES + PHASES // 2
+        self.units, self.amplitudes, self.trains = trains.units, trains.amplitudes, trains
+        seconds = self.spike_times / sampling_rate
+        low, high = geometry[:, 1].min(), geometry[:, 1].max()
+        height = np.clip((shapes.y - low) / max(high - low, 1.0), 0.0, 1.0)[self.units]
+        self.shifts = np.rint(drift.displacement(seconds, n_samples / sampling_rate, height)).astype(np.int64)
+        self.reach = int(np.ceil(drift.reach))
+        self.scale = np.array([self._scale(u) for u in range(len(shapes))])
+        self.cached: dict[tuple[int, int], tuple[npt.NDArray[np.int64], Float32]] = {}
+        self.squares = np.zeros(self.n_channels)
+
+    def _filtered(self, unit: int) -> Float32:
+        """Waveform of a unit as the amplifiers pass it, with unit trough at distance 0: (82, n_channels)."""
+        chosen = local_channels(self.shapes, unit, self.geometry, self.reach)
+        template = np.zeros((TEMPLATE_SAMPLES, self.n_channels), np.float32)
+        template[:, chosen] = waveform(self.shapes, unit, self.geometry[chosen], self.rate, delays=self.delays[chosen])
+        hardware_high_pass(template, self.rate, np.zeros((2, self.n_channels), np.float32))
+        return template
+
+    def _scale(self, unit: int) -> float:
+        template = self._filtered(unit)
+        return float(self.shapes.amplitude_uv[unit] / np.ptp(template, axis=0).max())
+
+    def _local(self, unit: int, shift: int) -> tuple[npt.NDArray[np.int64], Float32]:
+        """Channels and unfiltered waveforms (phases, samples, channels) of a unit, in uV, for one displacement."""
+        key = (unit, shift)
+        if key not in self.cached:
+            if len(self.cached) >= CACHED_TEMPLATES:
+                self.cached.pop(next(iter(self.cached)))
+            chosen = local_channels(self.shapes, unit, self.geometry, self.reach)
+            phases = [
+                waveform(
+                    self.shapes, unit, self.geometry[chosen], self.rate,
+                    shift_um=shift, phase=(p - PHASES // 2) / PHASES, delays=self.delays[chosen],
+                )
+                for p in range(PHASES)
+            ]  # fmt: skip
+            self.cached[key] = chosen, (self.scale[unit] * np.stack(phases)).astype(np.float32)
+        return self.cached[key]
+
+    def _add_spikes(self, block: Float32, start: int) -> None:
+        first, last = np.searchsorted(
+            self.spike_times, [start - TEMPLATE_SAMPLES + PRE_SAMPLES, start + len(block) + PRE_SAMPLES], side="left"
+        )
+        chosen = np.arange(first, last)
+        pairs = np.column_stack([self.units[chosen], self.shifts[chosen]])
+        for unit, shift in np.unique(pairs, axis=0).tolist():
+            mine = chosen[(pairs == (unit, shift)).all(axis=1)]
+            channels, template = self._local(unit, shift)
+            starts = self.spike_times[mine] - PRE_SAMPLES - start
+            add_spikes(block, starts, self.amplitudes[mine], self.phases[mine], template, channels)
+
+    def _ap_blocks(self) -> Iterator[tuple[int, Float32]]:
+        """First sample and microvolts of each block of the spike band, before offsets, faults and quantisation."""
+        noise_state = np.zeros((2, self.n_channels), np.float32)
+        spike_state = np.zeros((2, self.n_channels), np.float32)
+        noisy = np.asarray(self.faults.noisy, dtype=np.int64)
+        for number, (start, stop) in enumerate(chunk_bounds(self.n_samples, BLOCK_SAMPLES)):
+            noise = self.noise.biological(number, stop - start)
+            hardware_high_pass(noise, self.rate, noise_state)
+            noise += self.noise.electronic(number, stop - start)
+            noise[:, noisy] *= np.float32(50.0)
+            # Noise and spikes pass the (linear) filter apart, so that the noise alone can be measured.
+            self.squares += np.einsum("tc,tc->c", noise, noise, dtype=np.float64)
+            spikes = np.zeros_like(noise)
+            self._add_spikes(spikes, start)
+            spikes[:, self.silent] = 0.0
+            hardware_high_pass(spikes, self.rate, spike_state)
+            noise += spikes
+            yield start, noise
+
+    def _break(self, block: Float32, start: int, rate: float) -> None:
+        """Apply dead and saturated channels, references and moments of saturation, in place."""
+        block[:, list(self.faults.references)] *= np.float32(0.2)
+        block[:, list(self.faults.dead)] = 0.0
+        block[:, list(self.faults.saturated)] = SATURATED_UV
+        for begin, end in self.faults.saturation:
+            first, last = (min(max(round(s * rate) - start, 0), len(block)) for s in (begin, end))
+            block[first:last] = SATURATED_UV
+
+    def write_ap(self, path: Path, form: RawForm) -> None:
+        """Write the spike band to a new file."""
+        self._write(
+            path, form.sync_column, self._ap_blocks(), self.n_samples, self.rate, AP_STEP_UV / form.ap_uv_per_bit
+        )
+
+    def write_lfp(self, path: Path, form: RawForm, n_lfp: int) -> None:
+        """Write the LFP band, a twelfth of the samples, to a new file."""
+        band = LfpBand(self.geometry, self.brain, self.rate / 12, self.seed)
+        bounds = enumerate(chunk_bounds(n_lfp, BLOCK_SAMPLES))
+        blocks = ((start, band.block(number, stop - start)) for number, (start, stop) in bounds)
+        self._write(path, form.sync_column, blocks, n_lfp, self.rate / 12, LFP_STEP_UV / form.lfp_uv_per_bit)
+
+    def _write(
+        self,
+        path: Path,
+        sync_column: bool,
+        blocks: Iterator[tuple[int, Float32]],
+        n_samples: int,
+        rate: float,
+        scale: float,
+    ) -> None:
+        step = AP_STEP_UV if rate == self.rate else LFP_STEP_UV
+        columns = self.n_channels + sync_column
+        offsets = self.offsets_uv.astype(np.float32)
+        sample_bytes = 2 * columns
+        with (
+            SampleFile(path, n_samples * sample_bytes) as file,
+            progress_bar(total=n_samples / rate, desc=f"simulating {path.name}", unit="s") as bar,
+        ):
+            for start, block in blocks:
+                self._break(block, start, rate)
+                counts = np.zeros((len(block), columns), np.int16)
+                digitise(block, offsets, step, scale, self.n_channels, counts)
+                if sync_column:  # a square wave of 1 Hz on bit 6, as the imec card writes it
+                    sample = np.arange(start, start + len(block), dtype=np.int64)
+                    counts[:, -1] = np.where((sample * 2 // round(rate)) % 2 == 1, 64, 0)
+                file.write(counts.reshape(-1).view(np.uint8).data, start * sample_bytes)
+                bar.update(len(block) / rate)
+
+    @property
+    def silent(self) -> npt.NDArray[np.int64]:
+        """Channels on which no spike can be seen."""
+        faults = self.faults
+        return np.unique(np.array([*faults.dead, *faults.saturated, *faults.references], dtype=np.int64))
+
+    def templates(self) -> Float32:
+        """Waveforms as recorded, float32 (n_units, 82, n_channels) in uV, zero on channels that do not record."""
+        templates = np.zeros((len(self.shapes), TEMPLATE_SAMPLES, self.n_channels), np.float32)
+        for unit in range(len(self.shapes)):
+            templates[unit] = self.scale[unit] * self._filtered(unit)
+        templates[:, :, self.silent] = 0.0
+        return templates

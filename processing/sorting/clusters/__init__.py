@@ -1,0 +1,1 @@
+"""Spikes put into clusters."""

@@ -1,0 +1,177 @@
+"""What turns the samples of one recording into whitened samples of the channels that are sorted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from allen_ecephys.errors import GeometryError, RecordingTooShortError
+
+from ...recording import Recording
+from ...spike_band.blocks import SpikeBandPlan, halo_bounds, whiten_block
+from ...spike_band.common_reference import reference_floors
+from ...spike_band.ingest import QuantizedRecording
+from ...spike_band.probe_info import ProbeInfo
+from ...spike_band.whitening import SCALE, LocalWeights, covariance_band, local_weights
+from ...spike_band.writing import filtered_blocks, plan_for
+from ..parameters import SortingParameters
+from .channels import ChannelLevels, channel_levels, choose_channels
+
+Int64 = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+#: Fewer channels than this share no common median: it would hold too much of their own spikes.
+LEAST_REFERENCED: Final = 16
+
+
+@dataclass(frozen=True, eq=False)
+class FrontEnd:
+    """Filter, reference and whitening of one recording.
+
+    Attributes
+    ----------
+    recording
+        int16 samples.
+    channels
+        int64 (n,): the recording's channels that are sorted, in depth order.
+    plan
+        Filter and reference.
+    weights
+        Whitening: one row of weights over the recording's channels for each of `channels`.
+    """
+
+    recording: Recording
+    channels: Int64
+    plan: SpikeBandPlan
+    weights: LocalWeights
+
+    @property
+    def positions(self) -> Float64:
+        """Positions of the sorted channels, float64 (n, 2) um."""
+        return np.asarray(self.recording.geometry[self.channels], dtype=np.float64)
+
+    def whitened(self, start: int, stop: int) -> Float32:
+        """Return samples ``[start, stop)`` in noise SDs, float32 (stop - start, n), rounded as a file of them."""
+        first, last = halo_bounds(start, stop, self.recording.n_samples)
+        counts = np.empty((stop - start, len(self.channels)), np.int16)
+        samples = np.ascontiguousarray(self.recording.read(first, last))
+        whiten_block(samples, first, start, self.plan, self.weights, counts)
+        scaled: Float32 = counts * np.float32(1 / SCALE)
+        return scaled
+
+
+def as_counts(recording: Recording) -> Recording:
+    """Return the recording with int16 samples; others are quantised, and NaN or infinite ones refused when read."""
+    return recording if recording.dtype == np.int16 else QuantizedRecording(recording)
+
+
+def sorting_plan(
+    recording: Recording,
+    channels: Int64,
+    levels: ChannelLevels,
+    parameters: SortingParameters,
+    info: ProbeInfo | None = None,
+) -> SpikeBandPlan:
+    """Gather what turns raw counts into filtered and referenced ones.
+
+    With `info`, the medians of channels that are digitised together are subtracted before the filter, as in the
+    release. Without, offsets are subtracted before and the median over all chosen channels after it (Kilosort 2's
+    common reference), unless there are fewer than 16; a recording whose medians were subtracted before stays as it is
+    but for a fraction of a count.
+    """
+    plan = plan_for(recording, info, parameters.fshigh)
+    if info is not None:
+        return plan
+    members = np.zeros(recording.n_channels, bool)
+    members[channels] = len(channels) >= LEAST_REFERENCED
+    return replace(plan, offsets=levels.offsets, reference=reference_floors(members) if members.any() else None)
+
+
+def whitening_weights(
+    recording: Recording, channels: Int64, plan: SpikeBandPlan, parameters: SortingParameters
+) -> LocalWeights:
+    """Return the local whitening of the chosen channels, one row of weights each, over the recording's channels.
+
+    Raises
+    ------
+    RecordingTooShortError
+        If there are fewer samples than channels to be whitened together.
+    """
+    n_neighbors = min(parameters.whitening_range, len(channels))
+    if recording.n_samples < n_neighbors:
+        msg = (
+            f"the recording has {recording.n_samples} samples; whitening {n_neighbors} channels together needs at "
+            f"least {n_neighbors}"
+        )
+        raise RecordingTooShortError(msg)
+    good = np.zeros(recording.n_channels, bool)
+    good[channels] = True
+    covariance = covariance_band(filtered_blocks(recording, plan), recording.geometry, good, n_neighbors)
+    weights = local_weights(covariance, recording.geometry, good, n_neighbors=n_neighbors)
+    return LocalWeights(weights.neighbors[channels], weights.weights[channels])
+
+
+def dense_whitening(weights: LocalWeights, channels: Int64) -> Float64:
+    """Return the matrix (in, out) over the chosen channels that gives noise SDs."""
+    matrix = np.zeros((len(channels), len(channels)))
+    place = {int(channel): i for i, channel in enumerate(channels)}
+    for j, (near, values) in enumerate(zip(weights.neighbors, weights.weights, strict=True)):
+        for channel, value in zip(near.tolist(), values.tolist(), strict=True):
+            if value:
+                matrix[place[channel], j] += value / SCALE
+    return matrix
+
+
+def front_end(
+    recording: Recording,
+    parameters: SortingParameters,
+    *,
+    info: ProbeInfo | None = None,
+    channels: npt.ArrayLike | None = None,
+) -> FrontEnd:
+    """Choose channels and estimate the whitening of a recording, from blocks spread over it.
+
+    Parameters
+    ----------
+    recording
+        Raw or median-subtracted samples. Samples that are not int16 are quantised to 0.195 uV.
+    info
+        Offsets and masks of raw samples whose medians are to be subtracted as in the release.
+    channels
+        Channels to sort, in depth order; chosen by default (:func:`.channels.choose_channels`).
+
+    Raises
+    ------
+    TooFewChannelsError
+        If fewer than four channels can be sorted.
+    GeometryError
+        If `channels` are not channels of the recording, each once.
+    RecordingTooShortError
+        If there are fewer samples than channels to be whitened together.
+    """
+    source = as_counts(recording)
+    if source.n_samples < 1:
+        msg = "the recording holds no samples; there is nothing to sort"
+        raise RecordingTooShortError(msg)
+    levels = channel_levels(source, parameters.fshigh)
+    if channels is None:
+        chosen = choose_channels(source, parameters, good=None if info is None else info.mask, levels=levels)
+    else:
+        chosen = _checked_channels(channels, source.n_channels)
+    plan = sorting_plan(source, chosen, levels, parameters, info)
+    return FrontEnd(source, chosen, plan, whitening_weights(source, chosen, plan, parameters))
+
+
+def _checked_channels(channels: npt.ArrayLike, n_channels: int) -> Int64:
+    chosen = np.asarray(channels, dtype=np.int64)
+    if chosen.ndim != 1 or not len(chosen) or chosen.min() < 0 or chosen.max() >= n_channels:
+        msg = f"channels {chosen.tolist()[:10]}... are not channels 0 to {n_channels - 1} of the recording"
+        raise GeometryError(msg)
+    if len(np.unique(chosen)) != len(chosen):
+        msg = f"channels holds {len(chosen) - len(np.unique(chosen))} channels twice; name each once"
+        raise GeometryError(msg)
+    return chosen

@@ -1,0 +1,1 @@
+"""Templates: found, learned, and matched with the recording."""

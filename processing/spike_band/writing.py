@@ -1,0 +1,365 @@
+"""Streaming a recording through the spike band's steps to files, in bounded memory, on several threads."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from allen_ecephys.config import threads
+from allen_ecephys.errors import FileFormatError, RecordingTooShortError
+from allen_ecephys.progress import progress_bar
+
+from ..pipeline.outputs import SampleFile
+from ..readers.binary import BinaryRecording
+from ..recording import Recording, chunk_bounds
+from .blocks import BLOCK_SAMPLES, NO_TURN, BlockCounts, SpikeBandPlan, filter_block, halo_bounds, whiten_block
+from .filtering import HIGH_PASS, high_pass_sections
+from .median_subtraction import MedianPlan, probe_medians, subtract_block
+from .probe_info import ProbeInfo
+from .saturation import SATURATED_SHARE, saturated_rows, saturation_limit
+from .whitening import EPSILON, N_NEIGHBORS, SCALE, LocalWeights, covariance_band, local_weights
+
+Int16 = npt.NDArray[np.int16]
+Item = TypeVar("Item")
+Found = TypeVar("Found")
+
+#: Samples that one task reads and writes; a whole number of blocks.
+CHUNK_SAMPLES: Final = 4 * BLOCK_SAMPLES
+SAMPLES_FILE: Final = "continuous.dat"
+RESIDUALS_FILE: Final = "residuals.dat"
+SATURATED_FILE: Final = "saturated_samples.npy"
+FACTS_FILE: Final = "recording.json"
+#: Blocks that the covariance is averaged over: every 25th stretch of 65,600 samples (as Kilosort 2), at least these.
+COVARIANCE_STRIDE, LEAST_BLOCKS = 200, 24
+
+
+@dataclass(frozen=True)
+class WhiteningParameters:
+    """Parameters of filter and whitening; defaults are those of the release's Kilosort 2.
+
+    Attributes
+    ----------
+    high_pass
+        Corner of the filter, Hz.
+    n_neighbors
+        Channels that are whitened together.
+    scale
+        SD of the noise afterwards, counts.
+    epsilon
+        Regularisation, counts squared.
+    """
+
+    high_pass: float = HIGH_PASS
+    n_neighbors: int = N_NEIGHBORS
+    scale: float = SCALE
+    epsilon: float = EPSILON
+
+
+def write_recording_facts(folder: Path, recording: Recording, **changes: Any) -> None:
+    """Write beside a ``continuous.dat`` what is needed to open it again (:func:`open_processed`)."""
+    facts = {
+        "n_channels": recording.n_channels,
+        "n_samples": recording.n_samples,
+        "sampling_rate": recording.sampling_rate,
+        "uv_per_bit": recording.uv_per_bit.tolist(),
+        "geometry": recording.geometry.tolist(),
+        "reference_channels": recording.reference_channels.tolist(),
+        **changes,
+    }
+    (folder / FACTS_FILE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def open_processed(folder: str | os.PathLike[str]) -> BinaryRecording:
+    """Open the recording that a stage (median subtraction, whitening) wrote.
+
+    Raises
+    ------
+    FileFormatError
+        If the folder holds none.
+    """
+    place = Path(folder)
+    try:
+        facts = json.loads((place / FACTS_FILE).read_text(encoding="utf-8"))
+        return BinaryRecording(
+            place / SAMPLES_FILE,
+            n_columns=facts["n_channels"],
+            n_samples=facts["n_samples"],
+            sampling_rate=facts["sampling_rate"],
+            uv_per_bit=facts["uv_per_bit"],
+            geometry=facts["geometry"],
+            reference_channels=facts["reference_channels"],
+        )
+    except (FileNotFoundError, KeyError, TypeError) as error:
+        msg = f"{place} holds no recording of a finished stage: {error!r}"
+        raise FileFormatError(msg) from error
+
+
+def require_int16(recording: Recording) -> None:
+    """Raise unless samples are int16, saying how to make them so."""
+    if recording.dtype != np.int16:
+        msg = f"samples are {recording.dtype}; wrap the recording in spike_band.ingest.QuantizedRecording first"
+        raise FileFormatError(msg)
+
+
+def plan_for(recording: Recording, info: ProbeInfo | None, high_pass: float) -> SpikeBandPlan:
+    """Gather what the steps need: medians (unless subtracted already), filter, ends of the converters' range."""
+    require_int16(recording)
+    medians = None if info is None else probe_medians(info)
+    sections = high_pass_sections(recording.sampling_rate, high_pass)
+    return SpikeBandPlan(medians, sections, saturation_limit(recording), _known_saturation(recording))
+
+
+def _known_saturation(recording: Recording) -> npt.NDArray[np.int64] | None:
+    """Return the spans that the median subtraction found in the raw data, if `recording` is its output."""
+    path = getattr(recording, "path", None)
+    spans = None if path is None else Path(path).with_name(SATURATED_FILE)
+    return np.load(spans, allow_pickle=False) if spans is not None and spans.exists() else None
+
+
+def _spans(samples: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return runs of consecutive sample numbers as int64 (n, 2), first and stop."""
+    if not len(samples):
+        return np.empty((0, 2), np.int64)
+    cut = np.flatnonzero(np.diff(samples) > 1)
+    return np.column_stack([samples[np.r_[0, cut + 1]], samples[np.r_[cut, len(samples) - 1]] + 1])
+
+
+def chunk_of(chunk_samples: int) -> int:
+    """Round a number of samples up to whole blocks, at least one."""
+    if chunk_samples < 1:
+        msg = f"chunk_samples is {chunk_samples}; a chunk holds at least one sample"
+        raise ValueError(msg)
+    return -(-chunk_samples // BLOCK_SAMPLES) * BLOCK_SAMPLES
+
+
+def on_threads(
+    work: Callable[[Item], Found], items: Sequence[Item], n_workers: int | None, title: str, unit: str = "chunk"
+) -> Iterator[Found]:
+    """Give the results of `work` on each item, in order, made by `n_workers` threads.
+
+    The default is the setting ALLEN_ECEPHYS_THREADS, at most as many as there are processors. An error stops what was
+    not begun.
+    """
+    with ThreadPoolExecutor(max(n_workers or min(threads(), os.cpu_count() or 1), 1)) as pool:
+        futures = [pool.submit(work, item) for item in items]
+        try:
+            for future in progress_bar(futures, desc=title, unit=unit):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def run_chunks(
+    work: Callable[[int, int], BlockCounts], bounds: Iterable[tuple[int, int]], n_workers: int | None, title: str
+) -> BlockCounts:
+    """Run `work` on chunks, on several threads (:func:`on_threads`); add up its counts."""
+    total = BlockCounts()
+    for counts in on_threads(lambda bound: work(*bound), list(bounds), n_workers, title):
+        total.add(counts)
+    return total
+
+
+def write_median_subtracted(
+    recording: Recording,
+    info: ProbeInfo,
+    folder: str | os.PathLike[str],
+    *,
+    chunk_samples: int = CHUNK_SAMPLES,
+    n_workers: int | None = None,
+) -> dict[str, int]:
+    """Write ``continuous.dat`` without offsets and group medians, and ``residuals.dat`` to undo it, into a folder.
+
+    Returns
+    -------
+    dict
+        ``n_clipped``: values that left the range of int16 (those cannot be restored); ``n_saturated``: samples at which
+        a fifth of the channels was at the end of the converter's range. They are listed as spans in
+        ``saturated_samples.npy``, for the whitening to blank.
+
+    Raises
+    ------
+    FileFormatError
+        If samples are not int16.
+    DiskFullError
+        If the disk has no room.
+    """
+    require_int16(recording)
+    place = Path(folder)
+    plan = probe_medians(info)
+    columns = recording.n_channels
+    limit = saturation_limit(recording)
+    saturated: dict[int, npt.NDArray[np.int64]] = {}
+    with (
+        SampleFile(place / SAMPLES_FILE, 2 * recording.n_samples * columns) as file,
+        SampleFile(place / RESIDUALS_FILE, 2 * recording.n_samples * plan.n_groups) as aside,
+    ):
+
+        def work(start: int, stop: int) -> BlockCounts:
+            samples = np.ascontiguousarray(recording.read(start, stop))
+            residuals = np.empty((len(samples), plan.n_groups), np.int16)
+            at_end = np.flatnonzero(saturated_rows(samples, limit, SATURATED_SHARE, 0)) + start
+            saturated[start] = at_end
+            clipped = _subtract_in_place(samples, plan, residuals)
+            file.write(_bytes(samples), 2 * start * columns)
+            aside.write(_bytes(residuals), 2 * start * plan.n_groups)
+            return BlockCounts(clipped, len(at_end))
+
+        chunks = chunk_bounds(recording.n_samples, chunk_of(chunk_samples))
+        counts = run_chunks(work, chunks, n_workers, "median subtraction")
+    write_recording_facts(place, recording)
+    found = [saturated[start] for start in sorted(saturated)]
+    np.save(place / SATURATED_FILE, _spans(np.concatenate([np.empty(0, np.int64), *found])))
+    return {"n_clipped": counts.n_clipped, "n_saturated": counts.n_saturated}
+
+
+def _subtract_in_place(samples: Int16, plan: MedianPlan, residuals: Int16) -> int:
+    return int(
+        subtract_block(
+            samples, plan.offsets, plan.floors, plan.comparisons, plan.ranks, plan.n_subtracted, samples, residuals
+        )
+    )
+
+
+def _bytes(samples: npt.NDArray[Any]) -> memoryview:
+    return samples.reshape(-1).view(np.uint8).data
+
+
+def covariance_blocks(n_samples: int) -> list[tuple[int, int]]:
+    """Return the blocks that the covariance is averaged over: evenly spaced, whatever the length of the recording."""
+    blocks = list(chunk_bounds(n_samples, BLOCK_SAMPLES))
+    # A short last block would weigh as much as a whole one.
+    blocks = blocks[:-1] if len(blocks) > 1 else blocks
+    wanted = max(-(-len(blocks) // COVARIANCE_STRIDE), min(LEAST_BLOCKS, len(blocks)))
+    return [blocks[i] for i in np.unique(np.linspace(0, len(blocks) - 1, wanted).astype(np.int64))]
+
+
+def filtered_blocks(recording: Recording, plan: SpikeBandPlan) -> Iterator[npt.NDArray[np.float32]]:
+    """Give the filtered samples of the blocks that the covariance is averaged over, float32 (n, n_channels) each."""
+    for start, stop in covariance_blocks(recording.n_samples):
+        first, last = halo_bounds(start, stop, recording.n_samples)
+        yield filter_block(np.ascontiguousarray(recording.read(first, last)), first, start, stop, plan)
+
+
+def estimate_whitening(
+    recording: Recording,
+    info: ProbeInfo | None,
+    good: npt.NDArray[np.bool_],
+    parameters: WhiteningParameters | None = None,
+) -> LocalWeights:
+    """Estimate the local whitening of a recording from blocks spread over it.
+
+    Parameters
+    ----------
+    recording
+        Raw (with `info`) or median-subtracted (without).
+    good
+        bool (n_channels,): channels to whiten; the others come out as zeros.
+
+    Raises
+    ------
+    RecordingTooShortError
+        If there are fewer samples than channels to be whitened together: their covariance has no inverse.
+    """
+    p = parameters or WhiteningParameters()
+    if recording.n_samples < p.n_neighbors:
+        msg = (
+            f"the recording has {recording.n_samples} samples; whitening {p.n_neighbors} channels together needs at "
+            f"least {p.n_neighbors}"
+        )
+        raise RecordingTooShortError(msg)
+    blocks = filtered_blocks(recording, plan_for(recording, info, p.high_pass))
+    covariance = covariance_band(blocks, recording.geometry, good, p.n_neighbors)
+    return local_weights(
+        covariance, recording.geometry, good, n_neighbors=p.n_neighbors, scale=p.scale, epsilon=p.epsilon
+    )
+
+
+def no_turn(start: int, stop: int) -> LocalWeights:
+    """Return what leaves whitened samples as they are, for any block."""
+    del start, stop
+    return NO_TURN
+
+
+def stream_whitened(
+    recording: Recording,
+    plan: SpikeBandPlan,
+    weights: LocalWeights,
+    path: Path,
+    *,
+    turn_at: Callable[[int, int], LocalWeights] = no_turn,
+    chunk_samples: int = CHUNK_SAMPLES,
+    n_workers: int | None = None,
+) -> BlockCounts:
+    """Filter and whiten a recording, block by block, into a new file, int16 (n_samples, rows of `weights`).
+
+    Parameters
+    ----------
+    turn_at
+        Given start and stop of a block: weights of the sums of whitened channels to write instead of them. Called from
+        several threads.
+
+    Raises
+    ------
+    DiskFullError
+        If the disk has no room.
+    """
+    n_samples, n_columns = recording.n_samples, len(weights.weights)
+    with SampleFile(path, 2 * n_samples * n_columns) as file:
+
+        def work(start: int, stop: int) -> BlockCounts:
+            first, last = halo_bounds(start, stop, n_samples)
+            samples = np.ascontiguousarray(recording.read(first, last))
+            out = np.empty((stop - start, n_columns), np.int16)
+            counts = BlockCounts()
+            for begin, end in chunk_bounds(stop, BLOCK_SAMPLES, start):
+                low, high = halo_bounds(begin, end, n_samples)
+                block, target = samples[low - first : high - first], out[begin - start : end - start]
+                counts.add(whiten_block(block, low, begin, plan, weights, target, turn_at(begin, end)))
+            file.write(_bytes(out), 2 * start * n_columns)
+            return counts
+
+        return run_chunks(work, chunk_bounds(n_samples, chunk_of(chunk_samples)), n_workers, "whitening")
+
+
+def write_whitened(
+    recording: Recording,
+    info: ProbeInfo | None,
+    weights: LocalWeights,
+    folder: str | os.PathLike[str],
+    *,
+    high_pass: float = HIGH_PASS,
+    chunk_samples: int = CHUNK_SAMPLES,
+    n_workers: int | None = None,
+) -> dict[str, int]:
+    """Filter, whiten and write ``continuous.dat`` (int16, n_samples x n_channels) into a folder.
+
+    With `info`, `recording` is raw and its medians are subtracted on the way: the result equals that of
+    :func:`write_median_subtracted` followed by this without `info`, to the bit.
+
+    Returns
+    -------
+    dict
+        ``n_clipped``: values that left the range of int16; ``n_saturated``: samples blanked around moments at which a
+        fifth of the channels was at the end of the converter's range.
+
+    Raises
+    ------
+    FileFormatError
+        If samples are not int16.
+    DiskFullError
+        If the disk has no room.
+    """
+    plan, path = plan_for(recording, info, high_pass), Path(folder) / SAMPLES_FILE
+    counts = stream_whitened(recording, plan, weights, path, chunk_samples=chunk_samples, n_workers=n_workers)
+    write_recording_facts(Path(folder), recording, uv_per_bit=[1.0] * recording.n_channels)
+    np.savez(Path(folder) / "whitening.npz", neighbors=weights.neighbors, weights=weights.weights)
+    return {"n_clipped": counts.n_clipped, "n_saturated": counts.n_saturated}

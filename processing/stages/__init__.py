@@ -1,0 +1,1 @@
+"""Every stage of the chain, one file each: reading the folder is reading the pipeline."""

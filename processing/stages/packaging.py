@@ -1,0 +1,186 @@
+"""From measured units to a session file: what the stages left for each probe becomes the contents of an NWB file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from allen_ecephys.errors import StageError
+
+from ..packaging.contents import SessionContents, SessionMetadata
+from ..packaging.session import write_session_nwb
+from ..pipeline.stages import read_manifest
+from ..spike_band.probe_info import read_probe_info
+from .units import INFO_FILE, read_cleaned_spikes, read_mean_waveforms
+
+if TYPE_CHECKING:
+    import os
+    from datetime import datetime
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+#: Acronym of channels in the brain whose structure is not known: "basic cell groups and regions".
+UNKNOWN_STRUCTURE = "grey"
+#: Stages whose outputs are packaged.
+STAGES = ("channels", "double_counted_spikes", "mean_waveforms", "features", "units")
+#: metrics.csv -> units table of the file, where names differ.
+RENAMED = {"duration": "waveform_duration", "halfwidth": "waveform_halfwidth"}
+
+
+@dataclass(frozen=True, eq=False)
+class PackagedProbe:
+    """One probe's tables and where its arrays are."""
+
+    name: str
+    probe_id: int
+    sampling_rate: float
+    units: pd.DataFrame
+    channels: pd.DataFrame
+    spike_samples: list[NDArray[np.int64]]
+    spike_sizes: list[NDArray[np.float64]]
+    waveforms: NDArray[np.float64]
+
+
+def package_units(
+    folders: Sequence[str | os.PathLike[str]],
+    path: str | os.PathLike[str],
+    *,
+    session_id: int,
+    session_start_time: datetime,
+    session_type: str = "spontaneous",
+    presentations: pd.DataFrame | None = None,
+    structure_acronym: str = UNKNOWN_STRUCTURE,
+    overwrite: bool = False,
+) -> Path:
+    """Write the units of one or more probes into a session file.
+
+    Every unit is written, noise too (``quality`` says so): filtering is for reading. Times of spikes are samples over
+    the probe's nominal rate; probes are taken to start together. Ids are made from the session's:
+    probe ``10 * session + k``, channel ``1000 * probe + number``, unit ``100000 * probe + cluster``.
+
+    Parameters
+    ----------
+    folders
+        For each probe, the folder that :func:`.unit_stages.measure_units` filled; they become probeA, probeB, ...
+    path
+        File to write.
+    session_id, session_start_time, session_type
+        Of the session; the start needs a time zone.
+    presentations
+        Stimulus presentations, see :class:`SessionContents`. Default: one spontaneous period over all spikes.
+    structure_acronym
+        Of the channels below the brain's surface.
+    overwrite
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    StageError
+        If a folder holds no measured units.
+    InvalidContentsError, FileExistsError, DiskFullError
+        As :func:`.packaging.write_session_nwb`.
+    """
+    import pandas as pd
+
+    probes = [
+        read_measured_probe(Path(folder), number, session_id, structure_acronym)
+        for number, folder in enumerate(folders)
+    ]
+    if not probes:
+        msg = "no folder of measured units was named: run `allen-ecephys process units` first"
+        raise StageError(msg)
+    trains = [samples / probe.sampling_rate for probe in probes for samples in probe.spike_samples]
+    last = max((float(train[-1]) for train in trains if train.size), default=0.0)
+    contents = SessionContents(
+        metadata=SessionMetadata(session_id, session_start_time, session_type),
+        probes=pd.DataFrame(
+            {
+                "description": [probe.name for probe in probes],
+                "sampling_rate": [probe.sampling_rate for probe in probes],
+                "lfp_sampling_rate": [float("nan")] * len(probes),
+                "has_lfp_data": [False] * len(probes),
+            },
+            index=pd.Index([probe.probe_id for probe in probes], name="id"),
+        ),
+        channels=pd.concat([probe.channels for probe in probes]),
+        units=pd.concat([probe.units for probe in probes]),
+        spike_times=trains,
+        spike_amplitudes=[sizes for probe in probes for sizes in probe.spike_sizes],
+        mean_waveforms=[waveform for probe in probes for waveform in probe.waveforms],
+        stimulus_presentations=_spontaneous(last) if presentations is None else presentations,
+    )
+    return write_session_nwb(path, contents, overwrite=overwrite)
+
+
+def read_measured_probe(folder: Path, number: int, session_id: int, structure_acronym: str) -> PackagedProbe:
+    """Read what the stages left of one probe, with ids made from the session's."""
+    import pandas as pd
+
+    for stage in STAGES:
+        if read_manifest(folder / stage) is None:
+            msg = f"{folder} holds no finished stage {stage!r}: run `allen-ecephys process units` into it first"
+            raise StageError(msg)
+    manifest = read_manifest(folder / STAGES[-1]) or {}
+    probe_id = 10 * session_id + number
+    spikes = read_cleaned_spikes(folder / "double_counted_spikes")
+    means = read_mean_waveforms(folder / "mean_waveforms")
+    sizes = np.load(folder / "features" / "amplitudes.npy").astype(np.float64)
+    # Amplitudes are multiples of the mean waveform, whose peak-to-peak size is in uV.
+    volts = np.ptp(means.mean, axis=2).max(axis=1, initial=0.0) * 1e-6
+    rows = spikes.rows_by_unit()
+    table = pd.read_csv(folder / "units" / "metrics.csv", index_col="cluster_id")
+    units = table.drop(columns=[c for c in table.columns if c.endswith("_corrected")]).rename(columns=RENAMED)
+    units = units.assign(
+        cluster_id=table.index,
+        local_index=np.arange(len(table)),
+        peak_channel_id=1000 * probe_id + table["peak_channel"].to_numpy(),
+        quality=table["quality"].astype("str"),
+    ).drop(columns=["peak_channel", "n_spikes"])
+    units.index = pd.Index(100_000 * probe_id + table.index.to_numpy(dtype=np.int64), name="id")
+    return PackagedProbe(
+        name=f"probe{chr(ord('A') + number)}",
+        probe_id=probe_id,
+        sampling_rate=float(manifest["report"]["sampling_rate"]),
+        units=units,
+        channels=_channels(folder / "channels" / INFO_FILE, probe_id, structure_acronym),
+        spike_samples=[spikes.samples[train] for train in rows],
+        spike_sizes=[np.nan_to_num(sizes[train]) * volts[unit] for unit, train in enumerate(rows)],
+        waveforms=means.without_offset(),
+    )
+
+
+def _channels(file: Path, probe_id: int, structure_acronym: str) -> pd.DataFrame:
+    """Return the table of a probe's channels: those below the surface are in the brain, masked ones not valid."""
+    import pandas as pd
+
+    info = read_probe_info(file)
+    facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    number = np.arange(info.mask.size)
+    return pd.DataFrame(
+        {
+            "probe_id": probe_id,
+            "probe_channel_number": number,
+            "probe_vertical_position": np.rint(facts["vertical_pos"]).astype(np.int64),
+            "probe_horizontal_position": np.rint(facts["horizontal_pos"]).astype(np.int64),
+            "valid_data": info.mask,
+            "structure_acronym": np.where(number < info.surface_channel, structure_acronym, ""),
+            "anterior_posterior_ccf_coordinate": np.nan,
+            "dorsal_ventral_ccf_coordinate": np.nan,
+            "left_right_ccf_coordinate": np.nan,
+        },
+        index=pd.Index(1000 * probe_id + number, name="id"),
+    )
+
+
+def _spontaneous(stop: float) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(
+        {"start_time": [0.0], "stop_time": [stop], "stimulus_name": ["spontaneous"], "stimulus_block": [0.0]}
+    )

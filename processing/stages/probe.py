@@ -1,0 +1,199 @@
+"""From a probe's raw data to sorted and measured units, and from there to a session file: the whole chain on files.
+
+Below the output folder each step has one folder, complete or not at all, reused when nothing it depends on changed:
+``depth_estimation``, ``median_subtraction``, ``sorting`` (the phy folder), those of :mod:`..unit_stages`, ``session``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from allen_ecephys.errors import MissingDataError
+
+from ..pipeline.stages import StageResult, read_manifest, run_stage
+from ..quality_metrics import QualitySettings
+from ..readers.bands import open_bands
+from ..readers.binary import BinaryRecording
+from ..readers.phy import read_phy
+from ..recording import Recording, duration
+from ..simulation.scoring import SortingScore, score_sorting
+from ..sorting.sorters import NATIVE, Parameters, check_sorter
+from ..spike_band.probe_info import ProbeInfo, read_probe_info
+from ..spike_band.writing import open_processed
+from .opening import ProbeData
+from .packaging import STAGES, package_units
+from .sorting import SORTING, sort_probe
+from .spike_band import INFO_FILE, run_depth_estimation, run_median_subtraction
+from .units import UnitParameters, measure_units
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..simulation.raw.recording import RawGroundTruth
+
+#: Channels above the brain's surface that are still sorted, as in the release: the estimate may lie a bit low.
+ABOVE_SURFACE: Final = 15
+SESSION, SESSION_FILE = "session", "session.nwb"
+
+
+@dataclass(frozen=True, eq=False)
+class SortedProbe:
+    """A probe that went through the sorter.
+
+    Attributes
+    ----------
+    folder
+        Folder of the stages.
+    recording
+        Spike band less its medians, which was sorted; channels left out are among its reference channels.
+    lfp
+        LFP band, or None.
+    info
+        What the depth estimation found.
+    depth, medians, sorting
+        The stages; ``sorting.folder`` is the phy folder.
+    """
+
+    folder: Path
+    recording: BinaryRecording
+    lfp: Recording | None
+    info: ProbeInfo
+    depth: StageResult
+    medians: StageResult
+    sorting: StageResult
+
+    def probe_data(self) -> ProbeData:
+        """Return what measuring the units starts from: clusters as they are in the phy folder now, curated or not.
+
+        Raises
+        ------
+        MissingDataError
+            If the sorting holds no spike.
+        """
+        spikes = read_phy(self.sorting.folder, n_samples=self.recording.n_samples).spikes
+        if not len(spikes):
+            msg = (
+                f"no units were found in {duration(self.recording):.1f} s of {self.sorting.report['n_channels']} "
+                f"channels; {self.sorting.folder} is an empty sorting, and there is nothing to measure. Look at "
+                f"{self.medians.folder / 'continuous.dat'}: does it hold spikes?"
+            )
+            raise MissingDataError(msg)
+        trains = (self.sorting.folder / f"spike_{name}.npy" for name in ("times", "clusters"))
+        files = (self.medians.folder, self.depth.folder, *trains)
+        return ProbeData(self.recording, self.lfp, spikes, files, self.info)
+
+    def measure(self, *, seed: int = 0) -> pd.DataFrame:
+        """Clean and measure the units, stage by stage; see :func:`..unit_stages.measure_units`.
+
+        Raises
+        ------
+        MissingDataError
+            If the sorting holds no spike.
+        """
+        parameters = UnitParameters(subtract_medians=False, quality=QualitySettings(seed=seed), seed=seed)
+        return measure_units(self.probe_data(), self.folder, parameters)
+
+    def package(self, *, session_id: int, session_start_time: datetime) -> Path:
+        """Write the measured units to ``session/session.nwb``; see :func:`..unit_packaging.package_units`.
+
+        Raises
+        ------
+        StageError
+            If the units were not measured.
+        """
+
+        def work(place: Path) -> dict[str, Any]:
+            package_units(
+                [self.folder], place / SESSION_FILE, session_id=session_id, session_start_time=session_start_time
+            )
+            return {"session_id": session_id}
+
+        stage = run_stage(
+            self.folder,
+            SESSION,
+            work,
+            inputs=[self.folder / name for name in STAGES],
+            parameters={"session_id": session_id, "session_start_time": session_start_time.isoformat()},
+        )
+        return stage.folder / SESSION_FILE
+
+    def score(self, truth: RawGroundTruth) -> SortingScore:
+        """Compare the units in the phy folder with those of a simulation."""
+        found = read_phy(self.sorting.folder).spikes
+        return score_sorting(
+            truth.spike_times,
+            truth.spike_units,
+            found.samples,
+            found.units,
+            sampling_rate=truth.sampling_rate,
+            n_true_units=len(truth.units),
+        )
+
+
+def sort_raw(
+    raw: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    sorter: str = NATIVE,
+    parameters: Parameters = None,
+    python: str | os.PathLike[str] | None = None,
+    keep_work: bool = False,
+    n_workers: int | None = None,
+) -> SortedProbe:
+    """Look at a probe's channels, subtract medians and sort, or reuse what an earlier run left.
+
+    Reference channels, channels that the depth estimation masks, and those more than 15 above the brain's surface are
+    not sorted, as in the release.
+
+    Parameters
+    ----------
+    raw
+        Folder of the recording (Open Ephys, SpikeGLX or simulated).
+    folder
+        Output folder.
+    sorter, parameters, python, keep_work
+        As in :func:`.stage.sort_probe`.
+    n_workers
+        Threads that read and write; the setting ``ALLEN_ECEPHYS_THREADS`` by default.
+
+    Raises
+    ------
+    FileNotFoundError
+        If `raw` holds no recording.
+    RecordingTooShortError, ChannelCountError, NonFiniteError, DiskFullError
+        As :func:`..spike_band.stages.process_spike_band`.
+    StageError, UnknownNameError, MissingExtraError, SortingError, TooFewChannelsError
+        As :func:`.stage.sort_probe`.
+    """
+    recording, lfp = open_bands(raw)
+    if read_manifest(Path(folder) / SORTING) is None:
+        check_sorter(sorter, parameters, python=python)  # now, not after an hour of preparation
+    files = [Path(band.path) for band in (recording, lfp) if band is not None]
+    depth = run_depth_estimation(recording, folder, lfp=lfp, inputs=files)
+    medians = run_median_subtraction(recording, folder, depth, inputs=files, n_workers=n_workers)
+    info = read_probe_info(depth.folder / INFO_FILE)
+    cleaned = open_processed(medians.folder)
+    cleaned.reference_channels = np.flatnonzero(~sorted_channels(info)).astype(np.int64)
+    sorting = sort_probe(
+        cleaned,
+        folder,
+        sorter=sorter,
+        parameters=parameters,
+        inputs=[medians.folder, depth.folder],
+        python=python,
+        keep_work=keep_work,
+    )
+    return SortedProbe(Path(folder), cleaned, lfp, info, depth, medians, sorting)
+
+
+def sorted_channels(info: ProbeInfo) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which channels may be sorted: those not masked, up to 15 above the brain's surface."""
+    number = np.arange(len(info.mask))
+    allowed: np.ndarray[Any, np.dtype[np.bool_]] = info.mask & (number < int(info.surface_channel) + ABOVE_SURFACE)
+    return allowed

@@ -1,0 +1,179 @@
+"""The sorting stage on files: a phy folder that appears whole, and a work folder from which a killed run goes on."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from allen_ecephys.errors import StageError
+
+from ..pipeline.stages import MANIFEST, StageResult, read_manifest, run_stage, stage_identity
+from ..recording import Recording
+from ..sorting.phy_output import write_phy
+from ..sorting.sorters import NATIVE, Parameters, native_parameters, run_sorter
+
+logger = logging.getLogger(__name__)
+
+SORTING: Final = "sorting"
+WORK: Final = "sorting.work"
+JOB_FILE, LOCK_FILE = "job.json", "lock"
+
+
+def sort_probe(
+    recording: Recording,
+    folder: str | os.PathLike[str],
+    *,
+    sorter: str = NATIVE,
+    parameters: Parameters = None,
+    inputs: Sequence[str | os.PathLike[str]] | None = None,
+    python: str | os.PathLike[str] | None = None,
+    keep_work: bool = False,
+) -> StageResult:
+    """Sort a recording into the phy folder ``sorting`` below `folder`, or reuse what an earlier run left there.
+
+    While it runs, the sorter keeps its checkpoints in ``sorting.work`` beside it; a run that was stopped goes on from
+    there, if inputs, sorter and parameters are still the same. The work folder is removed at the end.
+
+    Parameters
+    ----------
+    recording
+        Spike band of a probe, medians subtracted, not filtered.
+    folder
+        Folder of the probe.
+    sorter, parameters, python
+        As in :func:`.sorters.run_sorter`.
+    inputs
+        Files or stage folders that the recording comes from; by default its ``path``.
+    keep_work
+        Whether to leave the work folder, which can be larger than the recording.
+
+    Returns
+    -------
+    StageResult
+        Its report has ``sorter``, ``n_spikes``, ``n_units``, ``n_good``, ``n_channels``, ``seconds`` and
+        ``seconds_by_pass``.
+
+    Raises
+    ------
+    StageError
+        If a sorting that was curated would have to be replaced, if another process is sorting in this folder, or if
+        `recording` does not say which files it comes from and `inputs` are not given.
+    UnknownNameError, MissingExtraError, SortingError, TooFewChannelsError
+        As :func:`.sorters.run_sorter`.
+    """
+    place = Path(folder)
+    files = _files(recording) if inputs is None else [Path(path) for path in inputs]
+    chosen = native_parameters(parameters) if sorter == NATIVE else parameters
+    given = asdict(native_parameters(chosen)) if sorter == NATIVE else dict(_mapping(chosen))
+    identity = {"sorter": sorter, "parameters": given}
+
+    def work(output: Path) -> dict[str, Any]:
+        _refuse_to_replace_curated(place / SORTING)
+        started = time.perf_counter()
+        with _work_folder(place / WORK, stage_identity(SORTING, files, identity)) as checkpoints:
+            result = run_sorter(recording, checkpoints, sorter, chosen, python=python)
+            write_phy(output, result, recording)
+        return {
+            "sorter": sorter,
+            "n_spikes": len(result.samples),
+            "n_units": result.n_units,
+            "n_good": int(result.good.sum()),
+            "n_channels": len(result.channel_map),
+            "seconds": round(time.perf_counter() - started, 3),
+            "seconds_by_pass": result.details.get("seconds", {}),
+        }
+
+    stage = run_stage(place, SORTING, work, inputs=files, parameters=identity)
+    if not keep_work:
+        _discard(place / WORK, stage_identity(SORTING, files, identity))
+    return stage
+
+
+def is_curated(folder: Path) -> bool:
+    """Tell whether a phy folder was edited after it was written: clusters were changed, or tables added."""
+    manifest = read_manifest(folder)
+    written = set() if manifest is None else set(manifest["outputs"])
+    tables = {path.name for pattern in ("*.tsv", "*.csv") for path in folder.glob(pattern)}
+    clusters, templates = (folder / f"spike_{name}.npy" for name in ("clusters", "templates"))
+    if tables - written or not (clusters.exists() and templates.exists()):
+        return bool(tables - written)
+    return not np.array_equal(np.load(clusters), np.load(templates))
+
+
+def _refuse_to_replace_curated(folder: Path) -> None:
+    if folder.exists() and is_curated(folder):
+        msg = (
+            f"{folder} was curated after it was sorted, and inputs or parameters have changed since: sorting again "
+            "would replace it. Move it away, or name another output folder"
+        )
+        raise StageError(msg)
+
+
+def _mapping(parameters: Parameters) -> Mapping[str, Any]:
+    return parameters if isinstance(parameters, Mapping) else {}
+
+
+def _files(recording: Recording) -> list[Path]:
+    path = getattr(recording, "path", None)
+    if path is None:
+        msg = "the recording does not say which file it comes from; name it with inputs=[...]"
+        raise StageError(msg)
+    folder = Path(path).parent
+    return [folder if (folder / MANIFEST).exists() else Path(path)]
+
+
+@contextmanager
+def _work_folder(folder: Path, identity: dict[str, Any]) -> Iterator[Path]:
+    """Give the work folder, emptied unless it was left by a run of the same identity; nobody else may use it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder) as mine:
+        if not mine:
+            msg = f"another process is sorting in {folder.parent}; wait for it, or name another output folder"
+            raise StageError(msg)
+        checkpoints = folder / "checkpoints"
+        if _job(folder) == identity:
+            logger.info("going on with the sorting that was stopped, in %s", folder)
+        else:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+            (folder / JOB_FILE).write_text(json.dumps(identity, indent=1), encoding="utf-8")
+        checkpoints.mkdir(exist_ok=True)
+        yield checkpoints
+
+
+def _discard(folder: Path, identity: dict[str, Any]) -> None:
+    """Remove the work folder of a finished sorting, unless it has become another run's."""
+    if not folder.exists():
+        return
+    with _locked(folder) as mine:
+        if mine and _job(folder) == identity:
+            shutil.rmtree(folder)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Hold the folder's lock, or tell that another process does; the system releases it when a process dies."""
+    with (folder / LOCK_FILE).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _job(folder: Path) -> Any:
+    try:
+        return json.loads((folder / JOB_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None

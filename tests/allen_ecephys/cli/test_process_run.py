@@ -1,0 +1,277 @@
+"""From raw data to a session by the commands a user would type: `process sort`, `process run`, `process sorters`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+from allen_ecephys import EcephysSession, UnitFilter
+from allen_ecephys.cli import main
+from allen_ecephys.processing.pipeline.stages import verify_stage
+from allen_ecephys.processing.readers.phy import read_phy
+from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth, write_recording
+from allen_ecephys.processing.simulation.raw.signal import ChannelFaults
+from allen_ecephys.processing.simulation.raw.trains import TrainModel
+
+STAGES = (
+    "depth_estimation", "median_subtraction", "sorting", "channels", "double_counted_spikes", "mean_waveforms",
+    "noise_units", "features", "units", "session",
+)  # fmt: skip
+
+
+def simulate(folder: Path, **changes: Any) -> RawGroundTruth:
+    settings: dict[str, Any] = {
+        "duration": 6.0,
+        "n_units": 5,
+        "n_channels": 32,
+        "amplitude_range": (100.0, 250.0),
+        "trains": TrainModel(rate_range=(20.0, 40.0)),
+        "seed": 8,
+    }
+    return write_recording(folder, **(settings | changes))
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory: pytest.TempPathFactory) -> RawGroundTruth:
+    return simulate(tmp_path_factory.mktemp("raw") / "probe")
+
+
+def process(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["process", *map(str, arguments)])
+
+
+def knows(truth: RawGroundTruth, *more: str) -> list[object]:
+    return ["--sorter", "truth", "-p", f"truth={truth.folder}", *more]
+
+
+def manifests(folder: Path) -> dict[str, int]:
+    return {stage: (folder / stage / "stage.json").stat().st_mtime_ns for stage in STAGES}
+
+
+def test_one_command_turns_raw_data_into_a_session(truth: RawGroundTruth, truth_sorter: str, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    done = process("run", truth.folder, folder, *knows(truth), "--session-id", 12)
+    assert done.exit_code == 0, done.output
+    assert "looked at: brain surface at channel" in done.output
+    assert f"sorted (truth): 5 units, {(n := _labels(folder).count('good'))} good, {5 - n} mua" in done.output
+    assert "true units: 5 of 5 found (accuracy of 0.8 or more), mean accuracy 1.000; 0 false positive" in done.output
+    assert "measured: 5 units" in done.output
+    assert "units that pass the default filter" in done.output
+    for stage in STAGES:
+        assert verify_stage(folder / stage) == []
+    path = folder / "session" / "session.nwb"
+    table = pd.read_csv(folder / "units" / "metrics.csv", index_col="cluster_id")
+    with EcephysSession(path, unit_filter=UnitFilter.none()) as session:
+        units = session.units
+        assert sorted(units.index) == [100_000 * 120 + cluster for cluster in table.index]
+        for unit, cluster in units["cluster_id"].items():
+            train = truth.spike_train(int(cluster)) / 30_000
+            assert np.isin(session.spike_times[int(unit)], train).all()
+            assert len(session.spike_times[int(unit)]) >= 0.95 * len(train)
+    assert not list(folder.glob("*.work"))
+
+    before = manifests(folder)
+    again = process("run", truth.folder, folder, *knows(truth), "--session-id", 12)
+    assert again.exit_code == 0, again.output
+    assert manifests(folder) == before
+    assert "(of an earlier run)" in again.output
+    renamed = process("run", truth.folder, folder, *knows(truth), "--session-id", 13)
+    assert renamed.exit_code == 0, renamed.output
+    assert {stage for stage in STAGES if manifests(folder)[stage] != before[stage]} == {"session"}
+
+
+def _labels(folder: Path) -> list[str]:
+    return pd.read_csv(folder / "sorting" / "cluster_KSLabel.tsv", sep="\t")["KSLabel"].tolist()
+
+
+def test_sorting_alone_stops_at_the_phy_folder(truth: RawGroundTruth, truth_sorter: str, tmp_path: Path) -> None:
+    done = process("sort", truth.folder, tmp_path, *knows(truth, "-p", "after=90_000"))
+    assert done.exit_code == 0, done.output
+    assert f"phy folder: {tmp_path / 'sorting'}" in done.output
+    # Half of each unit's spikes: every unit is named with what was found of it.
+    assert "true units: 0 of 5 found" in done.output
+    assert "not found (5):" in done.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(STAGES[:3])
+    phy = read_phy(tmp_path / "sorting")
+    np.testing.assert_array_equal(phy.spikes.samples, truth.spike_times[truth.spike_times >= 90_000])
+
+
+def test_no_units_stop_the_chain_with_an_empty_sorting(
+    truth: RawGroundTruth, truth_sorter: str, tmp_path: Path
+) -> None:
+    done = process("run", truth.folder, tmp_path, *knows(truth, "-p", "after=1000000000"))
+    assert done.exit_code == 1
+    assert "no units were found in 6.0 s of 32 channels" in done.output
+    assert "true units: 0 of 5 found" in done.output
+    assert len(read_phy(tmp_path / "sorting").spikes) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(STAGES[:3])
+
+
+def test_the_truth_may_lie_elsewhere(truth: RawGroundTruth, truth_sorter: str, tmp_path: Path) -> None:
+    """A copy of the raw data alone, as another program would have it."""
+    raw = tmp_path / "raw"
+    for path in truth.folder.rglob("*"):
+        if path.is_file() and not path.name.startswith("ground_truth"):
+            (raw / path.relative_to(truth.folder)).parent.mkdir(parents=True, exist_ok=True)
+            (raw / path.relative_to(truth.folder)).write_bytes(path.read_bytes())
+    done = process("run", raw, tmp_path / "out", *knows(truth))
+    assert done.exit_code == 0, done.output
+    assert "true units" not in done.output
+    done = process("run", raw, tmp_path / "out", *knows(truth), "--truth", truth.folder)
+    assert done.exit_code == 0, done.output
+    assert "true units: 5 of 5 found" in done.output
+    done = process("run", raw, tmp_path / "out", *knows(truth), "--truth", raw)
+    assert done.exit_code == 1
+    assert "ground_truth.npz" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--sorter", "nativ"], 1, "no sorter 'nativ'; did you mean 'native'?"),
+        (["-p", "Th"], 2, "'Th' is not NAME=VALUE"),
+        (["-p", "Thh=3"], 1, "did you mean 'Th'?"),
+        (["-p", "Th=4,10"], 1, "Th is (4.0, 10.0)"),
+        (["-p", "lam=much"], 1, "lam is 'much'; it takes a number"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line(
+    truth: RawGroundTruth,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    status: int,
+    message: str,
+) -> None:
+    (tmp_path / "none" / "spikeinterface").mkdir(parents=True)
+    (tmp_path / "none" / "spikeinterface" / "__init__.py").write_text("raise ImportError('not here')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "none"))
+    done = process("run", truth.folder, tmp_path / "out", *arguments)
+    assert done.exit_code == status
+    assert message in done.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_sorters_are_listed_one_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "spikeinterface").mkdir()
+    (tmp_path / "spikeinterface" / "__init__.py").write_text("raise ImportError('not here')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    done = process("sorters")
+    assert done.exit_code == 0
+    assert done.output.splitlines() == ["native"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"faults": ChannelFaults(references=(), dead=tuple(range(32)))}, "0 of 32 channels can be sorted"),
+        ({"faults": ChannelFaults(references=(), dead=tuple(range(3, 32)))}, "3 of 32 channels can be sorted"),
+        ({"duration": 0.5}, "depth estimation reads windows"),
+    ],
+)
+def test_recordings_that_cannot_be_sorted(
+    truth: RawGroundTruth, truth_sorter: str, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    poor = simulate(tmp_path / "raw", **changes)
+    done = process("run", poor.folder, tmp_path / "out", *knows(poor))
+    assert done.exit_code == 1
+    assert message in done.output
+    assert not (tmp_path / "out" / "sorting").exists()
+
+
+# --- the native sorter -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def easy(tmp_path_factory: pytest.TempPathFactory) -> RawGroundTruth:
+    """Twenty seconds with six units well above the noise."""
+    return simulate(
+        tmp_path_factory.mktemp("easy") / "probe", duration=20.0, n_units=6, amplitude_range=(120.0, 300.0), seed=21
+    )
+
+
+def test_the_native_sorter_finds_the_units_and_goes_on_where_it_was(
+    easy: RawGroundTruth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from allen_ecephys.processing.sorting import native
+
+    caplog.set_level("INFO")
+    curate = native.curate
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(native, "curate", interrupted)
+    stopped = process("run", easy.folder, tmp_path / "out")
+    assert stopped.exit_code != 0
+    assert (tmp_path / "out" / "sorting.work").exists()
+    assert not (tmp_path / "out" / "sorting").exists()
+    assert "reused" not in caplog.text
+
+    monkeypatch.setattr(native, "curate", curate)
+    done = process("run", easy.folder, tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "going on with the sorting that was stopped" in caplog.text
+    assert "spikes: reused" in caplog.text
+    assert not (tmp_path / "out" / "sorting.work").exists()
+    line = next(line for line in done.output.splitlines() if line.startswith("true units: "))
+    found, wrong = int(line.split()[2]), int(line.partition("; ")[2].split()[0])
+    assert found >= 5, line
+    assert wrong <= 1, line
+    with EcephysSession(tmp_path / "out" / "session" / "session.nwb", unit_filter=UnitFilter.none()) as session:
+        assert len(session.units) >= 5
+
+    # A run in one go leaves the same bytes.
+    again = process("sort", easy.folder, tmp_path / "again", "--workers", "1")
+    assert again.exit_code == 0, again.output
+    names = {path.name for path in (tmp_path / "out" / "sorting").iterdir()}
+    assert names == {path.name for path in (tmp_path / "again" / "sorting").iterdir()}
+    for name in names - {"stage.json"}:
+        written = [(tmp_path / folder / "sorting" / name).read_bytes() for folder in ("out", "again")]
+        assert written[0] == written[1], name
+
+
+def test_noise_alone_is_an_empty_sorting(tmp_path: Path) -> None:
+    """No units at all: the chain ends with a message, the phy folder is well formed."""
+    truth = simulate(tmp_path / "raw", n_units=0)
+    done = process("run", truth.folder, tmp_path / "out")
+    assert done.exit_code == 1
+    assert "no units were found" in done.output
+    assert len(read_phy(tmp_path / "out" / "sorting").spikes) == 0
+
+
+@pytest.mark.parametrize(
+    ("case", "changes"),
+    [
+        ("one unit", {"n_units": 1, "form": "spikeglx"}),
+        ("two seconds", {"duration": 2.0}),
+        ("four channels", {"faults": ChannelFaults(references=(), dead=tuple(c for c in range(32) if c // 4 != 3))}),
+        ("a saturated stretch", {"faults": ChannelFaults(saturation=((2.0, 3.0),))}),
+    ],
+)
+def test_poor_recordings_end_in_a_session_or_a_message(tmp_path: Path, case: str, changes: dict[str, Any]) -> None:
+    truth = simulate(tmp_path / "raw", **{"amplitude_range": (200.0, 300.0), **changes})
+    done = process("run", truth.folder, tmp_path / "out")
+    phy = read_phy(tmp_path / "out" / "sorting")
+    if not len(phy.spikes):
+        assert case == "two seconds"  # too short for a unit to be sure
+        assert done.exit_code == 1
+        assert "no units were found" in done.output
+        return
+    assert done.exit_code == 0, done.output
+    if case == "one unit":
+        assert "true units: 1 of 1 found" in done.output
+    if case == "four channels":
+        assert phy.channel_map.tolist() == [12, 13, 14, 15]
+    if case == "a saturated stretch":
+        # Nothing is found where nothing was recorded, and the rest is sorted as if it were not there.
+        within = (phy.spikes.samples > 2.01 * 30_000) & (phy.spikes.samples < 2.99 * 30_000)
+        assert not within.any()
+        assert len(phy.spikes) > 0.6 * ((truth.spike_times < 60_000) | (truth.spike_times > 90_000)).sum()
+    with EcephysSession(tmp_path / "out" / "session" / "session.nwb", unit_filter=UnitFilter.none()) as session:
+        assert len(session.units) == len(np.unique(phy.spikes.units))

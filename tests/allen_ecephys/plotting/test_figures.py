@@ -1,0 +1,165 @@
+"""Figures show the numbers they are given, with their units, on the axes of the caller."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from allen_ecephys.errors import MissingExtraError, UnknownIdError
+from allen_ecephys.plotting import figures as plotting
+
+mpl.use("agg")
+TIME = "time_relative_to_stimulus_onset"
+
+
+@pytest.fixture
+def ax() -> Any:
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots()
+    yield axes
+    figure.canvas.draw()  # what cannot be drawn fails here
+    plt.close("all")
+
+
+def histogram(**dims: Any) -> xr.Dataset:
+    centres = np.array([-0.05, 0.05, 0.15])
+    coords = {**dims, TIME: centres}
+    shape = [len(v) for v in coords.values()]
+    rate = np.arange(np.prod(shape), dtype=float).reshape(shape)
+    return xr.Dataset({"rate": (list(coords), rate, {"units": "Hz"}), "sem": (list(coords), rate / 10)}, coords=coords)
+
+
+def test_raster(ax: Any) -> None:
+    spikes = pd.DataFrame(
+        {
+            "stimulus_presentation_id": [4, 4, 9],
+            "unit_id": [30, 10, 30],
+            "time_since_stimulus_presentation_onset": [0.1, 0.2, 0.3],
+        },
+        index=pd.Index([1.1, 1.2, 2.3], name="spike_time"),
+    )
+    assert plotting.plot_raster(spikes, ax) is ax
+    segments = ax.collections[0].get_segments()
+    assert [(s[0][0], s[:, 1].mean()) for s in segments] == [(1.1, 1), (1.2, 0), (2.3, 1)]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["10", "30"]
+    assert ax.get_xlabel() == "time (s)"
+    other = plotting.plot_raster(spikes, rows="stimulus_presentation_id")
+    assert other is not ax
+    assert (other.get_xlabel(), other.get_ylabel()) == ("time from stimulus onset (s)", "trial")
+    assert other.collections[0].get_segments()[2][0][0] == 0.3
+    assert plotting.plot_raster(spikes.iloc[:0]).get_ylim() == (-0.5, 0.5)
+
+
+def test_psth(ax: Any) -> None:
+    plotting.plot_psth(histogram(unit_id=[7]), ax)
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[-0.05, 0], [0.05, 1], [0.15, 2]])
+    assert (ax.get_ylabel(), ax.get_ylim()[0]) == ("firing rate (Hz)", 0)
+    grouped = histogram(color=[-1.0, 1.0], unit_id=[7, 8])
+    other = plotting.plot_psth(grouped, unit_id=8)
+    np.testing.assert_array_equal(other.lines[1].get_ydata(), grouped["rate"].sel(color=1.0, unit_id=8))
+    assert [t.get_text() for t in other.get_legend().get_texts()] == ["-1.0", "1.0"]
+    assert len(plotting.plot_psth(histogram(unit_id=[7, 8])).get_legend().get_texts()) == 2
+    with pytest.raises(ValueError, match="choose one unit: this histogram has 2 units and groups of color"):
+        plotting.plot_psth(grouped)
+    with pytest.raises(UnknownIdError, match="unit 9 is not in this histogram"):
+        plotting.plot_psth(grouped, unit_id=9)
+
+
+def test_mean_waveforms(ax: Any) -> None:
+    waveform = xr.DataArray(
+        [[0.0, 1.0], [0.0, -50.0]], dims=("channel_id", "time"), coords={"channel_id": [1, 2], "time": [0.0, 0.001]}
+    )
+    plotting.plot_mean_waveforms({5: waveform}, [5], {5: 2}, ax)
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[0, 0], [1, -50]])
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("time (ms)", "mean waveform (µV)")
+
+
+def test_spike_counts(ax: Any) -> None:
+    counts = histogram(unit_id=[7, 8])["rate"]
+    plotting.plot_spike_counts(counts, ax)
+    np.testing.assert_array_equal(ax.collections[0].get_array(), counts)
+    np.testing.assert_allclose(ax.get_xlim(), (-0.1, 0.2))
+    assert ax.figure.axes[1].get_ylabel() == "rate (Hz)"
+    with pytest.raises(ValueError, match="one other; they have color, unit_id"):
+        plotting.plot_spike_counts(histogram(color=[1.0], unit_id=[7])["rate"])
+
+
+def test_running_speed(ax: Any) -> None:
+    speed = pd.DataFrame({"start_time": np.arange(50_000.0), "end_time": np.arange(50_000.0) + 1, "velocity": 2.0})
+    plotting.plot_running_speed(speed, ax)
+    assert ax.lines[0].get_xdata()[0] == 0.5
+    assert len(ax.lines[0].get_xdata()) <= 25_000
+    assert ax.get_ylabel() == "running speed (cm/s)"
+
+
+def test_tuning_curve(ax: Any) -> None:
+    trials = "stimulus_presentation_id"
+    responses = xr.Dataset(
+        {"rate": ((trials, "unit_id"), np.array([[1.0], [3.0], [10.0], [0.5]]))},
+        coords={
+            "unit_id": [7],
+            "orientation": (trials, [0.0, 0.0, 90.0, np.nan]),
+            "is_blank": (trials, [False, False, False, True]),
+        },
+    )
+    plotting.plot_tuning_curve(responses, "orientation", 7, ax)
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[0, 2], [90, 10]])
+    assert ax.get_xlabel() == "orientation (degrees)"
+    assert ax.get_legend().get_texts()[0].get_text() == "blank"
+    with pytest.raises(UnknownIdError, match="unit 8 is not in these responses"):
+        plotting.plot_tuning_curve(responses, "orientation", 8)
+
+
+def test_receptive_field_has_its_top_row_on_top(ax: Any) -> None:
+    field = np.zeros((9, 9))
+    field[0, 8] = 5
+    plotting.plot_receptive_field(field, ax)
+    mesh = ax.collections[0]
+    row, column = np.unravel_index(np.argmax(mesh.get_array()), (9, 9))
+    corners = mesh.get_coordinates()
+    np.testing.assert_allclose(corners[row : row + 2, column : column + 2].mean((0, 1)), [40, 40])
+    assert ax.get_ylim()[0] < ax.get_ylim()[1]
+
+
+def test_lfp_and_current_source_density(ax: Any) -> None:
+    lfp = xr.DataArray(
+        np.array([[1e-3, 2e-3], [1e-3, 2e-3]]), dims=("time", "channel"), coords={"time": [0.0, 1.0], "channel": [3, 7]}
+    )
+    plotting.plot_lfp(lfp, ax, spacing=10.0)
+    assert [line.get_ydata()[0] for line in ax.lines] == [1.0, 12.0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["3", "7"]
+    assert "10 mV between traces" in ax.get_title(loc="right")
+    assert plotting.plot_lfp(lfp * np.nan).lines
+    csd = xr.DataArray(
+        np.arange(12.0).reshape(3, 4),
+        dims=("virtual_channel_index", "time"),
+        coords={"time": [-0.1, 0.0, 0.1, 0.2], "vertical_position": ("virtual_channel_index", [0.0, 10, 20])},
+    )
+    drawn = plotting.plot_current_source_density(csd, smoothing=0)
+    np.testing.assert_array_equal(drawn.collections[0].get_array(), csd)
+    assert drawn.figure.axes[1].get_ylabel() == "current source density (uncalibrated)"
+
+
+def test_real_arrays_are_drawn(simulated_project: tuple[Path, Any], ax: Any) -> None:
+    from allen_ecephys import EcephysProjectCache, UnitFilter
+
+    folder, truth = simulated_project
+    session = EcephysProjectCache.fixed(folder).get_session_data(truth.session_id, unit_filter=UnitFilter.none())
+    flashes = session.get_stimulus_table("flashes").index
+    psth = session.psth(np.arange(-0.1, 0.3, 0.01), flashes, session.units.index[:1], smoothing=0.02, by="color")
+    plotting.plot_psth(psth, ax)
+    assert len(ax.get_legend().get_texts()) == 2
+
+
+def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(MissingExtraError, match=r"allen-ecephys\[plot\]"):
+        plotting.plot_psth(histogram(unit_id=[7]))

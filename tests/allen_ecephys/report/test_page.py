@@ -1,0 +1,191 @@
+"""The HTML report: complete, self-contained, the same each time, and honest about what a session lacks."""
+
+from __future__ import annotations
+
+import base64
+import io
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from allen_ecephys import EcephysSession, UnitFilter
+from allen_ecephys.cli import main
+from allen_ecephys.errors import AlreadyPresentError, MissingExtraError, MissingFileError
+from allen_ecephys.report import page as report
+
+VOID = {"meta", "img"}
+
+
+class Page(HTMLParser):
+    """What a browser would find: the tree must close, and every attribute that could load something is kept."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.texts: list[str] = []
+        self.alts: list[str] = []
+        self.feed(path.read_text("utf-8"))
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        self.links += [value or "" for name, value in attrs if name in {"src", "href", "srcset", "data", "action"}]
+        self.alts += [value or "" for name, value in attrs if name == "alt"]
+        assert not [name for name, _ in attrs if name.startswith("on")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data.strip())
+
+    def cells(self) -> dict[str, str]:
+        """Text -> the text after it: the first two columns of every table."""
+        texts = [text for text in self.texts if text]
+        return dict(pairwise(texts))
+
+    def images(self) -> list[np.ndarray]:
+        from matplotlib.image import imread
+
+        sources = [link.removeprefix("data:image/png;base64,") for link in self.links if not link.startswith("#")]
+        return [imread(io.BytesIO(base64.b64decode(source, validate=True)), format="png") for source in sources]
+
+
+@pytest.fixture(scope="module")
+def simulated(simulated_project: tuple[Path, Any]) -> Path:
+    [path] = simulated_project[0].glob("session_*/session_*.nwb")
+    return path
+
+
+def test_page_shows_the_session_and_needs_nothing_else(simulated: Path, tmp_path: Path) -> None:
+    with EcephysSession(simulated) as session:
+        written = session.report(tmp_path / "report.html")
+        units, metadata = session.units, session.metadata
+        n_flashes = int((session.stimulus_presentations["stimulus_name"] == "flashes").sum())
+    assert written == tmp_path / "report.html"
+    assert written.stat().st_size < 1_000_000
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    page = Page(written)
+    assert not {"script", "iframe", "object", "embed", "link", "form"} & set(page.tags)
+    cells = page.cells()
+    assert cells["session"] == str(metadata["ecephys_session_id"])
+    assert cells["genotype"] == metadata["full_genotype"]
+    assert cells["units"].startswith(f"{len(units)} of 120 shown (presence_ratio >= 0.95")
+    assert cells["flashes"] == f"{n_flashes}"
+    assert [alt.split()[0] for alt in page.alts] == ["Number", "Histograms", "Stimuli,", "Spikes"]
+    images = page.images()
+    assert len(images) == 4
+    for image in images:
+        assert image.shape[1] > 250
+        assert image[..., :3].std() > 0.02  # something is drawn
+
+
+def test_equal_sessions_give_equal_pages(simulated: Path, tmp_path: Path) -> None:
+    with EcephysSession(simulated) as session:
+        one = session.report(tmp_path / "one.html").read_bytes()
+    with EcephysSession(simulated) as session:
+        assert session.report(tmp_path / "two.html").read_bytes() == one
+
+
+def test_example_units_are_those_that_respond(write_session: Callable[..., Path]) -> None:
+    """Three units: one fires within each presentation, one before each, one never."""
+    starts = np.arange(20) * 2.0 + 5
+    shown = pd.DataFrame(
+        {"start_time": starts, "stop_time": starts + 0.25, "stimulus_name": "flashes", "stimulus_block": 0.0}
+    )
+    path = write_session(spike_times=[starts - 0.05, starts + 0.1, []], presentations=shown)
+    with EcephysSession(path, unit_filter=UnitFilter.none()) as session:
+        table = session.stimulus_presentations
+        assert report._responding(session, table, before=0.125, length=0.25) == [901]
+
+
+def test_units_of_several_structures_come_first(simulated: Path) -> None:
+    with EcephysSession(simulated, unit_filter=UnitFilter.none()) as session:
+        trials = session.get_stimulus_table("flashes")
+        chosen = report._responding(session, trials, before=0.125, length=0.25)
+        structures = session.units["ecephys_structure_acronym"]
+    assert len(chosen) == report.EXAMPLES
+    assert structures[chosen].nunique() == min(report.EXAMPLES, structures.nunique())
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_session_without_stimuli_and_eye_tracking(
+    write_session: Callable[..., Path], tmp_path: Path, running: bool
+) -> None:
+    path = write_session(spike_times=[[1.0, 2.0], [3.0]], running=running)
+    with EcephysSession(path) as session:
+        page = Page(session.report(tmp_path / "report.html"))
+    missing = "no eye tracking" if running else "no running speed and no eye tracking"
+    assert any(f"This session has {missing}." in text for text in page.texts)
+    assert "This session has no stimuli." in page.texts
+    assert len(page.images()) == 2 + running
+
+
+def test_session_without_units(write_session: Callable[..., Path], tmp_path: Path) -> None:
+    shown = pd.DataFrame({"start_time": [0.0], "stop_time": [1.0], "stimulus_name": ["flashes"]})
+    with EcephysSession(write_session(presentations=shown)) as session:
+        page = Page(session.report(tmp_path / "report.html"))
+    assert {"The file holds no units.", "The file holds no quality metrics.", "This session shows no units."} <= set(
+        page.texts
+    )
+    assert page.cells()["units"].startswith("0 of 0 shown")
+
+
+def test_stimulus_of_ones_own_without_pauses(
+    write_session: Callable[..., Path], four_presentations: dict[str, Any], tmp_path: Path
+) -> None:
+    with EcephysSession(write_session(**four_presentations)) as session:
+        page = Page(session.report(tmp_path / "report.html"))
+    assert page.alts[-1] == "Spikes and rates around a of units 2"
+
+
+def test_replica_of_a_released_session(replica: Path, tmp_path: Path) -> None:
+    with EcephysSession(replica / "session_715093703.nwb", unit_filter=UnitFilter.none()) as session:
+        page = Page(session.report(tmp_path / "report.html"))
+    assert page.cells()["session"] == "715093703"
+    assert page.cells()["probeA"] == "810755797"
+
+
+def test_existing_page_is_kept_unless_told(simulated: Path, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("mine")
+    with EcephysSession(simulated) as session:
+        with pytest.raises(AlreadyPresentError, match="overwrite=True"):
+            session.report(path)
+        assert path.read_text() == "mine"
+        assert session.report(path, overwrite=True).stat().st_size > 1000
+        with pytest.raises(MissingFileError, match="make it first"):
+            session.report(tmp_path / "nowhere" / "report.html")
+
+
+@pytest.mark.parametrize("library", ["jinja2", "matplotlib"])
+def test_missing_library_names_the_extra(
+    simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with EcephysSession(simulated) as session, pytest.raises(MissingExtraError, match=r"allen-ecephys\[report\]"):
+        session.report(tmp_path / "report.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_command(simulated: Path, tmp_path: Path) -> None:
+    command = ["report", str(simulated), str(tmp_path / "report.html"), "--all-units"]
+    done = CliRunner().invoke(main, command, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert Page(tmp_path / "report.html").cells()["units"] == "120 of 120 shown (no filter)"
+    again = CliRunner().invoke(main, command)
+    assert again.exit_code == 1
+    assert "--overwrite" in again.output

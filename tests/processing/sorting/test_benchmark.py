@@ -1,0 +1,98 @@
+"""The parts of benchmarks/sorting that decide what counts as found, false or redundant."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).parents[3] / "benchmarks" / "sorting"
+MODULES = ("comparing", "datasets", "results", "simulated", "table")
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> Iterator[SimpleNamespace]:
+    """Modules of the benchmark, which is a folder that is run and not a package."""
+    sys.path.insert(0, str(FOLDER))
+    try:
+        yield SimpleNamespace(**{name: __import__(name) for name in MODULES})
+    finally:
+        sys.path.remove(str(FOLDER))
+        for name in MODULES:
+            sys.modules.pop(name, None)
+
+
+def recording_with(trains: list[np.ndarray], background: list[bool]) -> Any:
+    units = np.repeat(np.arange(len(trains)), [len(train) for train in trains])
+    samples = np.concatenate(trains)
+    order = np.argsort(samples, kind="stable")
+    flags = np.array(background)
+    return SimpleNamespace(
+        spike_samples=samples[order], spike_units=units[order], background=flags, foreground=np.flatnonzero(~flags)
+    )
+
+
+def sorting_of(trains: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    units = np.repeat(np.arange(len(trains)), [len(train) for train in trains])
+    samples = np.concatenate(trains)
+    order = np.argsort(samples, kind="stable")
+    return samples[order], units[order]
+
+
+def spaced(start: int, count: int = 200) -> np.ndarray:
+    return start + 1000 * np.arange(count, dtype=np.int64)
+
+
+def test_background_units_are_neither_missed_nor_false(benchmark: SimpleNamespace) -> None:
+    truth = recording_with([spaced(0), spaced(100), spaced(200), spaced(300)], [False, False, True, True])
+    everything = benchmark.comparing.score(truth, *sorting_of([spaced(0), spaced(100), spaced(200)]))
+    assert (everything["accuracy"], everything["n_found"], everything["n_foreground"]) == (1.0, 2, 2)
+    assert (everything["false_positive"], everything["redundant"], everything["background_found"]) == (0, 0, 1)
+
+
+def test_false_redundant_split_and_merged_units_are_told_apart(benchmark: SimpleNamespace) -> None:
+    truth = recording_with([spaced(0), spaced(100), spaced(250), spaced(400)], [False, False, False, True])
+    halves = spaced(0)[:140], spaced(0)[140:]
+    merged = np.sort(np.concatenate([spaced(100), spaced(250)]))
+    part = spaced(400)[:20]
+    got = benchmark.comparing.score(truth, *sorting_of([*halves, merged, spaced(700), part]))
+    assert got["unit_accuracy"][0] == pytest.approx(0.7)
+    assert (got["oversplit"], got["redundant"], got["overmerged"]) == (1, 1, 1)
+    assert (got["false_positive"], got["background_parts"], got["n_found"]) == (2, 1, 0)
+
+
+def test_no_sorted_unit_at_all_scores_zero(benchmark: SimpleNamespace) -> None:
+    truth = recording_with([spaced(0), spaced(100)], [False, True])
+    got = benchmark.comparing.score(truth, np.empty(0, np.int64), np.empty(0, np.int64))
+    assert (got["accuracy"], got["n_found"], got["n_sorted"], got["false_positive"]) == (0.0, 0, 0, 0)
+
+
+def test_trains_keep_their_dead_time(benchmark: SimpleNamespace) -> None:
+    kept = benchmark.simulated.refractory(np.array([0.5, 0.1, 0.1005, 0.1017, 0.3]), 0.0016)
+    np.testing.assert_array_equal(kept, [0.1, 0.1017, 0.3, 0.5])
+
+
+def test_results_are_kept_by_data_set_seed_sorter_and_version(benchmark: SimpleNamespace, tmp_path: Path) -> None:
+    file = tmp_path / "sorting.json"
+    costs = {"when": "2000", "cpu_s": 10.0, "peak_gb": 1.0, "accuracy": 0.9}
+    for sorter, seed, changes in (
+        ("native", 0, {}), ("native", 1, {"cpu_s": 30.0}), ("lupin", 0, {"cpu_s": 50.0}), ("lupin", 0, {"cpu_s": 60.0}),
+        ("kilosort4", 0, {"status": "not finished"}),
+    ):  # fmt: skip
+        record = {**costs, "version": "1", **changes}
+        if sorter == "kilosort4":
+            del record["accuracy"]
+        key = benchmark.results.key_of("small-sim", seed, sorter)
+        benchmark.results.add_result(key, record, "small-sim|0", {}, file)
+    found = benchmark.results.read_results(file)
+    assert sorted(found["runs"]) == [
+        "small-sim|0|kilosort4|1", "small-sim|0|lupin|1", "small-sim|0|native|1", "small-sim|1|native|1",
+    ]  # fmt: skip
+    sorters = benchmark.table.grouped(found)["small-sim"]
+    assert benchmark.table.paired_ratio(sorters["lupin"], sorters["native"], "cpu_s") == "6.0"
+    assert benchmark.table.paired_ratio(sorters["kilosort4"], sorters["native"], "cpu_s") == ""

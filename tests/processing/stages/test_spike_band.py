@@ -1,0 +1,255 @@
+"""Stages on files: complete or absent, reused or redone, killed at any moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from allen_ecephys.errors import StageError
+from allen_ecephys.processing.pipeline.outputs import SampleFile, atomic_folder
+from allen_ecephys.processing.pipeline.stages import MANIFEST, read_manifest, run_stage, verify_stage
+from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth, write_recording
+from allen_ecephys.processing.spike_band.writing import WhiteningParameters, open_processed
+from allen_ecephys.processing.stages.spike_band import process_spike_band
+
+
+class Counted:
+    """A stage that writes two files and counts how often it ran."""
+
+    def __init__(self, text: str = "result") -> None:
+        self.runs = 0
+        self.text = text
+
+    def __call__(self, folder: Path) -> dict[str, int]:
+        self.runs += 1
+        (folder / "a.txt").write_text(self.text)
+        (folder / "sub").mkdir()
+        (folder / "sub" / "b.npy").write_bytes(b"12345")
+        return {"n": 7}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "input.dat"
+    path.write_bytes(b"raw")
+    return path
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [p.name for p in folder.iterdir() if ".tmp-" in p.name]
+
+
+def test_a_finished_stage_is_reused(tmp_path: Path, source: Path) -> None:
+    work = Counted()
+    first = run_stage(tmp_path / "probe", "filter", work, inputs=[source], parameters={"hz": 150, "range": (0, 1)})
+    again = run_stage(tmp_path / "probe", "filter", work, inputs=[source], parameters={"range": (0, 1), "hz": 150})
+    assert (first.reused, again.reused, work.runs) == (False, True, 1)
+    assert again.report == {"n": 7}
+    assert sorted(again.manifest["outputs"]) == ["a.txt", "sub/b.npy"]
+    assert verify_stage(first.folder) == []
+    assert leftovers(tmp_path / "probe") == []
+
+
+def test_p4_changed_inputs_parameters_or_outputs_run_again(tmp_path: Path, source: Path) -> None:
+    work = Counted()
+
+    def run(hz: int = 150) -> bool:
+        return run_stage(tmp_path, "filter", work, inputs=[source], parameters={"hz": hz}).reused
+
+    assert [run(), run(), run(300), run(300), run()] == [False, True, False, True, False]
+    os.utime(source, ns=(1, 1))
+    assert [run(), run()] == [False, True]
+    (tmp_path / "filter" / "a.txt").write_text("cut")
+    assert [run(), run()] == [False, True]
+    (tmp_path / "filter" / "a.txt").write_text("RESULT")  # the same size: only the digest tells
+    assert verify_stage(tmp_path / "filter") == ["a.txt"]
+    assert leftovers(tmp_path) == []
+
+
+def test_p4_a_stage_runs_again_when_the_one_before_it_changed(tmp_path: Path, source: Path) -> None:
+    first, second = Counted(), Counted()
+
+    def run(hz: int) -> tuple[int, int]:
+        a = run_stage(tmp_path, "a", first, inputs=[source], parameters={"hz": hz})
+        run_stage(tmp_path, "b", second, inputs=[a.folder], parameters={})
+        return first.runs, second.runs
+
+    assert [run(1), run(1), run(2)] == [(1, 1), (1, 1), (2, 2)]
+
+
+def test_p2_without_its_manifest_a_stage_is_not_done(tmp_path: Path, source: Path) -> None:
+    work = Counted()
+    result = run_stage(tmp_path, "filter", work, inputs=[source], parameters={})
+    manifest = result.folder / MANIFEST
+    manifest.write_text(manifest.read_text()[:-20])
+    assert read_manifest(result.folder) is None
+    assert not run_stage(tmp_path, "filter", work, inputs=[source], parameters={}).reused
+    manifest.unlink()
+    with pytest.raises(StageError, match="no stage wrote it"):
+        run_stage(tmp_path, "filter", work, inputs=[source], parameters={})
+    with pytest.raises(StageError, match="no finished stage"):
+        verify_stage(result.folder)
+
+
+def test_an_error_leaves_the_old_outputs_and_nothing_else(tmp_path: Path, source: Path) -> None:
+    run_stage(tmp_path, "filter", Counted("old"), inputs=[source], parameters={"v": 1})
+
+    def broken(folder: Path) -> dict[str, int]:
+        (folder / "a.txt").write_text("half")
+        msg = "disk on fire"
+        raise OSError(msg)
+
+    with pytest.raises(OSError, match="on fire"):
+        run_stage(tmp_path, "filter", broken, inputs=[source], parameters={"v": 2})
+    assert (tmp_path / "filter" / "a.txt").read_text() == "old"
+    assert leftovers(tmp_path) == []
+
+
+def test_p3_the_same_stage_twice_at_once_gives_one_result(tmp_path: Path, source: Path) -> None:
+    barrier = threading.Barrier(2)
+    results = []
+
+    def work(folder: Path) -> dict[str, int]:
+        (folder / "a.txt").write_text("same")
+        barrier.wait()
+        return {}
+
+    def run() -> None:
+        results.append(run_stage(tmp_path, "filter", work, inputs=[source], parameters={}))
+
+    both = [threading.Thread(target=run) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert len(results) == 2
+    assert verify_stage(tmp_path / "filter") == []
+    assert leftovers(tmp_path) == []
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path, source: Path) -> None:
+    import platform
+
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dead = tmp_path / f"filter.tmp-{platform.node()}-{gone.pid}-00000000"
+    alive = tmp_path / f"filter.tmp-{platform.node()}-{os.getpid()}-00000000"
+    elsewhere = tmp_path / f"filter.tmp-another-host-{gone.pid}-00000000"
+    for folder in (dead, alive, elsewhere):
+        folder.mkdir()
+    run_stage(tmp_path, "filter", Counted(), inputs=[source], parameters={})
+    assert [folder.exists() for folder in (dead, alive, elsewhere)] == [False, True, True]
+
+
+def test_atomic_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "new") as temporary:
+        (temporary / "x").write_text("1")
+        assert not (tmp_path / "new").exists()
+    assert (tmp_path / "new" / "x").read_text() == "1"
+    with pytest.raises(FileExistsError, match="not empty"), atomic_folder(tmp_path / "new"):
+        pass
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "other"):
+        raise RuntimeError
+    assert [p.name for p in tmp_path.iterdir()] == ["new"]
+
+
+def test_sample_files_are_written_in_any_order(tmp_path: Path) -> None:
+    with SampleFile(tmp_path / "x", 8) as file:
+        file.write(memoryview(b"5678"), 4)
+        file.write(memoryview(b"1234"), 0)
+    assert (tmp_path / "x").read_bytes() == b"12345678"
+    with pytest.raises(FileExistsError):
+        SampleFile(tmp_path / "x", 8)
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory: pytest.TempPathFactory) -> RawGroundTruth:
+    folder = tmp_path_factory.mktemp("stages") / "raw"
+    return write_recording(folder, duration=2.0, n_units=5, n_channels=48, seed=1)
+
+
+def test_spike_band_stages_resume_and_agree_with_the_short_way(truth: RawGroundTruth, tmp_path: Path) -> None:
+    def run(folder: str, **how: object) -> tuple:
+        result = process_spike_band(truth.recording(), tmp_path / folder, lfp=truth.recording("lfp"), **how)  # type: ignore[arg-type]
+        stages = (result.depth, result.medians, result.whitening)
+        return result, tuple(None if stage is None else stage.reused for stage in stages)
+
+    first, reused = run("a", n_workers=1)
+    assert reused == (False, False, False)
+    assert run("a", n_workers=2, chunk_samples=5000)[1] == (True, True, True)
+    assert run("a", whitening=WhiteningParameters(high_pass=300.0))[1] == (True, True, False)
+    assert run("a")[1] == (True, True, False)
+    short, reused = run("b", keep_median_subtracted=False)
+    assert reused == (False, None, False)
+    whitened = first.whitened()
+    np.testing.assert_array_equal(short.whitened().read(0, 60_000), whitened.read(0, 60_000))
+    assert whitened.uv_per_bit.tolist() == [1.0] * 48
+    np.testing.assert_array_equal(whitened.geometry, truth.geometry)
+    assert first.median_subtracted().uv_per_bit[0] == 0.195
+    with pytest.raises(StageError, match="keep_median_subtracted"):
+        short.median_subtracted()
+
+
+KILLED = """
+import os, signal, sys, threading, time
+from allen_ecephys.processing.simulation.raw import read_ground_truth
+from allen_ecephys.processing.stages.spike_band import process_spike_band
+from allen_ecephys.processing.pipeline import stages
+raw, out, moment = sys.argv[1:]
+publish = stages._publish
+def dying(temporary, target, key, manifest):
+    if moment == f"before {target.name}":
+        os.kill(os.getpid(), signal.SIGKILL)
+    result = publish(temporary, target, key, manifest)
+    if moment == f"after {target.name}":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+stages._publish = dying
+truth = read_ground_truth(raw)
+process_spike_band(truth.recording(), out, lfp=truth.recording("lfp"))
+"""
+
+
+def test_p1_kill_9_at_each_stage_resumes_to_equal_bytes(truth: RawGroundTruth, tmp_path: Path) -> None:
+    unbroken = process_spike_band(truth.recording(), tmp_path / "whole", lfp=truth.recording("lfp"))
+    moments = ["before depth_estimation", "before median_subtraction", "after median_subtraction", "before whitening"]
+    out = tmp_path / "killed"
+    for moment in moments:
+        done = subprocess.run([sys.executable, "-c", KILLED, str(truth.folder), str(out), moment], timeout=300)
+        assert done.returncode == -signal.SIGKILL
+        for stage in out.iterdir():  # the invariant: what has its final name is complete
+            if ".tmp-" not in stage.name:
+                assert verify_stage(stage) == []
+    resumed = process_spike_band(truth.recording(), out, lfp=truth.recording("lfp"))
+    assert (resumed.depth.reused, resumed.medians is not None and resumed.medians.reused) == (True, True)
+    assert not resumed.whitening.reused
+    assert leftovers(out) == []
+    for name in ("depth_estimation", "median_subtraction", "whitening"):
+        for file in (tmp_path / "whole" / name).iterdir():
+            if file.name != MANIFEST:
+                assert file.read_bytes() == (out / name / file.name).read_bytes(), file
+    assert unbroken.whitening.manifest["outputs"] == resumed.whitening.manifest["outputs"]
+
+
+def test_command_line_goes_from_nothing_to_a_whitened_recording(tmp_path: Path) -> None:
+    from allen_ecephys.cli.process import process
+
+    run = CliRunner().invoke
+    raw, out = str(tmp_path / "raw"), str(tmp_path / "out")
+    made = run(process, ["simulate", raw, "--duration", "1.2", "--units", "3", "--channels", "48"])
+    assert made.exit_code == 0, made.output
+    assert "3 units" in made.output
+    done = run(process, ["spike-band", raw, out])
+    assert done.exit_code == 0, done.output
+    assert "channels masked" in done.output
+    assert open_processed(tmp_path / "out" / "whitening").n_samples == 36_000
+    assert json.loads((tmp_path / "out" / "whitening" / MANIFEST).read_text())["stage"] == "whitening"
