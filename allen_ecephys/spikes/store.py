@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import mmap
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Sequence, ValuesView
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -275,8 +275,13 @@ def _chunks(rows: list[int], sizes: Integers, most: int) -> Iterator[list[int]]:
         yield group
 
 
-class UnitMapping(Mapping[int, Any]):
+class UnitMapping(dict[int, Any]):
     """A lazy mapping from unit id to something of that unit, for the units a session shows.
+
+    It is a ``dict`` to whoever asks (``isinstance``), reads what it is asked for, and becomes a plain ``dict`` of all
+    it holds where it is copied, pickled or turned into an array: ``np.save(file, session.spike_times)`` and
+    ``np.load(file, allow_pickle=True).item()`` give the spikes back. Several ids at once give a plain ``dict`` of
+    these units. It cannot be changed; ``dict(mapping)`` can.
 
     Parameters
     ----------
@@ -302,11 +307,88 @@ class UnitMapping(Mapping[int, Any]):
     def __iter__(self) -> Iterator[int]:
         return iter(self._rows)
 
+    def __reversed__(self) -> Iterator[int]:
+        return reversed(list(self._rows))
+
     def __contains__(self, unit_id: object) -> bool:
         return unit_id in self._rows
 
+    def __eq__(self, other: object) -> bool:
+        return self is other or self.to_dict() == other
+
+    __hash__ = None
+
     def __repr__(self) -> str:
         return f"<{self._what} of {len(self)} units, read on demand>"
+
+    def __getitem__(self, unit_id: Any) -> Any:
+        if isinstance(unit_id, Iterable) and not isinstance(unit_id, str):
+            return self.to_dict(unit_id)
+        return self._read([unit_id])[0]
+
+    def _read(self, unit_ids: list[Any]) -> list[Any]:
+        """Return what is held of some units, in their order."""
+        raise NotImplementedError
+
+    def get(self, unit_id: Any, default: Any = None) -> Any:
+        """Return what is held of a unit, or `default` where it is not shown."""
+        if unit_id not in self:
+            return default
+        return self[unit_id]
+
+    def keys(self) -> Any:
+        """Return the ids of the units shown."""
+        return self._rows.keys()
+
+    def values(self) -> Any:
+        """Return what is held of all units, each read when it is reached."""
+        return ValuesView(self)
+
+    def items(self) -> Any:
+        """Return all pairs of unit id and what is held of it, each read when it is reached."""
+        return ItemsView(self)
+
+    def to_dict(self, unit_ids: Iterable[Any] | None = None) -> dict[int, Any]:
+        """Return a plain dict of some units (default: all shown), read at once.
+
+        Raises
+        ------
+        UnknownIdError
+            If a unit is hidden by the filter or not in the file.
+        """
+        wanted = list(self._rows if unit_ids is None else unit_ids)
+        return dict(zip((int(unit) for unit in wanted), self._read(wanted), strict=True))
+
+    def copy(self) -> dict[int, Any]:
+        """Return a plain dict of all units shown."""
+        return self.to_dict()
+
+    # --- what a dict does beside being read ----------------------------------------------------------------------
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        """Return an object array without dimensions that holds the dict, as NumPy makes of any dict."""
+        if dtype is not None and np.dtype(dtype) != np.dtype(object):
+            msg = f"the {self._what} of {len(self)} units are no array of {np.dtype(dtype)}: take those of one unit"
+            raise TypeError(msg)
+        held = np.empty((), dtype=object)
+        held[()] = self.to_dict()
+        return held
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (self.to_dict(),)
+
+    def __or__(self, other: Any) -> Any:
+        return self.to_dict() | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | self.to_dict()
+
+    def _unchangeable(self, *_: Any, **__: Any) -> Any:
+        msg = f"the {self._what} of a session are read from its file and cannot be changed: change a copy, dict(...)"
+        raise TypeError(msg)
+
+    __setitem__ = __delitem__ = __ior__ = _unchangeable
+    setdefault = update = pop = popitem = clear = _unchangeable
 
     def row(self, unit_id: Any) -> int:
         """Return the row of a shown unit in the file.
@@ -336,16 +418,16 @@ class SpikeTimes(UnitMapping):
     _what = "spike times"
     _column = "spike_times"
 
-    def __getitem__(self, unit_id: int) -> Floats:
-        return self._store.get(self._column, [self.row(unit_id)])[0]
+    def _read(self, unit_ids: list[Any]) -> list[Any]:
+        return self._store.get(self._column, [self.row(unit) for unit in unit_ids])
 
     def values(self) -> Any:
         """Return all arrays, read at once."""
-        return dict(zip(self._rows, self._all(), strict=True)).values()
+        return self.to_dict().values()
 
     def items(self) -> Any:
         """Return all pairs of unit id and array, read at once."""
-        return dict(zip(self._rows, self._all(), strict=True)).items()
+        return self.to_dict().items()
 
     def ragged(self, unit_ids: Sequence[int] | Integers | None = None) -> RaggedTimes:
         """Return spike times of some units (default: all shown) as the alignment kernels take them."""
@@ -358,9 +440,6 @@ class SpikeTimes(UnitMapping):
         rows = np.fromiter(self._rows.values(), dtype=np.int64, count=len(self))
         index = pd.Index(np.fromiter(self._rows, dtype=np.int64, count=len(self)), name="unit_id")
         return pd.Series(self._store.counts(rows), index=index, name="spike_count")
-
-    def _all(self) -> list[np.ndarray[Any, Any]]:
-        return self._store.get(self._column, list(self._rows.values()))
 
 
 class SpikeAmplitudes(SpikeTimes):
@@ -392,11 +471,12 @@ class MeanWaveforms(UnitMapping):
         self._units = units
         self._kept: dict[int, xr.DataArray] = {}
 
-    def __getitem__(self, unit_id: int) -> xr.DataArray:
-        row = self.row(unit_id)
-        if unit_id not in self._kept:
-            self._kept[unit_id] = self._made(unit_id, self._store.column("waveform_mean").read(row))
-        return self._kept[unit_id].copy()
+    def _read(self, unit_ids: list[Any]) -> list[Any]:
+        for unit in unit_ids:
+            row = self.row(unit)
+            if unit not in self._kept:
+                self._kept[unit] = self._made(unit, self._store.column("waveform_mean").read(row))
+        return [self._kept[unit].copy() for unit in unit_ids]
 
     def _made(self, unit_id: int, waveform: np.ndarray[Any, Any]) -> xr.DataArray:
         import xarray as xr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import logging
 import pickle
@@ -11,6 +12,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 
 from allen_ecephys.errors import ClosedSessionError, FileFormatError, UnknownIdError
@@ -172,6 +174,48 @@ def test_offsets_that_do_not_divide_the_spikes(write_session: Write, index: list
         _ = EcephysSession(path).spike_times[900]
 
 
+@pytest.mark.parametrize("name", ["spike_times", "spike_amplitudes", "mean_waveforms"])
+def test_a_mapping_becomes_what_it_holds(write_session: Write, tmp_path: Path, name: str) -> None:
+    """Saving, pickling and copying must not lose what is read lazily: AllenSDK's were plain dicts."""
+    session = EcephysSession(write_session(spike_times=SPIKES))
+    mapping = getattr(session, name)
+    plain = {unit: mapping[unit] for unit in mapping}
+    assert isinstance(mapping, dict)
+    np.save(tmp_path / "saved.npy", mapping)
+    turned = {
+        "saved": np.load(tmp_path / "saved.npy", allow_pickle=True).item(),
+        "array": np.asarray(mapping).item(),
+        "pickled": pickle.loads(pickle.dumps(mapping)),
+        "deep": copy.deepcopy(mapping),
+        "shallow": copy.copy(mapping),
+        "own": mapping.copy(),
+        "to_dict": mapping.to_dict(),
+        "dict": dict(mapping),
+        "unpacked": {**mapping},
+        "joined": mapping | {},
+        "joined behind": {} | mapping,
+        "updated": {},
+        "some": mapping[np.array(list(mapping))],
+    }
+    turned["updated"].update(mapping)
+    for how, found in turned.items():
+        assert type(found) is dict, how
+        assert list(found) == list(plain), how
+        assert all(np.array_equal(found[unit], plain[unit]) for unit in plain), how
+    assert list(reversed(mapping)) == list(plain)[::-1]
+    assert list(mapping[[902, 900]]) == [902, 900]
+    assert list(pd.Series(mapping).index) == list(plain)
+    with pytest.raises(UnknownIdError, match="unit 5 is not in"):
+        _ = mapping[[900, 5]]
+    with pytest.raises(TypeError, match="no array of float64"):
+        np.asarray(mapping, dtype=float)
+    for change in (lambda: mapping.pop(900), lambda: mapping.update({1: 2}), lambda: mapping.clear()):
+        with pytest.raises(TypeError, match="cannot be changed"):
+            change()
+    with pytest.raises(TypeError, match="cannot be changed"):
+        mapping[900] = plain[900]
+
+
 def test_unknown_and_hidden_units(write_session: Write) -> None:
     from_file = write_session(spike_times=SPIKES)
     with h5py.File(from_file, "a") as file:
@@ -184,7 +228,7 @@ def test_unknown_and_hidden_units(write_session: Write) -> None:
     ):
         _ = session.spike_times[901]
     with pytest.raises(KeyError):
-        _ = session.spike_times["900"]  # type: ignore[index]
+        _ = session.spike_times["900"]
     assert 901 not in session.spike_times
     assert session.spike_times.get(901) is None
     assert 901 in session.with_units(UnitFilter.none()).spike_times
