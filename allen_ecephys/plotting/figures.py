@@ -38,14 +38,18 @@ TRACE_SPACING = 4.0
 MOST_POINTS = 20_000
 
 
-def _axes(ax: Axes | None) -> Axes:
-    if ax is not None:
-        return ax
+def new_axes(**figure: Any) -> Axes:
+    """Return the axes of a new figure of pyplot; keywords go to ``plt.subplots``."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise missing_extra(*MATPLOTLIB) from error
-    return plt.subplots(layout="constrained")[1]
+    axes: Axes = plt.subplots(layout="constrained", **figure)[1]
+    return axes
+
+
+def _axes(ax: Axes | None) -> Axes:
+    return new_axes() if ax is None else ax
 
 
 def plot_raster(
