@@ -131,6 +131,10 @@ class SpikeTrainError(AllenEcephysError, ValueError):
     """Spikes that do not fit together or their recording: no whole numbers, past its end, of units never named."""
 
 
+class SynchronizationError(AllenEcephysError, ValueError):
+    """Clocks that cannot be put on one another: no event in common, or frames and pulses that differ in number."""
+
+
 class SortingError(AllenEcephysError, RuntimeError):
     """A spike sorter that failed."""
 

@@ -1,0 +1,22 @@
+"""Clocks: the sync file, barcodes, and every probe's sample numbers on the session's clock."""
+
+from .barcodes import Barcodes, ProbeEvents, decode_barcodes
+from .clock_figure import plot_clock
+from .probe_clock import ProbeClock, TwoPointFit, fit_clock
+from .shared_events import clock_from_barcodes, clock_from_square_wave, clock_from_timestamps
+from .sync_file import SyncFile, open_sync_file
+
+__all__ = [
+    "Barcodes",
+    "ProbeClock",
+    "ProbeEvents",
+    "SyncFile",
+    "TwoPointFit",
+    "clock_from_barcodes",
+    "clock_from_square_wave",
+    "clock_from_timestamps",
+    "decode_barcodes",
+    "fit_clock",
+    "open_sync_file",
+    "plot_clock",
+]
