@@ -6,6 +6,7 @@ One hierarchy: each class is an :class:`AllenEcephysError` and also the built-in
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -101,7 +102,17 @@ class OfflineError(AllenEcephysError, ConnectionError):
 
 
 class DiskFullError(AllenEcephysError, OSError):
-    """The disk has no room for the file."""
+    """The disk has no room for the file.
+
+    Attributes
+    ----------
+    errno
+        ENOSPC, or the system's code for a quota (EDQUOT) or a limit of a file's size (EFBIG).
+    """
+
+    def __init__(self, message: str, number: int = errno.ENOSPC) -> None:
+        super().__init__(message)
+        self.errno = number
 
 
 # --- processing --------------------------------------------------------------------------------------------------

@@ -1,43 +1,410 @@
-"""Safe writing: what is written to a disk appears whole or not at all, and nothing else is touched."""
+"""Safe writing: what is written to a disk appears whole or not at all, and nothing else is touched.
+
+What is being written is a *draft* beside its final name, and becomes the file or folder by a rename. The draft's name
+tells which process writes it, so that the next writer in the folder can remove the drafts of processes that have died,
+and only those.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
+import hashlib
 import os
+import re
+import shutil
+import socket
+import time
 import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO, Any
 
-from .errors import AccessError, DiskFullError
+from .errors import AccessError, AlreadyPresentError, DiskFullError
+
+#: Codes of the errors that say that there is no room: on the disk, in the quota, in the limit of a file's size.
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+_DRAFT = re.compile(r"\..+\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-(?P<started>\d*)-[0-9a-f]{8}\.draft")
+_LONGEST_NAME = 255
+_POLL_S = 0.1
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Put `content` under its name in one step: readers see the old file or the whole new one.
+# --- writing -----------------------------------------------------------------------------------------------------
+
+
+def write_atomically(path: Path, content: bytes | str, *, replace: bool = True) -> None:
+    """Put `content` (text as UTF-8) under its name in one step: readers see the old file or the whole new one.
 
     Raises
     ------
+    AlreadyPresentError
+        If the file is there and `replace` is False.
     AccessError, DiskFullError
         If the folder cannot be written.
     """
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    with atomic_file(path, replace=replace) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
+    """Open a draft of `path` for writing and reading; it takes its name when the block ends without an error.
+
+    A library that writes under a name of its own is given ``file.name``.
+
+    Parameters
+    ----------
+    path
+        Final path; its folder is made if it does not exist.
+    replace
+        Whether a file of that name makes way. If not, one that appears in the meantime does not either.
+
+    Raises
+    ------
+    AlreadyPresentError
+        If the file is there and `replace` is False; nothing of it is touched.
+    AccessError, DiskFullError
+        If the folder cannot be written, or its disk has no room.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with atomic_file(Path(folder) / "spikes.bin") as file:
+    ...         _ = file.write(b"1234")
+    ...     [path.name for path in Path(folder).iterdir()]
+    ['spikes.bin']
+    """
+    path = Path(path)
+    if not replace and os.path.lexists(path):
+        raise _already_present(path)
+    draft = _prepared(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("wb") as file:
-                file.write(content)
+        with _refusals(path.parent):
+            file = draft.open("x+b")
+        with file:
+            with _full_disk(path.parent):
+                yield file
+            with _refusals(path.parent):
                 file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
+                sync(file.fileno())
+        with _refusals(path.parent):
+            publish(draft, path, replace=replace)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Make a draft of the folder `path`; it takes its name when the block ends without an error.
+
+    Files that the block wrote are put on disk first. A folder that holds anything is never replaced.
+
+    Raises
+    ------
+    AlreadyPresentError
+        If the path is there, or appears before the draft is whole; nothing of it is touched.
+    AccessError, DiskFullError
+        If the folder cannot be written, or its disk has no room.
+    """
+    path = Path(path)
+    if os.path.lexists(path):
+        raise _already_present(path)
+    draft = _prepared(path)
+    try:
+        with _refusals(path.parent):
+            draft.mkdir()
+        with _full_disk(path.parent):
+            yield draft
+        with _refusals(path.parent):
+            for written in draft.rglob("*"):
+                if written.is_file() and not written.is_symlink():
+                    with written.open("rb") as file:
+                        sync(file.fileno())
+            publish(draft, path, replace=False)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    sync_folder(path.parent)
+
+
+def _prepared(path: Path) -> Path:
+    """Return the draft's name for `path`, after making its folder and clearing it of what dead processes left."""
+    with _refusals(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned_drafts(path.parent)
+    return draft_of(path)
+
+
+def publish(draft: Path, path: Path, *, replace: bool) -> None:
+    """Rename a whole file or folder to its final name.
+
+    Raises
+    ------
+    AlreadyPresentError
+        If something has that name: a file where `replace` is False, or a folder that is not empty.
+    """
+    if draft.is_dir():
+        # A rename replaces an empty folder at most: what holds anything stays.
+        try:
+            draft.rename(path)
+        except OSError as error:
+            if error.errno in {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}:
+                raise _already_present(path) from error
+            raise
+    elif replace:
+        os.replace(draft, path)  # noqa: PTH105  one name for it here and in traces of system calls
+    else:
+        _publish_new(draft, path)
+
+
+def _publish_new(draft: Path, path: Path) -> None:
+    """Give a draft its name if nothing has it: by a second link, else by claiming the name with an empty file."""
+    try:
+        os.link(draft, path, follow_symlinks=False)
+    except FileExistsError as error:
+        raise _already_present(path) from error
+    except OSError:  # this file system knows no links
+        try:
+            claim = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError as error:
+            raise _already_present(path) from error
+        os.close(claim)
+        os.replace(draft, path)  # noqa: PTH105  see publish
+    else:
+        draft.unlink()
+
+
+def sync(descriptor: int) -> None:
+    """Put an open file on disk."""
+    os.fsync(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in `folder` on disk, where the system can do that."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
         finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise not_written(path.parent, error) from error
+            os.close(descriptor)
 
 
-def not_written(folder: Path, error: OSError) -> OSError:
-    """Return the error for a cache folder that cannot be written, or whose disk is full."""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        return DiskFullError(f"the disk of the cache folder {folder} is full: nothing was changed. Make room first")
-    return AccessError(
-        f"the cache folder {folder} cannot be written ({error.strerror}). Choose another with manifest=... or "
-        "ALLEN_ECEPHYS_CACHE_DIR; what it already holds can be read with EcephysProjectCache.fixed(manifest=...)"
+# --- drafts ------------------------------------------------------------------------------------------------------
+
+
+def draft_of(path: Path) -> Path:
+    """Return a name beside `path` that nobody else has, and that tells which process writes there."""
+    pid = os.getpid()
+    owner = f".{_host_mark()}-{pid}-{process_start(pid) or ''}-{uuid.uuid4().hex[:8]}.draft"
+    return path.with_name(f".{path.name[: _LONGEST_NAME - 1 - len(owner)]}{owner}")
+
+
+def remove_abandoned_drafts(folder: Path) -> None:
+    """Remove the drafts in `folder` whose process runs no longer; those of other machines cannot be judged and stay."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            match = _DRAFT.fullmatch(entry.name)
+            if match is None or match["host"] != _host_mark() or _runs(int(match["pid"]), match["started"] or None):
+                continue
+            with contextlib.suppress(OSError):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path)
+                else:
+                    Path(entry.path).unlink()
+
+
+# --- processes ---------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def host() -> str:
+    """Return a name for the set of processes whose ids can be compared: machine, boot and process namespace."""
+    marks = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        marks.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    with contextlib.suppress(OSError):
+        marks.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(marks)
+
+
+@functools.cache
+def _host_mark() -> str:
+    return hashlib.sha256(host().encode()).hexdigest()[:8]
+
+
+def process_start(pid: int) -> str | None:
+    """Return the start time of a process where the system tells, so that a reused id is not taken for its owner."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except (OSError, IndexError):
+        return None
+
+
+def this_process() -> dict[str, Any]:
+    """Return what identifies the running process in a file that others read (see :func:`is_dead`)."""
+    pid = os.getpid()
+    return {"host": host(), "pid": pid, "started": process_start(pid)}
+
+
+def is_dead(owner: dict[str, Any]) -> bool:
+    """Tell whether the process of :func:`this_process` runs no longer; False where that cannot be known."""
+    if owner.get("host") != host() or os.name != "posix":
+        return False
+    pid, started = owner.get("pid"), owner.get("started")
+    return not (isinstance(pid, int) and _runs(pid, started if isinstance(started, str) else None))
+
+
+def _runs(pid: int, started: str | None) -> bool:
+    """Tell whether a process of this machine runs, and is the one that started then."""
+    if os.name != "posix":
+        return True
+    if not 0 < pid < 1 << 31:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # it runs, as somebody else
+    return started is None or process_start(pid) == started
+
+
+# --- locks -------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def file_lock(
+    path: Path,
+    *,
+    still_alive: Callable[[], bool],
+    done: Callable[[], bool] = lambda: False,
+    sleep: Callable[[float], object] = time.sleep,
+) -> Iterator[bool]:
+    """Hold the lock file `path` while the block runs, if that can be had; yield whether it is held.
+
+    A lock saves work and never carries correctness: ``flock`` does nothing, or works on one node only, on Lustre, GPFS
+    and some NFS mounts, so every user of this lock must be right without it.
+
+    Parameters
+    ----------
+    path
+        The lock file; created, and removed at the end.
+    still_alive
+        Asked while another process holds the lock: False ends the wait without the lock (the holder hangs).
+    done
+        Asked while another process holds the lock: True ends the wait, because there is nothing left to do.
+    sleep
+        Waits between two looks; replaced in tests.
+    """
+    descriptor = _acquire(path, still_alive, sleep, done)
+    try:
+        yield descriptor is not None
+    finally:
+        if descriptor is not None:
+            # Removed before it is released: whoever locks the removed file notices (see _try_lock) and looks again.
+            with contextlib.suppress(OSError):
+                path.unlink()
+            os.close(descriptor)
+
+
+def _acquire(
+    path: Path, still_alive: Callable[[], bool], sleep: Callable[[float], object], done: Callable[[], bool]
+) -> int | None:
+    while True:
+        try:
+            descriptor = _try_lock(path)
+        except (OSError, ImportError):
+            return None  # no locks here: go on without one
+        if descriptor is not None:
+            return descriptor
+        if done() or not still_alive():
+            return None
+        sleep(_POLL_S)
+
+
+def _try_lock(path: Path) -> int | None:
+    """Return a file descriptor that holds the lock on `path`; None while another process holds it.
+
+    Raises OSError where the folder cannot be written or its file system knows no locks.
+    """
+    import fcntl
+
+    # Never through a link, and never waiting for the other end of a pipe that lies there.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The previous holder removes the file: a lock on a removed file is held by nobody else who looks for it.
+        if os.fstat(descriptor).st_ino == path.stat().st_ino:
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except OSError:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+# --- errors ------------------------------------------------------------------------------------------------------
+
+
+def not_written(folder: Path, error: OSError, advice: str = "Choose another one") -> AccessError | DiskFullError:
+    """Return the error for a folder that cannot be written, or whose disk has no room."""
+    if error.errno in NO_ROOM:
+        return disk_full(folder, number=error.errno)
+    return AccessError(f"the folder {folder} cannot be written ({error.strerror or error}). {advice}")
+
+
+def disk_full(
+    folder: Path, needed: int | None = None, *, number: int | None = None, advice: str = "choose another folder"
+) -> DiskFullError:
+    """Return the error for a disk without room.
+
+    Parameters
+    ----------
+    folder
+        A folder on it.
+    needed
+        Bytes that were to be written; None where nobody knows.
+    number
+        The system's code, where it refused; by default ENOSPC.
+    advice
+        What to do besides making room.
+    """
+    try:
+        free = f"{shutil.disk_usage(folder).free:,} free"
+    except OSError:
+        free = "none of it free"
+    wanted = "more room" if needed is None else f"{needed:,} bytes"
+    return DiskFullError(
+        f"{folder} has no room: {wanted} needed, {free}. Free some, or {advice}.", number or errno.ENOSPC
     )
+
+
+def _already_present(path: Path) -> AlreadyPresentError:
+    return AlreadyPresentError(f"{path} is there already, and is not replaced. Choose another name, or move it away")
+
+
+@contextlib.contextmanager
+def _refusals(folder: Path) -> Iterator[None]:
+    """Give the errors of a system that refuses to write into `folder` their names."""
+    try:
+        yield
+    except (AccessError, DiskFullError, AlreadyPresentError):
+        raise
+    except OSError as error:
+        raise not_written(folder, error) from error
+
+
+@contextlib.contextmanager
+def _full_disk(folder: Path) -> Iterator[None]:
+    """Name the error of a full disk in the caller's own writing; any other error is the caller's."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM and not isinstance(error, DiskFullError):
+            raise disk_full(folder, number=error.errno) from error
+        raise

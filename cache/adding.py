@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from allen_ecephys.errors import AccessError, AlreadyPresentError, FileFormatError, UnknownIdError
-from allen_ecephys.files import not_written, write_atomically
+from allen_ecephys.files import file_lock, not_written, write_atomically
 from allen_ecephys.session.session import EcephysSession
 from allen_ecephys.units.filter import UnitFilter
 
@@ -30,7 +30,6 @@ from .tables.analysis_metrics import INDEX, renamed
 from .tables.editing import TextTable
 from .tables.project_tables import UNIT_NAMES, TableName
 from .transfer.checks import check_file, check_hdf5_end, note_checked
-from .transfer.locks import best_effort_lock
 
 if TYPE_CHECKING:
     from .project_files import ProjectFiles
@@ -298,7 +297,7 @@ def _alone(files: ProjectFiles) -> Iterator[None]:
 
     began = monotonic()
     lock = files.root / ".add-session.lock"
-    with best_effort_lock(lock, still_alive=lambda: monotonic() - began < _LOCK_PATIENCE_S) as held:
+    with file_lock(lock, still_alive=lambda: monotonic() - began < _LOCK_PATIENCE_S) as held:
         if not held:
             logger.warning("%s: another process has been adding a session for long; going on without waiting", lock)
         yield

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from allen_ecephys.errors import ManifestError, UnsafePathError, suggest
+from allen_ecephys.errors import AccessError, ManifestError, UnsafePathError, suggest
 from allen_ecephys.files import write_atomically
 
 from .remotes.protocol import safe_key
+from .writing import refused
 
 VERSION: Final = "0.3.0"
 FILE_NAME: Final = "manifest.json"
@@ -159,7 +160,12 @@ def write(path: str | Path) -> Manifest:
         If the folder cannot be written.
     """
     path = Path(path)
-    write_atomically(path, content_of_standard())
+    try:
+        write_atomically(path, content_of_standard())
+    except AccessError as error:
+        if isinstance(error.__cause__, OSError):
+            raise refused(path.parent, error.__cause__) from error.__cause__
+        raise
     return standard(path.absolute().parent)
 
 

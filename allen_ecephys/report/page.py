@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import AlreadyPresentError, MissingDataError, MissingFileError, missing_extra
+from ..files import write_atomically
 from ..plotting.figures import plot_psth, plot_raster
 from ..units.filter import UnitFilter
 from ..version import __version__
@@ -69,12 +70,7 @@ def write_report(session: EcephysSession, path: str | os.PathLike[str], *, overw
         msg = f"there is no folder {target.absolute().parent} to write {target.name} to; make it first"
         raise MissingFileError(msg)
     page = render(session)
-    unfinished = target.with_name(f".{target.name}.part")
-    try:
-        unfinished.write_text(page, encoding="utf-8")
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_atomically(target, page, replace=overwrite)
     return target
 
 

@@ -19,7 +19,7 @@ from ..retrying.rules import TransferPolicy
 from ..transfer.checks import read_index
 from ..transfer.fetch import fetch
 from ..transfer.journals import journal_of, read_journal
-from ..transfer.transfer import disk_full
+from ..writing import no_room
 from .plan import Plan, PlannedFile, Selection, plan
 from .report import FileReport, Report
 
@@ -78,7 +78,7 @@ def build(
 
 def _check_room(todo: Plan) -> None:
     if todo.missing_bytes > shutil.disk_usage(todo.root).free:
-        disk_full(todo.root, todo.missing_bytes)
+        raise no_room(todo.root, todo.missing_bytes)
 
 
 def _fetch_all(cache: EcephysProjectCache, todo: Plan, jobs: int, policy: TransferPolicy, *, progress: bool) -> Report:

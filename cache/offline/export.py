@@ -19,7 +19,7 @@ from allen_ecephys.errors import AccessError, ChecksumError, OfflineError
 from .. import manifest as manifests
 from ..project_files import project_files
 from ..transfer.checks import INDEX_FORMAT, INDEX_NAME, CheckedFile, read_index
-from ..transfer.transfer import disk_full
+from ..writing import no_room
 from .plan import Selection, plan
 from .report import FileReport, Report
 
@@ -98,7 +98,7 @@ def _check_room(target: Path, sources: Iterable[tuple[str, Path]]) -> None:
     needed = sum(path.stat().st_size + _TAR_OVERHEAD for _, path in sources)
     folder = next(parent for parent in target.parents if parent.is_dir())
     if needed > shutil.disk_usage(folder).free:
-        disk_full(folder, needed)
+        raise no_room(folder, needed)
 
 
 def _write_folder(root: Path, draft: Path, sources: list[tuple[str, Path]]) -> list[FileReport]:

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from allen_ecephys.errors import DownloadError, RemoteChangedError
+from allen_ecephys.files import NO_ROOM
 
 from ..remotes.protocol import RangeResponse, Remote, RemoteFile, RemoteStatusError
 from ..retrying.intervals import Interval, IntervalSet, join_close, split_long
 from ..retrying.rules import TransferPolicy, below_floor, is_strong_etag
+from ..writing import refused
 from .journals import journal_of, read_journal
 from .parts import PartFile, PartLostError, claim_part, parts_of, remove_part
-from .transfer import NO_ROOM, disk_full
 
 logger = logging.getLogger(__name__)
 _COPY_BYTES = 8 << 20
@@ -87,7 +88,7 @@ class BlockStore:
                 self._seed_from_others(part)
         except OSError as error:
             if error.errno in NO_ROOM:
-                disk_full(self._destination.parent, self._block, error)
+                raise refused(self._destination.parent, error, self._block) from error
             logger.info("%s cannot be written: blocks are kept until the end of this session only", self._destination)
             self._temporary = tempfile.TemporaryDirectory(prefix="allen-ecephys-")
             self._destination = Path(self._temporary.name) / self._destination.name
@@ -225,7 +226,7 @@ class BlockStore:
             self.part.write(at, data)
         except OSError as error:
             if error.errno in NO_ROOM:
-                disk_full(self._destination.parent, None, error)
+                raise refused(self._destination.parent, error) from error
             raise
         with self._count_lock:
             self.bytes_fetched += len(data)

@@ -15,9 +15,9 @@ import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from allen_ecephys.errors import ChecksumError, CorruptFileError, FileFormatError, truncated_file
+from allen_ecephys.files import write_atomically
 
 from ..remotes.protocol import RemoteFile
 
@@ -94,12 +94,7 @@ def note_checked(path: Path, algorithm: str, digest: str, *, verified: bool) -> 
     with contextlib.suppress(OSError), _index_lock:
         index = {**read_index(path.parent), path.name: entry}
         content = {"format": INDEX_FORMAT, "files": {name: asdict(index[name]) for name in sorted(index)}}
-        draft = path.with_name(f"{INDEX_NAME}.{uuid4().hex[:8]}.tmp")
-        try:
-            draft.write_text(json.dumps(content, indent=1), encoding="utf-8")
-            draft.replace(path.parent / INDEX_NAME)
-        finally:
-            draft.unlink(missing_ok=True)
+        write_atomically(path.parent / INDEX_NAME, json.dumps(content, indent=1))
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:

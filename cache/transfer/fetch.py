@@ -25,13 +25,14 @@ from allen_ecephys.errors import (
     OfflineError,
     RemoteNotFoundError,
 )
+from allen_ecephys.files import file_lock
 from allen_ecephys.progress import progress_bar
 
 from ..remotes.protocol import Remote, RemoteFile
 from ..retrying.asking import locate_patiently
 from ..retrying.rules import DEFAULT_POLICY, CachedFileAction, TransferPolicy, decide_cached_file
+from ..writing import refused
 from .checks import check_file, entry_of, note_checked
-from .locks import best_effort_lock
 from .parts import PartFile, PartLostError, being_written, remove_litter
 from .transfer import Transfer
 
@@ -149,15 +150,7 @@ def _prepare_folder(folder: Path, *, wanted: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         if wanted:
-            _refuse_folder(folder, error)
-
-
-def _refuse_folder(folder: Path, error: OSError) -> None:
-    msg = (
-        f"the cache folder {folder} cannot be written ({error.strerror}). Choose another with "
-        "ALLEN_ECEPHYS_CACHE_DIR (or manifest=), or have the file put there by its owner."
-    )
-    raise AccessError(msg) from error
+            raise refused(folder, error) from error
 
 
 @contextlib.contextmanager
@@ -171,7 +164,7 @@ def _turn(destination: Path, expected: RemoteFile | None, policy: TransferPolicy
     def is_there() -> bool:
         return _look(destination, expected) is CachedFileAction.USE
 
-    with best_effort_lock(_lock_path(destination), still_alive=someone_is_at_it, done=is_there, sleep=policy.sleep):
+    with file_lock(_lock_path(destination), still_alive=someone_is_at_it, done=is_there, sleep=policy.sleep):
         yield
 
 
@@ -205,7 +198,7 @@ def set_aside(destination: Path, reason: str) -> Path:
     try:
         destination.rename(aside)
     except OSError as error:
-        _refuse_folder(destination.parent, error)
+        raise refused(destination.parent, error) from error
     logger.warning("%s: %s. It was renamed to %s and is fetched again.", destination, reason, aside.name)
     return aside
 
@@ -285,11 +278,10 @@ def _transfer(
     except PermissionError as error:
         if isinstance(error, AccessError):
             raise
-        _refuse_folder(destination.parent, error)
-        raise
+        raise refused(destination.parent, error) from error
     except OSError as error:
         if error.errno == errno.EROFS:
-            _refuse_folder(destination.parent, error)
+            raise refused(destination.parent, error) from error
         raise
     finally:
         if bar is not None:

@@ -6,11 +6,8 @@ or an object that changes the owner. Lines are only ever appended; one that was 
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import json
 import os
-import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,47 +15,6 @@ from typing import Any
 from ..retrying.intervals import IntervalSet
 
 JOURNAL_FORMAT = 1
-
-
-@functools.cache
-def _host() -> str:
-    """Return a name for the set of processes whose ids can be compared: machine, boot and process namespace."""
-    marks = [socket.gethostname()]
-    with contextlib.suppress(OSError):
-        marks.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-    with contextlib.suppress(OSError):
-        marks.append(str(Path("/proc/self/ns/pid").readlink()))
-    return " ".join(marks)
-
-
-def _started(pid: int) -> str | None:
-    """Return the start time of a process where the system tells, so that a reused id is not taken for its owner."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
-    except (OSError, IndexError):
-        return None
-
-
-def this_process() -> dict[str, Any]:
-    """Return what identifies the running process in a journal."""
-    pid = os.getpid()
-    return {"host": _host(), "pid": pid, "started": _started(pid)}
-
-
-def is_dead(owner: dict[str, Any]) -> bool:
-    """Tell whether `owner` is known to run no longer; False where that cannot be known (another machine)."""
-    if owner.get("host") != _host() or os.name != "posix":
-        return False
-    pid = owner.get("pid")
-    if not isinstance(pid, int) or pid <= 0:
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False  # it runs, as somebody else
-    return owner.get("started") is not None and _started(pid) != owner["started"]
 
 
 @dataclass

@@ -19,9 +19,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from allen_ecephys.files import is_dead, publish, sync, sync_folder, this_process
+
 from ..retrying.intervals import Interval, IntervalSet
 from ..retrying.rules import TransferPolicy
-from .journals import JOURNAL_FORMAT, Journal, append_lines, is_dead, journal_of, read_journal, this_process
+from .journals import JOURNAL_FORMAT, Journal, append_lines, journal_of, read_journal
 
 
 class PartLostError(Exception):
@@ -155,7 +157,7 @@ class PartFile:
         """Put the whole file on disk, ready to be published."""
         with self._lock:
             self._checkpoint(self._policy.monotonic())
-            os.fsync(self._descriptor)
+            sync(self._descriptor)
 
     def release(self) -> None:
         """Keep the part for whoever comes next, if there is anything in it, and close it."""
@@ -188,7 +190,7 @@ class PartFile:
         """Give the synced part its final name; the journal goes after it."""
         with self._lock:
             self.check_ours()
-            os.replace(self.path, destination)  # noqa: PTH105  one name for it here and in traces of system calls
+            publish(self.path, destination, replace=True)
             sync_folder(destination.parent)
             self.journal_path.unlink(missing_ok=True)
             self._close()
@@ -211,16 +213,6 @@ def remove_part(part: Path) -> None:
 
 def _sync_data(descriptor: int) -> None:
     getattr(os, "fdatasync", os.fsync)(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Put the names in `folder` on disk, where the system can do that."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def parts_of(destination: Path) -> Iterator[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import shutil
 import threading
@@ -12,6 +11,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from allen_ecephys.errors import AllenEcephysError, DiskFullError, DownloadError, RemoteChangedError
+from allen_ecephys.files import NO_ROOM
 
 from ..remotes.protocol import RangeResponse, Remote, RemoteFile, RemoteStatusError, UnreachableError
 from ..retrying.intervals import Interval
@@ -27,13 +27,13 @@ from ..retrying.rules import (
     segments,
     wait_before_retry,
 )
+from ..writing import no_room, refused
 from .parts import PartFile, PartLostError, claim_part
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class _TransientError(Exception):
@@ -50,17 +50,6 @@ class _StartOverError(Exception):
 
 class _StoppedError(Exception):
     """Another connection ended the transfer."""
-
-
-def disk_full(folder: Path, needed: int | None, cause: BaseException | None = None) -> NoReturn:
-    """Raise the error for a disk without room."""
-    free = shutil.disk_usage(folder).free
-    wanted = "more room" if needed is None else f"{needed:,} bytes"
-    msg = (
-        f"{folder} has no room: {wanted} needed, {free:,} free. Free some, or choose another cache folder with "
-        "ALLEN_ECEPHYS_CACHE_DIR (or manifest=)."
-    )
-    raise DiskFullError(msg) from cause
 
 
 class Transfer:
@@ -125,7 +114,7 @@ class Transfer:
             return PartFile.create(self.destination, size, etag, self.policy)
         except OSError as error:
             if error.errno in NO_ROOM:
-                disk_full(self.destination.parent, size, error)
+                raise refused(self.destination.parent, error, size) from error
             raise
 
     def _replace_part(self, size: int | None, etag: str | None) -> None:
@@ -171,7 +160,7 @@ class Transfer:
             return
         needed = self.part.size - self.part.present.total
         if needed > shutil.disk_usage(self.destination.parent).free:
-            disk_full(self.destination.parent, needed)
+            raise no_room(self.destination.parent, needed)
 
     def _one_pass(self) -> bool:
         """Run connections until all is there (True) or the transfer has to start over in another way (False)."""
@@ -385,7 +374,8 @@ class Transfer:
             if error.errno in NO_ROOM:
                 size = self.part.size
                 self.part.discard()
-                disk_full(self.destination.parent, None if size is None else size - self.part.present.total, error)
+                left = None if size is None else size - self.part.present.total
+                raise refused(self.destination.parent, error, left) from error
             raise
         self._most_present = max(self._most_present, self.part.present.total)
         if self._bar is not None:

@@ -33,7 +33,7 @@ def published(path: str | os.PathLike[str], *, overwrite: bool, needs: int) -> I
     final.parent.mkdir(parents=True, exist_ok=True)
     if (free := shutil.disk_usage(final.parent).free) < needs:
         msg = f"{final} needs about {needs / 1e9:.2f} GB, and {final.parent} has {free / 1e9:.2f} GB free; make room"
-        raise DiskFullError(errno.ENOSPC, msg)
+        raise DiskFullError(msg)
     part = final.with_name(f".{final.stem}.{os.getpid()}.part.nwb")
     try:
         yield part
@@ -44,7 +44,7 @@ def published(path: str | os.PathLike[str], *, overwrite: bool, needs: int) -> I
         # HDF5 reports a full disk by its text only, and as a RuntimeError where it shows when the file is closed.
         if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
             msg = f"the disk filled up while {final} was written; nothing was published. Make room and write again"
-            raise DiskFullError(errno.ENOSPC, msg) from error
+            raise DiskFullError(msg) from error
         raise
     finally:
         part.unlink(missing_ok=True)

@@ -81,7 +81,7 @@ def reserve(descriptor: int, n_bytes: int, path: Path) -> None:
             raise
         free = shutil.disk_usage(path.parent).free
         msg = f"{path} needs {n_bytes:,} bytes and {free:,} are free on that disk; free some space or write elsewhere"
-        raise DiskFullError(error.errno, msg) from error
+        raise DiskFullError(msg, error.errno or errno.ENOSPC) from error
 
 
 def new_npy(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:

@@ -409,5 +409,5 @@ def litter_in(folder: Path) -> list[str]:
         os.path.relpath(Path(where) / name, folder)
         for where, _, names in os.walk(folder)
         for name in names
-        if ".part" in name or name.endswith((".tmp", ".lock"))
+        if ".part" in name or name.endswith((".draft", ".lock"))
     )

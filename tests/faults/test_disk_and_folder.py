@@ -127,7 +127,7 @@ def test_C7_read_only_cache_with_the_file(
     read_only(mount, folder)
     writes: list[str] = []
     monkeypatch.setattr(verification, "note_checked", lambda *args, **kwargs: writes.append("index"))
-    monkeypatch.setattr("allen_ecephys.cache.transfer.fetch.best_effort_lock", lambda *a, **k: writes.append("lock"))
+    monkeypatch.setattr("allen_ecephys.cache.transfer.fetch.file_lock", lambda *a, **k: writes.append("lock"))
     assert get(served, folder).read_bytes() == DATA
     assert served.log == []
     assert writes == []

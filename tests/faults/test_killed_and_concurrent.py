@@ -26,8 +26,9 @@ from allen_ecephys.cache.remotes.protocol import RemoteFile
 from allen_ecephys.cache.retrying.rules import TransferPolicy
 from allen_ecephys.cache.transfer import parts
 from allen_ecephys.cache.transfer.fetch import fetch
-from allen_ecephys.cache.transfer.journals import journal_of, read_journal, this_process
+from allen_ecephys.cache.transfer.journals import journal_of, read_journal
 from allen_ecephys.cache.transfer.parts import PartFile, claim_part, parts_of
+from allen_ecephys.files import this_process
 
 DATA = random_bytes(24_000_000, 5)
 SHA = hashlib.sha256(DATA).hexdigest()

@@ -166,7 +166,7 @@ def test_folder_that_cannot_be_written(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("pathlib.Path.replace", refuse)
+    monkeypatch.setattr("os.replace", refuse)
     assert len(read_table(path, SCHEMA)) == 4000
     assert [p.name for p in tmp_path.iterdir()] == ["units.csv"]
 
