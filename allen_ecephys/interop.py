@@ -5,19 +5,20 @@ Each library is imported only here and only when asked for; one that is not inst
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from .errors import UnknownIdError, missing_extra
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
     import pynapple as nap
+    import xarray as xr
     from probeinterface import Probe
     from spikeinterface.core import BaseSorting, Templates
-
-    from .session.signals import SessionSignals
 
 #: Library, extra that brings it, and what needs it.
 PYNAPPLE = ("pynapple", "interop", "session.to_pynapple()")
@@ -39,7 +40,57 @@ NOT_METADATA = ("cluster_id", "local_index", "filtering", "location", "quality",
 PYNAPPLE_NAMES = ("rate", "index", "start", "end")
 
 
-def to_pynapple(session: SessionSignals) -> dict[str, nap.TsGroup | nap.IntervalSet | nap.Tsd | nap.TsdFrame]:
+class ConvertibleSession(Protocol):
+    """What is converted of a session: :class:`~allen_ecephys.EcephysSession` has it all."""
+
+    @property
+    def units(self) -> pd.DataFrame:
+        """The units shown."""
+
+    @property
+    def channels(self) -> pd.DataFrame:
+        """The channels shown."""
+
+    @property
+    def probes(self) -> pd.DataFrame:
+        """The probes."""
+
+    @property
+    def spike_times(self) -> Mapping[int, Any]:
+        """Unit id -> spike times (s)."""
+
+    @property
+    def mean_waveforms(self) -> Mapping[int, xr.DataArray]:
+        """Unit id -> mean waveform (uV)."""
+
+    @property
+    def running_speed(self) -> pd.DataFrame:
+        """Running speed (cm/s)."""
+
+    @property
+    def optogenetic_stimulation_epochs(self) -> pd.DataFrame:
+        """Each pulse of light."""
+
+    @property
+    def has_running_speed(self) -> bool:
+        """Whether there is a running speed."""
+
+    @property
+    def has_eye_tracking(self) -> bool:
+        """Whether there is a pupil."""
+
+    @property
+    def has_optotagging(self) -> bool:
+        """Whether there are pulses of light."""
+
+    def get_stimulus_epochs(self) -> pd.DataFrame:
+        """Return the contiguous runs of one stimulus and block."""
+
+    def get_pupil_data(self) -> pd.DataFrame:
+        """Return the ellipses of pupil, corneal reflection and eye."""
+
+
+def to_pynapple(session: ConvertibleSession) -> dict[str, nap.TsGroup | nap.IntervalSet | nap.Tsd | nap.TsdFrame]:
     """Return the session as pynapple objects.
 
     Returns
@@ -136,7 +187,7 @@ class SpikeInterfaceUnits(NamedTuple):
     templates: Templates
 
 
-def to_spikeinterface(session: SessionSignals, probe_id: int) -> SpikeInterfaceUnits:
+def to_spikeinterface(session: ConvertibleSession, probe_id: int) -> SpikeInterfaceUnits:
     """Return the units shown of one probe as a SpikeInterface sorting and its templates.
 
     Parameters

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ..session.session import EcephysSession
+    from .contents import ReportedSession
 
 INK, SHOWN, HIDDEN, MARK = "#1f2d3d", "#2f6f8f", "#d3dae1", "#d1495b"
 
@@ -60,7 +60,7 @@ class Section:
     note: str = ""
 
 
-def write_report(session: EcephysSession, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+def write_report(session: ReportedSession, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     """Write the report of `session` to `path` (see :meth:`.EcephysSession.report`)."""
     target = Path(path).expanduser()
     if target.exists() and not overwrite:
@@ -74,7 +74,7 @@ def write_report(session: EcephysSession, path: str | os.PathLike[str], *, overw
     return target
 
 
-def render(session: EcephysSession) -> str:
+def render(session: ReportedSession) -> str:
     """Return the page.
 
     Raises
@@ -112,7 +112,7 @@ def render(session: EcephysSession) -> str:
 # --- sections -----------------------------------------------------------------------------------------------------
 
 
-def _identity(session: EcephysSession, n_units: int) -> Section:
+def _identity(session: ReportedSession, n_units: int) -> Section:
     found = session.metadata
     age = found["age_in_days"]
     rows = {
@@ -131,7 +131,7 @@ def _identity(session: EcephysSession, n_units: int) -> Section:
     return Section("Session", rows=[(name, "not stated" if value is None else value) for name, value in rows.items()])
 
 
-def _units(session: EcephysSession, everything: pd.DataFrame) -> Section:
+def _units(session: ReportedSession, everything: pd.DataFrame) -> Section:
     shown, channels = session.units, session.channels
     rows: list[Sequence[object]] = []
     for probe, row in session.probes.iterrows():
@@ -163,7 +163,7 @@ def _units(session: EcephysSession, everything: pd.DataFrame) -> Section:
     return section
 
 
-def _quality(session: EcephysSession, everything: pd.DataFrame) -> Section:
+def _quality(session: ReportedSession, everything: pd.DataFrame) -> Section:
     hidden = {name: n for name, n in session.hidden_units().items() if n}
     section = Section("Quality metrics", ("bound of the filter", "units that fail it"), list(hidden.items()))
     drawn = [name for name in METRICS if name in everything and np.isfinite(_numbers(everything[name])).any()]
@@ -189,7 +189,7 @@ def _quality(session: EcephysSession, everything: pd.DataFrame) -> Section:
     return section
 
 
-def _time_course(session: EcephysSession) -> Section:
+def _time_course(session: ReportedSession) -> Section:
     """Draw which stimulus was shown when, and beneath it, on the same axis, how the mouse ran and its pupil."""
     section = Section("Stimuli and behaviour", ("stimulus", "presentations", "minutes shown"))
     presentations = session.stimulus_presentations
@@ -219,7 +219,7 @@ def _time_course(session: EcephysSession) -> Section:
     return section
 
 
-def _timeline(ax: Axes, session: EcephysSession, names: list[str]) -> None:
+def _timeline(ax: Axes, session: ReportedSession, names: list[str]) -> None:
     epochs = session.get_stimulus_epochs() if names else pd.DataFrame(columns=["stimulus_name"])
     for row, name in enumerate(names):
         here = epochs[epochs["stimulus_name"] == name]
@@ -235,12 +235,12 @@ def _timeline(ax: Axes, session: EcephysSession, names: list[str]) -> None:
         ax.set_title("red: intervals that the file marks as invalid", fontsize=7, loc="right")
 
 
-def _running(session: EcephysSession) -> tuple[str, np.ndarray, np.ndarray]:
+def _running(session: ReportedSession) -> tuple[str, np.ndarray, np.ndarray]:
     table = session.running_speed
     return "running\n(cm/s)", _numbers(table["start_time"]), _numbers(table["velocity"])
 
 
-def _pupil(session: EcephysSession) -> tuple[str, np.ndarray, np.ndarray]:
+def _pupil(session: ReportedSession) -> tuple[str, np.ndarray, np.ndarray]:
     table = session.get_pupil_data()
     size = np.sqrt(_numbers(table["pupil_width"]) * _numbers(table["pupil_height"]))
     return "pupil\n(pixels)", _numbers(table.index), size
@@ -257,7 +257,7 @@ def _trace(ax: Axes, label: str, times: np.ndarray, values: np.ndarray) -> None:
     ax.set_ylabel(label)
 
 
-def _examples(session: EcephysSession) -> Section:
+def _examples(session: ReportedSession) -> Section:
     section = Section("Example units")
     names = [name for name in session.stimulus_names if name not in NO_STIMULI]
     if not names or not session.num_units:
@@ -302,7 +302,7 @@ def _examples(session: EcephysSession) -> Section:
     return section
 
 
-def _responding(session: EcephysSession, trials: pd.DataFrame, before: float, length: float) -> list[int]:
+def _responding(session: ReportedSession, trials: pd.DataFrame, before: float, length: float) -> list[int]:
     """Return units whose rate rises reliably (mean over SD): the best of each structure, then their second best."""
     counts = session.presentationwise_spike_counts([-before, 0.0, length], trials.index).to_numpy()
     rise = counts[:, 1] / length - counts[:, 0] / before

@@ -81,6 +81,17 @@ class SessionFile:
         for reader in (self.reader, *self.lfp_readers.values()):
             reader.close()
 
+    def optional_text(self, path: str) -> str | None:
+        """Return a text of the file, None where the file does not hold it."""
+        return self.reader.text(path) if self.reader.has(path) else None
+
+    def subject_attribute(self, name: str) -> Any:
+        """Return what the file says of the animal, as a dataset or an attribute; None where it does not."""
+        if not self.reader.has(layout.SUBJECT):
+            return None
+        held = f"{layout.SUBJECT}/{name}"
+        return self.reader.text(held) if self.reader.has(held) else self.reader.attribute(layout.SUBJECT, name)
+
     @cached_property
     def probes(self) -> pd.DataFrame:
         """The probes table."""

@@ -1,26 +1,51 @@
-"""One recording session: :class:`EcephysSession`, a lazy view of its NWB file."""
+"""One recording session: :class:`EcephysSession`, a lazy view of its NWB file.
+
+The session says here what each call gives; what it does stands where the call leads: to the session's four parts
+(:mod:`.tables`, :mod:`.stimuli`, :mod:`.spikes`, :mod:`.signals`), and to the functions that relate one to another.
+"""
 
 from __future__ import annotations
 
-import html
-import textwrap
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property, partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from ..errors import AllenEcephysError, MissingDataError
 from ..nwb import layout
-from .file import SessionCompanions
+from ..units.filter import UnitFilter
+from .file import SessionCompanions, SessionFile
 from .signals import SessionSignals
+from .spikes import SessionSpikes
+from .stimuli import SessionStimuli
+from .summary import as_html, as_text, ending
+from .tables import SessionTables, checked_filter
 
 if TYPE_CHECKING:
-    import os
     from datetime import datetime
     from pathlib import Path
+
+    import numpy as np
+    import pandas as pd
+    import pynapple as nap
+    import xarray as xr
+    from numpy.typing import ArrayLike, DTypeLike
+    from pynwb import NWBFile
+
+    from ..interop import SpikeInterfaceUnits
+    from ..nwb.opening import BinaryFile
+    from ..spikes.aligned import Compatibility
+    from ..spikes.sparse_counts import SparseCounts
+    from ..spikes.store import MeanWaveforms, SpikeAmplitudes, SpikeTimes
+    from ..stimulus.trials import Trials
+
+    TimeDomainCallback = Callable[[np.ndarray[Any, Any]], ArrayLike]
 
 __all__ = ["EcephysSession", "SessionCompanions"]
 
 
-class EcephysSession(SessionSignals):
+class EcephysSession:
     """One session of the release, or of any file in its layout, read lazily.
 
     Opening reads nothing. Tables are read when they are first asked for, spikes and waveforms unit by unit; what was
@@ -47,7 +72,103 @@ class EcephysSession(SessionSignals):
     >>> session.units["snr"].median()  # doctest: +SKIP
     """
 
-    # --- identity ----------------------------------------------------------------------------------------------
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | BinaryFile,
+        *,
+        unit_filter: UnitFilter | None = None,
+        companions: SessionCompanions | None = None,
+    ) -> None:
+        self._unit_filter = checked_filter(UnitFilter() if unit_filter is None else unit_filter)
+        self._file = SessionFile(path, companions or SessionCompanions())
+
+    @classmethod
+    def from_nwb_path(
+        cls,
+        path: str | os.PathLike[str] | BinaryFile,
+        nwb_version: int = 2,
+        api_kwargs: Mapping[str, Any] | None = None,
+        *,
+        unit_filter: UnitFilter | None = None,
+        companions: SessionCompanions | None = None,
+    ) -> Self:
+        """Return the session of an NWB file; AllenSDK's way to open one.
+
+        Parameters
+        ----------
+        path
+            Path, fsspec URL or open binary file of a session NWB file.
+        nwb_version
+            Must be 2: files of NWB 1 are not read.
+        api_kwargs
+            Unit filter under AllenSDK's names, such as ``{"presence_ratio_minimum": None}``.
+        unit_filter
+            The same as a :class:`UnitFilter`; not both.
+        companions
+            What a project cache knows beyond the file.
+
+        Raises
+        ------
+        ValueError
+            For another NWB version, or a filter given twice.
+        UnknownNameError
+            For a name in `api_kwargs` that is no filter.
+        """
+        if nwb_version != 2:
+            msg = f"only NWB 2 files are read; got nwb_version={nwb_version!r}"
+            raise ValueError(msg)
+        if api_kwargs and unit_filter is not None:
+            msg = "give the unit filter once: as unit_filter, or under AllenSDK's names in api_kwargs"
+            raise ValueError(msg)
+        if api_kwargs:
+            unit_filter = UnitFilter.from_allensdk(api_kwargs)
+        return cls(path, unit_filter=unit_filter, companions=companions)
+
+    # --- the file, and what is known of it: each part knows the file, none another -------------------------------
+
+    @cached_property
+    def _tables(self) -> SessionTables:
+        return SessionTables(self._file, self._unit_filter)
+
+    @cached_property
+    def _stimuli(self) -> SessionStimuli:
+        return SessionStimuli(self._file)
+
+    @cached_property
+    def _spikes(self) -> SessionSpikes:
+        return SessionSpikes(self._file, self._tables.units, self._tables.channels, self._tables.why_hidden)
+
+    @cached_property
+    def _signals(self) -> SessionSignals:
+        return SessionSignals(self._file)
+
+    @property
+    def path(self) -> str:
+        """Path or URL of the session's file."""
+        return self._file.reader.name
+
+    def close(self) -> None:
+        """Close the file, for all views of it. What was read stays usable; more raises ClosedSessionError."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What was read is read again: a pickle holds the path, not the data.
+        return {"_file": self._file, "_unit_filter": self._unit_filter}
+
+    @property
+    def nwbfile(self) -> NWBFile:
+        """The file as pynwb reads it, opened on first use and closed with the session."""
+        return self._file.nwbfile
+
+    # --- identity ------------------------------------------------------------------------------------------------
 
     @cached_property
     def ecephys_session_id(self) -> int:
@@ -64,39 +185,39 @@ class EcephysSession(SessionSignals):
     @cached_property
     def session_type(self) -> str | None:
         """Stimulus set: ``brain_observatory_1.1`` or ``functional_connectivity``."""
-        return self._optional_text(layout.STIMULUS_NOTES)
+        return self._file.optional_text(layout.STIMULUS_NOTES)
 
     @property
     def specimen_name(self) -> str | None:
         """Name of the mouse."""
-        name = self._subject_attribute("specimen_name")
+        name = self._file.subject_attribute("specimen_name")
         return None if name is None else str(name)
 
     @property
     def age_in_days(self) -> float | None:
         """Age of the mouse at the recording (days)."""
-        age = self._subject_attribute("age_in_days")
+        age = self._file.subject_attribute("age_in_days")
         return None if age is None else float(age)
 
     @property
     def sex(self) -> str | None:
         """Sex of the mouse: M or F."""
-        return self._optional_text(f"{layout.SUBJECT}/sex")
+        return self._file.optional_text(f"{layout.SUBJECT}/sex")
 
     @property
     def full_genotype(self) -> str | None:
         """Genotype of the mouse."""
-        return self._optional_text(f"{layout.SUBJECT}/genotype")
+        return self._file.optional_text(f"{layout.SUBJECT}/genotype")
 
     @property
     def subject_id(self) -> str | None:
         """Id of the donor."""
-        return self._optional_text(f"{layout.SUBJECT}/subject_id")
+        return self._file.optional_text(f"{layout.SUBJECT}/subject_id")
 
     @property
     def species(self) -> str | None:
         """Species of the subject."""
-        return self._optional_text(f"{layout.SUBJECT}/species")
+        return self._file.optional_text(f"{layout.SUBJECT}/species")
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -124,18 +245,694 @@ class EcephysSession(SessionSignals):
             "stimulus_names": self.stimulus_names,
         }
 
-    def _optional_text(self, path: str) -> str | None:
-        reader = self._file.reader
-        return reader.text(path) if reader.has(path) else None
+    # --- units, channels, probes ---------------------------------------------------------------------------------
 
-    def _subject_attribute(self, name: str) -> Any:
-        reader = self._file.reader
-        if not reader.has(layout.SUBJECT):
-            return None
-        held = f"{layout.SUBJECT}/{name}"
-        return reader.text(held) if reader.has(held) else reader.attribute(layout.SUBJECT, name)
+    @property
+    def unit_filter(self) -> UnitFilter:
+        """The filter that decides which units are shown."""
+        return self._unit_filter
 
-    # --- saying what it is -------------------------------------------------------------------------------------
+    def with_units(self, unit_filter: UnitFilter) -> Self:
+        """Return a view of the same open file that shows the units passing another filter.
+
+        Views share the file handle and everything read from it; closing one closes all.
+        """
+        view = object.__new__(type(self))
+        shared = {"_file": self._file, "_stimuli": self._stimuli, "_signals": self._signals}
+        view.__dict__.update(shared, _unit_filter=checked_filter(unit_filter))
+        return view
+
+    @property
+    def units(self) -> pd.DataFrame:
+        """Units that pass the filter, by probe and position on it; index ``unit_id``.
+
+        Columns: those of the file (quality metrics, ``waveform_*`` features; each is documented in
+        :data:`allen_ecephys.nwb.layout.UNIT_COLUMNS`), those of the unit's peak channel (see :attr:`channels`), its
+        probe's (``probe_description``, ``location``, ``probe_sampling_rate``, ``probe_lfp_sampling_rate`` in Hz,
+        ``probe_has_lfp_data``), and the stimulus metrics where a project cache gives them. ``quality`` and
+        ``valid_data`` only where the filter has ``valid_only=False``.
+        """
+        return handed_out(self._tables.units)
+
+    @property
+    def channels(self) -> pd.DataFrame:
+        """Recording channels; index ``id``. Those without valid data only where the filter has ``valid_only=False``.
+
+        Columns: ``filtering``; ``probe_channel_number`` (0 to 383), ``probe_horizontal_position`` and
+        ``probe_vertical_position`` (um), ``probe_id``; ``structure_acronym`` (of the file, without the substructure),
+        ``ecephys_structure_id`` and ``ecephys_structure_acronym`` (of the project cache, else of the file; missing
+        outside the brain), and the CCF coordinates (um, NaN where not registered). Released NWB files repeat the
+        dorsal-ventral coordinate as the left-right one; it is NaN then, unless a project cache knows it.
+        """
+        return handed_out(self._tables.channels)
+
+    @property
+    def probes(self) -> pd.DataFrame:
+        """Probes; index ``id``; description, location, sampling_rate and lfp_sampling_rate (Hz), has_lfp_data."""
+        return handed_out(self._file.probes)
+
+    @property
+    def num_units(self) -> int:
+        """Number of units shown."""
+        return len(self._tables.units)
+
+    @property
+    def num_channels(self) -> int:
+        """Number of channels shown."""
+        return len(self._tables.channels)
+
+    @property
+    def num_probes(self) -> int:
+        """Number of probes."""
+        return len(self._file.probes)
+
+    @property
+    def structure_acronyms(self) -> list[Any]:
+        """Structures of the channels in order of appearance; NaN stands for channels outside the brain."""
+        return self._tables.structure_acronyms
+
+    @property
+    def structurewise_unit_counts(self) -> pd.Series[int]:
+        """Number of units shown in each structure, most first; units outside the brain are not counted."""
+        return self._tables.structurewise_unit_counts
+
+    def hidden_units(self) -> pd.Series[int]:
+        """Return how many units of the file fail each bound of the filter; a unit can fail several."""
+        return self._tables.hidden_units()
+
+    def channel_structure_intervals(
+        self, channel_ids: Any
+    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, np.dtype[np.int64]]]:
+        """Return runs of equal structure along channels, in the order in which they are given.
+
+        Parameters
+        ----------
+        channel_ids
+            Ids of channels, usually along one probe; a UserWarning says so where they are of several.
+
+        Returns
+        -------
+        labels
+            Acronym of each run, NaN outside the brain.
+        intervals
+            Where each run begins, from 0, and the number of channels: one longer than `labels`.
+        """
+        return self._tables.channel_structure_intervals(channel_ids)
+
+    # --- stimuli -------------------------------------------------------------------------------------------------
+
+    @property
+    def stimulus_presentations(self) -> pd.DataFrame:
+        """All presentations in order of their start; index ``stimulus_presentation_id`` from 0.
+
+        Columns: ``start_time``, ``stop_time``, ``duration`` (s), ``stimulus_name``, ``stimulus_block`` (Int64),
+        the parameters of the stimuli, ``stimulus_condition_id`` (presentations of equal stimulus and parameters share
+        it) and ``is_blank``: a grey sweep between others of its stimulus (in natural scenes, ``frame`` is -1 there).
+
+        Numbers are numbers: float64, or Int64 for ``frame`` and ``stimulus_block``. A parameter that does not apply
+        is missing (NaN, or NA in Int64). ``phase``, ``size`` and ``spatial_frequency`` are floats, or tuples where the
+        file holds a pair. Presentations that touch an invalid time of the stimulus are named
+        ``invalid_presentation`` and keep only their start and stop. Parameters of drawing, such as ``mask``, are in
+        :meth:`get_stimulus_table`.
+        """
+        return handed_out(self._stimuli.presentations)
+
+    @property
+    def num_stimulus_presentations(self) -> int:
+        """Number of presentations."""
+        return len(self._file.presentations)
+
+    @property
+    def stimulus_names(self) -> list[str]:
+        """Names of the stimuli in order of their first presentation, ``spontaneous`` among them."""
+        return self._stimuli.names
+
+    @property
+    def stimulus_conditions(self) -> pd.DataFrame:
+        """One row for each distinct stimulus with its parameters; index ``stimulus_condition_id`` from 0."""
+        return handed_out(self._file.conditions)
+
+    @property
+    def inter_presentation_intervals(self) -> pd.DataFrame:
+        """Time (s) from each presentation's stop to the next one's start.
+
+        Index (from_presentation_id, to_presentation_id), column ``interval``.
+        """
+        return self._stimuli.inter_presentation_intervals()
+
+    @property
+    def invalid_times(self) -> pd.DataFrame:
+        """Intervals in which data are invalid; index ``id``; start_time, stop_time (s), tags.
+
+        ``tags`` is a list [scope, id of the scope, label]; the label is ``stimulus``, ``all_probes``, ``optotagging``
+        or a probe's name. Spikes are not masked. No such interval gives an empty frame with the same columns.
+        """
+        return self._file.invalid_times.copy()
+
+    def get_invalid_times(self) -> pd.DataFrame:
+        """Return :attr:`invalid_times`."""
+        return self.invalid_times
+
+    def get_stimulus_table(
+        self,
+        stimulus_names: str | Iterable[str] | None = None,
+        include_detailed_parameters: bool = False,
+        include_unused_parameters: bool = False,
+        *,
+        legacy: bool = False,
+    ) -> pd.DataFrame:
+        """Return the presentations of some stimuli.
+
+        Parameters
+        ----------
+        stimulus_names
+            One name or several; None for all.
+        include_detailed_parameters
+            Include parameters of drawing, such as ``mask``, ``opacity`` and ``units``.
+        include_unused_parameters
+            Keep columns that are missing in every row.
+        legacy
+            Give AllenSDK's form: text as the file holds it (``'0.08'``, ``'[20.0, 20.0]'``), the text ``'null'``
+            for a missing parameter, no ``is_blank``.
+
+        Returns
+        -------
+        DataFrame
+            Rows of :attr:`stimulus_presentations`.
+
+        Raises
+        ------
+        UnknownNameError
+            If the session does not show such a stimulus.
+        """
+        chosen = self._stimuli.table(stimulus_names, include_detailed_parameters, include_unused_parameters, legacy)
+        return handed_out(chosen)
+
+    def get_stimulus_epochs(self, duration_thresholds: Mapping[str, float] | None = None) -> pd.DataFrame:
+        """Return the contiguous runs of one stimulus and block.
+
+        Parameters
+        ----------
+        duration_thresholds
+            Stimulus name -> seconds: shorter epochs of that stimulus are left out. Default: ``{"spontaneous": 90}``,
+            which leaves the grey between blocks out; ``{}`` keeps all.
+
+        Returns
+        -------
+        DataFrame
+            start_time, stop_time, duration (s), stimulus_name, stimulus_block (Int64). The index counts all epochs.
+        """
+        return self._stimuli.epochs(duration_thresholds)
+
+    def get_inter_presentation_intervals_for_stimulus(self, stimulus_names: str | Iterable[str]) -> pd.DataFrame:
+        """Return those :attr:`inter_presentation_intervals` that lie between two presentations of some stimuli."""
+        return self._stimuli.inter_presentation_intervals(stimulus_names)
+
+    def get_parameter_values_for_stimulus(
+        self, stimulus_name: str, drop_nulls: bool = True
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        """Return the distinct values of each parameter of a stimulus, in order of appearance.
+
+        Parameters
+        ----------
+        stimulus_name
+            Name of one stimulus.
+        drop_nulls
+            Leave missing values out; else NaN stands last where a presentation has no value.
+
+        Returns
+        -------
+        dict
+            Parameter -> its values; parameters missing in every presentation are left out.
+        """
+        return self._stimuli.parameter_values(self.get_stimulus_table(stimulus_name), drop_nulls)
+
+    def get_stimulus_parameter_values(
+        self, stimulus_presentation_ids: ArrayLike | None = None, drop_nulls: bool = True
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        """Return the distinct values of each parameter over some presentations (None: all), in order of appearance.
+
+        See :meth:`get_parameter_values_for_stimulus` for `drop_nulls` and the result.
+        """
+        return self._stimuli.parameter_values(self._stimuli.trials(stimulus_presentation_ids), drop_nulls)
+
+    # --- spikes --------------------------------------------------------------------------------------------------
+
+    @property
+    def spike_times(self) -> SpikeTimes:
+        """Mapping unit id -> spike times (float64 s, ascending, read-only), read unit by unit on demand.
+
+        Spikes within invalid times are not removed; a line in the log says so, once.
+        """
+        return self._spikes.times
+
+    @property
+    def spike_amplitudes(self) -> SpikeAmplitudes:
+        """Mapping unit id -> amplitude of each spike (float64 V), for the same units and spikes as `spike_times`."""
+        return self._spikes.amplitudes
+
+    @property
+    def mean_waveforms(self) -> MeanWaveforms:
+        """Mapping unit id -> mean waveform: DataArray (channel_id, time), microvolts and seconds, read on demand."""
+        return self._spikes.mean_waveforms
+
+    @overload
+    def presentationwise_spike_counts(
+        self,
+        bin_edges: ArrayLike,
+        stimulus_presentation_ids: Trials = ...,
+        unit_ids: ArrayLike | None = ...,
+        binarize: bool = ...,
+        dtype: DTypeLike | None = ...,
+        large_bin_size_threshold: float = ...,
+        time_domain_callback: TimeDomainCallback | None = ...,
+        *,
+        sparse: Literal[False] = ...,
+        compat: Compatibility = ...,
+    ) -> xr.DataArray: ...
+
+    @overload
+    def presentationwise_spike_counts(
+        self,
+        bin_edges: ArrayLike,
+        stimulus_presentation_ids: Trials = ...,
+        unit_ids: ArrayLike | None = ...,
+        *,
+        time_domain_callback: TimeDomainCallback | None = ...,
+        sparse: Literal[True],
+        compat: Compatibility = ...,
+    ) -> SparseCounts: ...
+
+    def presentationwise_spike_counts(
+        self,
+        bin_edges: ArrayLike,
+        stimulus_presentation_ids: Trials = None,
+        unit_ids: ArrayLike | None = None,
+        binarize: bool = False,
+        dtype: DTypeLike | None = None,
+        large_bin_size_threshold: float = 0.001,
+        time_domain_callback: TimeDomainCallback | None = None,
+        *,
+        sparse: bool = False,
+        compat: Compatibility = None,
+    ) -> xr.DataArray | SparseCounts:
+        """Count spikes in time bins around the onset of presentations.
+
+        Parameters
+        ----------
+        bin_edges
+            Ascending edges (s from the onset). A spike belongs to a bin if ``edge <= t < next edge``, compared with
+            ``start_time + edge`` exactly.
+        stimulus_presentation_ids
+            Presentations in any order, repeated or not; None for all, a scalar for one; or a table with ``start_time``,
+            such as :attr:`optogenetic_stimulation_epochs` (the dimension is then called ``trial_id``).
+        unit_ids
+            Units likewise.
+        binarize
+            Give 1 for one spike or more (uint8); warns where bins are wider than `large_bin_size_threshold`.
+        dtype
+            Type of the counts; one that does not hold a count exactly is an error. Default int32.
+        large_bin_size_threshold
+            Seconds; see `binarize`.
+        time_domain_callback
+            Takes the edges of all presentations on the session clock, shape (presentations, edges), and returns edges
+            of the same shape to count in. The result's coordinates stay those of `bin_edges`.
+        sparse
+            Return :class:`~allen_ecephys.spikes.sparse_counts.SparseCounts`: one scipy CSR matrix a unit.
+        compat
+            ``"allensdk"`` closes bins at both ends: a spike on an inner edge counts in both bins.
+
+        Returns
+        -------
+        DataArray
+            Dimensions (stimulus_presentation_id, time_relative_to_stimulus_onset, unit_id), in the given order; the
+            time coordinate holds bin centres (s).
+
+        Raises
+        ------
+        UnknownIdError
+            For a presentation or unit that is not in the session, or is hidden by its filter.
+        ValueError
+            For edges that are fewer than two, not finite or not ascending, or a `dtype` too small.
+
+        Warns
+        -----
+        UserWarning
+            Once, with numbers, where time windows overlap.
+        """
+        from ..spikes.aligned import spike_counts
+
+        trials = self._stimuli.trials(stimulus_presentation_ids)
+        return spike_counts(
+            self.spike_times,
+            self._spikes.selected(unit_ids),
+            trials,
+            bin_edges,
+            binarize=binarize,
+            dtype=dtype,
+            large_bin_size_threshold=large_bin_size_threshold,
+            time_domain_callback=time_domain_callback,
+            compat=compat,
+            sparse=sparse,
+        )
+
+    def presentationwise_spike_times(
+        self,
+        stimulus_presentation_ids: Trials = None,
+        unit_ids: ArrayLike | None = None,
+        *,
+        start_offset: float = 0.0,
+        stop_offset: float = 0.0,
+        compat: Compatibility = None,
+    ) -> pd.DataFrame:
+        """List the spikes that units fired during presentations.
+
+        Parameters
+        ----------
+        stimulus_presentation_ids
+            Presentations in any order, repeated or not; None for all, a scalar for one; or a table with ``start_time``
+            and ``stop_time`` (the column is then called ``trial_id``).
+        unit_ids
+            Units likewise.
+        start_offset, stop_offset
+            Shift the begin and end of each window (s): ``start_offset=-0.1`` begins 0.1 s before the onset.
+        compat
+            ``"allensdk"`` gives a presentation the spikes in ``(start, stop]``; the default is ``[start, stop)``.
+
+        Returns
+        -------
+        DataFrame
+            Index ``spike_time`` (s), ascending; columns ``stimulus_presentation_id`` and ``unit_id`` (int64) and
+            ``time_since_stimulus_presentation_onset`` (s). A spike in several windows comes as often; no spikes give
+            no rows, with the same columns.
+
+        Raises
+        ------
+        UnknownIdError
+            For a presentation or unit that is not in the session, or is hidden by its filter.
+        """
+        from ..spikes.aligned import presentation_spike_times
+
+        trials = self._stimuli.trials(stimulus_presentation_ids)
+        return presentation_spike_times(
+            self.spike_times,
+            self._spikes.selected(unit_ids),
+            trials,
+            start_offset=start_offset,
+            stop_offset=stop_offset,
+            compat=compat,
+        )
+
+    def conditionwise_spike_statistics(
+        self,
+        stimulus_presentation_ids: ArrayLike | None = None,
+        unit_ids: ArrayLike | None = None,
+        use_rates: bool = False,
+        *,
+        compat: Compatibility = None,
+    ) -> pd.DataFrame:
+        """Summarise the spike counts of units in each stimulus condition.
+
+        Parameters
+        ----------
+        stimulus_presentation_ids
+            Presentations; None for all, a scalar for one. Those in invalid times have no condition and are left out.
+        unit_ids
+            Units; None for all, those without a spike among them.
+        use_rates
+            Use counts divided by each presentation's duration (Hz) instead of counts.
+        compat
+            ``"allensdk"`` gives a presentation the spikes in ``(start, stop]``; the default is ``[start, stop)``.
+
+        Returns
+        -------
+        DataFrame
+            Index (unit_id, stimulus_condition_id), by condition, then unit id. Columns:
+            ``spike_count`` (absent with rates), ``stimulus_presentation_count``, ``spike_mean``, ``spike_std``
+            (n - 1 in the denominator; NaN for a single presentation), ``spike_sem``. Presentations without a spike
+            count as 0.
+
+        Raises
+        ------
+        UnknownIdError
+            For a presentation or unit that is not in the session, or is hidden by its filter.
+        """
+        from ..spikes.aligned import condition_spike_statistics
+
+        units = self._spikes.selected(unit_ids)
+        trials = self._stimuli.trials(stimulus_presentation_ids)
+        return condition_spike_statistics(self.spike_times, units, trials, use_rates=use_rates, compat=compat)
+
+    def psth(
+        self,
+        bin_edges: ArrayLike,
+        stimulus_presentation_ids: Trials = None,
+        unit_ids: ArrayLike | None = None,
+        *,
+        smoothing: float | None = None,
+        by: str | None = None,
+    ) -> xr.Dataset:
+        """Return firing rates around stimulus onset, averaged over trials, with their standard error.
+
+        Parameters
+        ----------
+        bin_edges
+            Ascending times (s) from onset; bins are half-open, ``[a, b)``.
+        stimulus_presentation_ids
+            Ids in any order, a table with ``start_time`` (as ``optogenetic_stimulation_epochs``), or None for all.
+        unit_ids
+            Units, in the order wanted; default all shown.
+        smoothing
+            Standard deviation (s) of a Gaussian that smooths each trial; spikes outside the window are counted in.
+        by
+            Column of the presentations or of the table: one average for each of its values.
+
+        Returns
+        -------
+        Dataset
+            ``rate`` and ``sem`` (Hz) and ``presentation_count``; :func:`.responses.psth` has the details.
+        """
+        from ..spikes.responses import psth
+
+        trials = self._stimuli.trials(stimulus_presentation_ids)
+        return psth(self.spike_times, self._spikes.selected(unit_ids), trials, bin_edges, smoothing, by)
+
+    def responses(
+        self, stimulus_name: str, window: tuple[float, float] | None = None, unit_ids: ArrayLike | None = None
+    ) -> xr.Dataset:
+        """Return counts and rates of one stimulus, trials x units, with its parameters as coordinates.
+
+        Parameters
+        ----------
+        stimulus_name
+            A name of :attr:`stimulus_names`.
+        window
+            Begin and end (s) from onset, ``[begin, end)``; default: each presentation from start to stop.
+        unit_ids
+            Units, in the order wanted; default all shown.
+
+        Returns
+        -------
+        Dataset
+            ``spike_count`` and ``rate`` (Hz); :func:`.responses.responses` has the details.
+
+        Examples
+        --------
+        ``X, y = d.rate.to_numpy(), d.frame.to_numpy()`` are what scikit-learn takes.
+        """
+        from ..spikes.responses import responses
+
+        units = self._tables.units.loc[self._spikes.selected(unit_ids)]
+        return responses(self.spike_times, units, self._file.presentation_table, stimulus_name, window)
+
+    def spike_sample_indices(
+        self, unit_id: int, probe_start_time: float | None = None
+    ) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Return where a unit's spikes lie in its probe's raw data (:func:`.responses.spike_sample_indices`)."""
+        from ..spikes.responses import spike_sample_indices
+
+        unmasked_lfp = partial(self.get_lfp, mask_invalid_intervals=False)
+        return spike_sample_indices(self.spike_times, self._tables.units, unmasked_lfp, unit_id, probe_start_time)
+
+    # --- behaviour -----------------------------------------------------------------------------------------------
+
+    @property
+    def has_running_speed(self) -> bool:
+        """Whether the file holds a running speed."""
+        return self._signals.has_running_speed
+
+    @property
+    def has_eye_tracking(self) -> bool:
+        """Whether the file holds pupil and gaze (some sessions were released without)."""
+        return self._signals.has_eye_tracking
+
+    @property
+    def has_optotagging(self) -> bool:
+        """Whether the file holds optogenetic stimulation."""
+        return self._signals.has_optotagging
+
+    @property
+    def running_speed(self) -> pd.DataFrame:
+        """Running speed: ``start_time``, ``end_time`` (s), ``velocity`` (cm/s); MissingDataError without one."""
+        return handed_out(self._signals.running_speed)
+
+    def get_running_speed(self, include_rotation: bool = False) -> pd.DataFrame:
+        """Return the running speed, with ``net_rotation`` on demand (:func:`.behavior.read_running_speed`)."""
+        return self._signals.read_running_speed(include_rotation)
+
+    def get_raw_running_data(self) -> pd.DataFrame:
+        """Return the wheel encoder's rotation and voltages (:func:`.behavior.read_raw_running_data`)."""
+        return self._signals.read_raw_running_data()
+
+    def get_pupil_data(self) -> pd.DataFrame:
+        """Return the ellipses of pupil, corneal reflection and eye (:func:`.behavior.read_pupil_data`)."""
+        return handed_out(self._signals.pupil)
+
+    def get_screen_gaze_data(self, include_filtered_data: bool = False) -> pd.DataFrame:
+        """Return where on the screen the mouse looked (:func:`.behavior.read_screen_gaze_data`)."""
+        return self._signals.read_screen_gaze(include_filtered_data)
+
+    @property
+    def optogenetic_stimulation_epochs(self) -> pd.DataFrame:
+        """Each pulse of light (:func:`.behavior.read_optogenetic_stimulation_epochs`)."""
+        return self._signals.read_optogenetic_stimulation_epochs()
+
+    @property
+    def rig_geometry_data(self) -> pd.DataFrame:
+        """Positions (mm) and rotations (degrees) of monitor, camera and light (index x, y, z)."""
+        return self._signals.read_rig_geometry()
+
+    @property
+    def rig_equipment_name(self) -> str:
+        """Name of the rig, as ``NP.1``."""
+        return self._signals.read_rig_equipment_name()
+
+    def presentationwise_running_speed(
+        self, bin_edges: Any, stimulus_presentation_ids: Trials = None, *, max_gap: float = 0.25
+    ) -> xr.DataArray:
+        """Return the running speed around stimulus onset, in the bins of the spike counts.
+
+        Parameters
+        ----------
+        bin_edges
+            Ascending times (s) from onset.
+        stimulus_presentation_ids
+            Ids in any order, a table with ``start_time`` (as ``optogenetic_stimulation_epochs``), or None for all.
+        max_gap
+            Samples further apart (s) are not joined: bins between them are NaN.
+
+        Returns
+        -------
+        DataArray
+            cm/s, dims presentation x time; each bin is the time average of the lines between samples
+            (:mod:`.aligned_signals` states the rule).
+        """
+        trials = self._stimuli.trials(stimulus_presentation_ids)
+        return self._signals.running_speed_around(trials, bin_edges, max_gap)
+
+    def presentationwise_pupil(
+        self,
+        bin_edges: Any,
+        stimulus_presentation_ids: Trials = None,
+        *,
+        columns: Sequence[str] | None = None,
+        max_gap: float = 0.25,
+    ) -> xr.Dataset:
+        """Return the pupil around stimulus onset: one variable for each of `columns` of :meth:`get_pupil_data`.
+
+        Default columns: those of the pupil itself. The other parameters, the bins and the rule are those of
+        :meth:`presentationwise_running_speed`; bins that need a frame without a fit (a blink) are NaN.
+        """
+        trials = self._stimuli.trials(stimulus_presentation_ids)
+        return self._signals.pupil_around(trials, bin_edges, columns, max_gap)
+
+    # --- LFP -----------------------------------------------------------------------------------------------------
+
+    def get_lfp(self, probe_id: int, mask_invalid_intervals: bool = True) -> xr.DataArray:
+        """Return a probe's LFP, lazily: a selection reads the chunks it needs and nothing else.
+
+        Parameters
+        ----------
+        probe_id
+            A probe of ``session.probes`` with ``has_lfp_data``.
+        mask_invalid_intervals
+            Give NaN for samples (of all channels) within ``session.invalid_times`` tagged ``all_probes`` or with the
+            probe's name, ends included.
+
+        Returns
+        -------
+        DataArray
+            ``LFP`` (V, float32), dims ``time`` (s, session clock) x ``channel`` (channel ids). ``.sel(time=slice(a,
+            b))`` finds its samples without reading the other timestamps; ``.sel(channel=id, method="nearest")`` takes
+            the closest of the recorded channels (every fourth). ``.load()`` brings what was selected into memory.
+            Whatever was selected aligns with other arrays as usual; the whole recording, whose times stay in the file,
+            does so after ``lfp.assign_coords(time=lfp["time"].values)``.
+
+        Raises
+        ------
+        UnknownIdError
+            For a probe that this session does not have.
+        MissingDataError
+            For a probe whose LFP was not published.
+        MissingFileError
+            If the LFP file is not there; the message says how to get it.
+        """
+        return self._signals.lfp(probe_id, mask_invalid_intervals)
+
+    def get_current_source_density(self, probe_id: int) -> xr.DataArray:
+        """Return a probe's flash-triggered current source density (:func:`.lfp.read_current_source_density`)."""
+        return self._signals.current_source_density(probe_id)
+
+    def presentationwise_lfp(
+        self,
+        probe_id: int,
+        bin_edges: Any,
+        stimulus_presentation_ids: Trials = None,
+        *,
+        channel_ids: Sequence[int] | None = None,
+        mask_invalid_intervals: bool = True,
+        max_gap: float = 0.01,
+    ) -> xr.DataArray:
+        """Return a probe's LFP around stimulus onset.
+
+        Parameters
+        ----------
+        probe_id
+            As in :meth:`get_lfp`.
+        bin_edges, stimulus_presentation_ids, max_gap
+            As in :meth:`presentationwise_running_speed`. Bins wider than a sample (0.8 ms) average, and so lower the
+            rate without aliasing.
+        channel_ids
+            Channels, in the order wanted; default all of the probe's LFP.
+        mask_invalid_intervals
+            As in :meth:`get_lfp`; bins that need a masked sample are NaN.
+
+        Returns
+        -------
+        DataArray
+            V, float32, dims presentation x time x channel.
+
+        Raises
+        ------
+        UnknownIdError
+            For a probe, presentation or channel that is not there.
+        """
+        trials = self._stimuli.trials(stimulus_presentation_ids)
+        return self._signals.lfp_around(trials, probe_id, bin_edges, channel_ids, mask_invalid_intervals, max_gap)
+
+    # --- other libraries, a report, a glance ---------------------------------------------------------------------
+
+    def to_pynapple(self) -> dict[str, nap.TsGroup | nap.IntervalSet | nap.Tsd]:
+        """Return the session as pynapple objects (:func:`.interop.to_pynapple`)."""
+        from ..interop import to_pynapple
+
+        return to_pynapple(self)
+
+    def to_spikeinterface(self, probe_id: int) -> SpikeInterfaceUnits:
+        """Return a probe's units as SpikeInterface sorting and templates (:func:`.interop.to_spikeinterface`)."""
+        from ..interop import to_spikeinterface
+
+        return to_spikeinterface(self, probe_id)
 
     def report(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write an HTML page that shows what the session holds; it needs no other file and no network.
@@ -169,22 +966,14 @@ class EcephysSession(SessionSignals):
         return write_report(self, path, overwrite=overwrite)
 
     def __repr__(self) -> str:
-        lines = ["EcephysSession"]
-        for label, text in self._summary():
-            first, rest = f"  {label:<11} ", " " * 14
-            lines += textwrap.wrap(text, 80, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
-        return "\n".join(lines)
+        return as_text(self._summary())
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(label)}</th><td>{html.escape(text)}</td></tr>"
-            for label, text in self._summary()
-        )
-        return f"<div><b>EcephysSession</b><table>{rows}</table></div>"
+        return as_html(self._summary())
 
     def _summary(self) -> list[tuple[str, str]]:
         """Return what a notebook shows: label and text of each line; never an error, whatever the file."""
-        lines = [("file", _ending(self.path, 66))]
+        lines = [("file", ending(self.path, 66))]
         try:
             lines += [
                 ("session", f"{self.ecephys_session_id}, {self.session_type}"),
@@ -203,5 +992,9 @@ class EcephysSession(SessionSignals):
         return lines
 
 
-def _ending(text: str, length: int) -> str:
-    return text if len(text) <= length else f"...{text[3 - length :]}"
+def handed_out(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame that its receiver may change without changing the session's own."""
+    import pandas as pd
+
+    # pandas 3 copies what is written to, when it is written to.
+    return frame.copy(deep=int(pd.__version__.split(".")[0]) < 3)

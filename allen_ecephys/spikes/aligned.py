@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..errors import UnknownNameError, suggest
+from ..stimulus.trials import require_columns
 from .condition_statistics import condition_statistics
 from .counting import count_in_bins
 from .listing import spikes_in_windows
@@ -133,17 +134,17 @@ def spike_counts(
         warnings.warn(msg, UserWarning, stacklevel=3)
     domain = time_domain(presentations["start_time"].to_numpy(np.float64), edges, time_domain_callback)
     warn_of_overlap(domain[:, 0], domain[:, -1])
-    ids = presentations.index.to_numpy(np.int64)
+    ids, label = presentations.index.to_numpy(np.int64), str(presentations.index.name)
     centres = (edges[:-1] + edges[1:]) / 2
     ragged = spike_times.ragged(unit_ids)
     if sparse:
         if binarize or dtype is not None:
             msg = "sparse=True gives int32 counts; it goes with neither binarize nor dtype"
             raise ValueError(msg)
-        return SparseCounts(ids, centres, unit_ids, count_sparsely(ragged, domain, closed))
+        return SparseCounts(ids, centres, unit_ids, count_sparsely(ragged, domain, closed), label)
     kind = np.dtype(dtype if dtype is not None else np.uint8 if binarize else np.int32)
     counts = count_in_bins(ragged, domain, closed=closed, dtype=kind, binarize=binarize)
-    return as_data_array(counts, ids, centres, unit_ids)
+    return as_data_array(counts, ids, centres, unit_ids, label)
 
 
 def presentation_spike_times(
@@ -159,6 +160,7 @@ def presentation_spike_times(
     import pandas as pd
 
     open_left = is_compatible(compat)
+    require_columns(presentations, "stop_time")
     starts = presentations["start_time"].to_numpy(np.float64)
     begins, ends = starts + start_offset, presentations["stop_time"].to_numpy(np.float64) + stop_offset
     if not np.all(begins <= ends):
@@ -180,7 +182,7 @@ def presentation_spike_times(
     )
     return pd.DataFrame(
         {
-            "stimulus_presentation_id": window,
+            str(presentations.index.name): window,
             "unit_id": unit,
             "time_since_stimulus_presentation_onset": since,
         },
@@ -199,4 +201,5 @@ def condition_spike_statistics(
 ) -> pd.DataFrame:
     """Summarise spike counts by condition (see :meth:`EcephysSession.conditionwise_spike_statistics`)."""
     open_left = is_compatible(compat)
+    require_columns(presentations, "stop_time", "stimulus_condition_id")
     return condition_statistics(spike_times.ragged(unit_ids), unit_ids, presentations, use_rates, open_left)

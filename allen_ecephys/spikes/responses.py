@@ -5,7 +5,7 @@ Imported on first use: it brings in xarray and numba.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from .aligned import checked_edges
 from .counting import count_in_bins, count_in_windows
 
 if TYPE_CHECKING:
-    from ..session.signals import SessionSignals
     from .store import SpikeTimes
 
 #: Bytes of counts held at once while a histogram is made.
@@ -181,14 +180,22 @@ def responses(
 
 
 def spike_sample_indices(
-    session: SessionSignals, unit_id: int, probe_start_time: float | None = None
+    spike_times: SpikeTimes,
+    units: pd.DataFrame,
+    lfp_of: Callable[[int], xr.DataArray],
+    unit_id: int,
+    probe_start_time: float | None,
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return where a unit's spikes lie in its probe's raw spike band (``spike_band.dat``).
 
     Parameters
     ----------
-    session
-        The session.
+    spike_times
+        The session's spikes.
+    units
+        The units table: each unit's probe and its sampling rate (Hz).
+    lfp_of
+        Opens the LFP of a probe.
     unit_id
         The unit.
     probe_start_time
@@ -213,11 +220,10 @@ def spike_sample_indices(
     timestamp (within one LFP sample, 0.4 ms or 12 spike-band samples, if the LFP was not cut) and holds for a
     recording without pauses. Spike times are those of the sorter's template; the trough lies 0.6 to 0.8 ms later.
     """
-    times = session.spike_times[unit_id]
-    units = session.units
+    times = spike_times[unit_id]
     if probe_start_time is None:
         try:
-            lfp = session.get_lfp(int(units["probe_id"].loc[unit_id]), mask_invalid_intervals=False)
+            lfp = lfp_of(int(units["probe_id"].loc[unit_id]))
         except (MissingDataError, FileNotFoundError) as error:
             msg = f"the file does not say when the probe of unit {unit_id} started, and {error}. Give probe_start_time"
             raise MissingDataError(msg) from error

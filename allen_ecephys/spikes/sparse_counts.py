@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 
 from ..errors import UnknownIdError
+from ..stimulus.trials import PRESENTATION
 from .counting import over_units
 from .ragged import Floats, Integers, RaggedTimes, first_above, first_not_below
 
@@ -24,19 +25,27 @@ class SparseCounts:
     Attributes
     ----------
     stimulus_presentation_id
-        Int64, the rows of every matrix.
+        Int64, the rows of every matrix, whatever `row_label` calls them.
     time_relative_to_stimulus_onset
         Float64 seconds, the centres of the bins: the columns.
     unit_id
         Int64, one for each matrix.
     matrices
         ``scipy.sparse.csr_array`` of int32, shape (presentations, bins), one a unit.
+    row_label
+        What the rows are called: ``stimulus_presentation_id``, or ``trial_id`` for a table of the caller's own.
     """
 
     stimulus_presentation_id: Integers
     time_relative_to_stimulus_onset: Floats
     unit_id: Integers
     matrices: tuple[csr_array, ...]
+    row_label: str = PRESENTATION
+
+    @property
+    def trial_id(self) -> Integers:
+        """The rows of every matrix, as trials of a table of the caller's own."""
+        return self.stimulus_presentation_id
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -65,20 +74,21 @@ class SparseCounts:
         dense = np.zeros((len(self.unit_id), *self.shape[:2]), dtype=np.int32)
         for position, matrix in enumerate(self.matrices):
             dense[position] = matrix.toarray()
-        return as_data_array(dense, self.stimulus_presentation_id, self.time_relative_to_stimulus_onset, self.unit_id)
+        rows, times = self.stimulus_presentation_id, self.time_relative_to_stimulus_onset
+        return as_data_array(dense, rows, times, self.unit_id, self.row_label)
 
 
 def as_data_array(
-    counts: np.ndarray[Any, Any], presentations: Integers, times: Floats, units: Integers
+    counts: np.ndarray[Any, Any], rows: Integers, times: Floats, units: Integers, row_label: str = PRESENTATION
 ) -> xr.DataArray:
     """Return counts of shape (unit, presentation, bin) as the labelled array of the session's calls, not copied."""
     import xarray as xr
 
     return xr.DataArray(
         counts.transpose(1, 2, 0),
-        dims=("stimulus_presentation_id", "time_relative_to_stimulus_onset", "unit_id"),
+        dims=(row_label, "time_relative_to_stimulus_onset", "unit_id"),
         coords={
-            "stimulus_presentation_id": presentations,
+            row_label: rows,
             "time_relative_to_stimulus_onset": (
                 "time_relative_to_stimulus_onset",
                 times,

@@ -50,14 +50,22 @@ def selected_trials(trials: Trials, presentations: pd.DataFrame) -> pd.DataFrame
     """
     if not isinstance(trials, pd.DataFrame):
         return presentations if trials is None else presentations.loc[as_ids(trials, presentations, "presentation")]
-    if "start_time" not in trials:
-        msg = f"a table of trials needs a start_time column (s); it has {', '.join(map(str, trials.columns))}"
-        raise FileFormatError(msg)
+    require_columns(trials, "start_time")
     lacking = trials["start_time"].isna().to_numpy()
     if lacking.any():
         msg = f"trial {trials.index[int(np.argmax(lacking))]} has no start_time: leave it out"
         raise ValueError(msg)
     return trials if trials.index.name == PRESENTATION else trials.rename_axis(index=TRIAL)
+
+
+def require_columns(trials: pd.DataFrame, *columns: str) -> None:
+    """Raise FileFormatError, naming them, for columns that a table of trials lacks."""
+    lacking = [column for column in columns if column not in trials]
+    if lacking:
+        needed = f"a {lacking[0]} column" if len(lacking) == 1 else f"columns {', '.join(lacking)}"
+        unit = " (s)" if all(column.endswith("_time") for column in lacking) else ""
+        msg = f"a table of trials needs {needed}{unit} here; it has {', '.join(map(str, trials.columns))}"
+        raise FileFormatError(msg)
 
 
 def windows(trials: pd.DataFrame, edges: np.ndarray) -> np.ndarray:

@@ -110,6 +110,7 @@ def test_with_units_is_a_view_of_the_same_file(write_session: Write) -> None:
     assert everything.units["quality"].tolist() == ["good", "noise"]  # 901 lies left of 900
     assert everything.units["valid_data"].all()
     assert everything._file is session._file
+    assert everything._signals is session._signals  # running speed and pupil are read once for all views
     with pytest.raises(TypeError, match=r"UnitFilter\(presence_ratio_minimum=None\)"):
         session.with_units({"presence_ratio_minimum": None})  # type: ignore[arg-type]
 
@@ -270,8 +271,9 @@ def test_channel_structure_intervals(write_session: Write) -> None:
     assert np.isnan(labels[0])
     labels, intervals = session.channel_structure_intervals([])
     assert (labels.tolist(), intervals.tolist()) == ([], [0])
-    with pytest.warns(UserWarning, match="2 probes"):
+    with pytest.warns(UserWarning, match="2 probes") as caught:
         session.channel_structure_intervals([1003, 2003])
+    assert caught[0].filename == __file__
     with pytest.raises(UnknownIdError, match="99"):
         session.channel_structure_intervals([1000, 99])
 

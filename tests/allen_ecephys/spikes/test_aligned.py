@@ -11,7 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from allen_ecephys.errors import AllenEcephysError, ClosedSessionError, UnknownIdError, UnknownNameError
+from allen_ecephys.errors import (
+    AllenEcephysError,
+    ClosedSessionError,
+    FileFormatError,
+    UnknownIdError,
+    UnknownNameError,
+)
 from allen_ecephys.session.session import EcephysSession
 from allen_ecephys.spikes.sparse_counts import SparseCounts
 
@@ -193,6 +199,28 @@ def test_sparse_counts_are_the_dense_ones(session: EcephysSession) -> None:
         sparse.unit(77)
     with pytest.raises(ValueError, match="neither binarize nor dtype"):
         session.presentationwise_spike_counts(edges, sparse=True, dtype=np.int8)  # type: ignore[call-overload]
+
+
+def test_sparse_counts_of_own_trials_are_labelled_as_the_dense_ones(session: EcephysSession) -> None:
+    trials = pd.DataFrame({"start_time": [0.1, 1.1]}, index=[7, 9])
+    dense = session.presentationwise_spike_counts([0, 0.25, 0.5], trials)
+    sparse = session.presentationwise_spike_counts([0, 0.25, 0.5], trials, sparse=True)
+    assert dense.dims[0] == "trial_id"
+    assert sparse.to_xarray().identical(dense)
+    assert sparse.trial_id.tolist() == [7, 9]
+
+
+def test_own_trials_without_a_column_that_is_needed(session: EcephysSession) -> None:
+    trials = pd.DataFrame({"start_time": [0.1, 1.1]})
+    with pytest.raises(FileFormatError, match=r"needs a stop_time column \(s\) here; it has start_time"):
+        session.presentationwise_spike_times(trials)
+    with pytest.raises(FileFormatError, match="needs columns stop_time, stimulus_condition_id here"):
+        session.conditionwise_spike_statistics(trials)
+    whole = trials.assign(stop_time=[0.6, 1.6])
+    with pytest.raises(FileFormatError, match="needs a stimulus_condition_id column here"):
+        session.conditionwise_spike_statistics(whole)
+    statistics = session.conditionwise_spike_statistics(whole.assign(stimulus_condition_id=[4, 4]))
+    assert statistics["stimulus_presentation_count"].tolist() == [2, 2, 2]
 
 
 def test_unknown_compatibility(session: EcephysSession) -> None:

@@ -252,7 +252,7 @@ def test_closed_session(write_session: Write) -> None:
     with pytest.raises(ClosedSessionError):
         session.spike_times.ragged([900])
     with pytest.raises(ClosedSessionError):
-        _ = EcephysSession.mean_waveforms.func(session)[900]  # type: ignore[attr-defined]
+        _ = session.with_units(UnitFilter.none()).mean_waveforms[900]
 
 
 def test_pickled_mapping_source(write_session: Write) -> None:
