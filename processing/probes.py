@@ -1,14 +1,18 @@
-"""Neuropixels probes: channel positions, reference channels, digitisation order."""
+"""Neuropixels probes: where sites are, which channels are references, and when each channel is digitised."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import GeometryError, MissingExtraError, missing_extra
+from allen_ecephys.errors import GeometryError, MissingExtraError, UnknownNameError, missing_extra, suggest
+
+Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
 
 N_CHANNELS: Final = 384
 #: x of the four columns of a Neuropixels 3A or 1.0 probe, in um, repeating with the channel number modulo 4.
@@ -20,6 +24,194 @@ REFERENCE_CHANNELS_1_0: Final = (191,)
 #: Neuropixels 1.0: 32 converters, each serving 12 channels of the spike band and one slot of the LFP band in turn.
 ADC_CHANNELS: Final = 24
 ADC_SLOTS: Final = 13
+#: Neuropixels 2.0: 24 converters, each serving 16 channels in turn; there is no LFP band.
+ADC_CHANNELS_2_0: Final = 32
+ADC_SLOTS_2_0: Final = 16
+#: Beginnings of the part numbers of probes with the converters of 1.0 and of 2.0 probes.
+WIRED_AS_1_0: Final = ("NP10", "NP11", "NP13", "NP14", "PRB_1_")
+WIRED_AS_2_0: Final = ("NP20", "NP23", "NP301", "NP302", "PRB2_")
+
+
+@dataclass(frozen=True, eq=False)
+class AdcWiring:
+    """Which channels are digitised together, and when within a sample.
+
+    Attributes
+    ----------
+    turns
+        int64 (n_channels,): place of each channel in the turn of its converter.
+    n_turns
+        Places in a turn, of which each takes an equal part of a sample.
+    groups
+        int64 (n_channels,): channels of one group are digitised at the same instant and share what the converters add.
+        On 1.0 probes, as in the release, even and odd channels of an instant are two groups.
+    """
+
+    turns: Int64
+    n_turns: int
+    groups: Int64
+
+    @property
+    def delays(self) -> Float64:
+        """How much later than the sample's start each channel is digitised, as a fraction of a sample."""
+        return self.turns / self.n_turns
+
+    def of(self, channels: npt.ArrayLike) -> AdcWiring:
+        """Return the wiring of some of these channels."""
+        chosen = np.asarray(channels)
+        return AdcWiring(self.turns[chosen], self.n_turns, self.groups[chosen])
+
+
+def neuropixels_1_wiring(channels: int | npt.ArrayLike = N_CHANNELS) -> AdcWiring:
+    """Return the wiring of the channels (their numbers on the probe, or how many) of a 3A or 1.0 probe."""
+    number = _numbers(channels)
+    return AdcWiring((number % ADC_CHANNELS) // 2, ADC_SLOTS, number % ADC_CHANNELS)
+
+
+def neuropixels_2_wiring(channels: int | npt.ArrayLike = N_CHANNELS) -> AdcWiring:
+    """Return the wiring of the channels (their numbers on the probe, or how many) of a 2.0 probe."""
+    turn = (_numbers(channels) % ADC_CHANNELS_2_0) // 2
+    return AdcWiring(turn, ADC_SLOTS_2_0, turn)
+
+
+def adc_wiring(part_number: str, channels: int | npt.ArrayLike = N_CHANNELS) -> AdcWiring | None:
+    """Return when each channel of a probe is digitised, or None where that is not known.
+
+    Parameters
+    ----------
+    part_number
+        As metadata give it, such as ``"NP1000"``, ``"NP2013"`` or ``"PRB_1_4_0480_1"``.
+    channels
+        Numbers of the readout channels (not of the sites they record from), or how many there are.
+
+    Notes
+    -----
+    Tables of converters: B. Karsh, ProbeTable (github.com/billkarsh/ProbeTable), which probeinterface carries; those of
+    1.0 and 2.0 probes are given here as formulas.
+
+    Examples
+    --------
+    >>> adc_wiring("NP2013", [0, 1, 2, 32]).delays.tolist()
+    [0.0, 0.0, 0.0625, 0.0]
+    """
+    if part_number.startswith(WIRED_AS_1_0):
+        return neuropixels_1_wiring(channels)
+    if part_number.startswith(WIRED_AS_2_0):
+        return neuropixels_2_wiring(channels)
+    from importlib.util import find_spec
+
+    if find_spec("probeinterface") is None or part_number not in _catalogue():
+        return None
+    return _wiring_of_table(_full_probe(part_number).annotations.get("adc_sampling_table"), _numbers(channels))
+
+
+def _wiring_of_table(table: str | None, channels: Int64) -> AdcWiring | None:
+    """Read ``(converters,turns)(channels of the first turn)(...)...``; numbers beyond the channels are empty places."""
+    if table is None:
+        return None
+    _, *rows = table.strip("()").split(")(")
+    turn_of = {int(channel): turn for turn, row in enumerate(rows) for channel in row.split()}
+    if not set(channels.tolist()) <= set(turn_of):
+        return None
+    turns = np.array([turn_of[channel] for channel in channels.tolist()], dtype=np.int64)
+    # Converters with twelve channels have a thirteenth place, which digitises the LFP band.
+    n_turns = ADC_SLOTS if len(rows) == ADC_SLOTS - 1 else len(rows)
+    return AdcWiring(turns, n_turns, turns)
+
+
+def _numbers(channels: int | npt.ArrayLike) -> Int64:
+    numbers = np.asarray(channels, dtype=np.int64)
+    return np.arange(int(numbers), dtype=np.int64) if numbers.ndim == 0 else numbers
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeModel:
+    """A kind of probe: all its sites, and how its channels are digitised.
+
+    Attributes
+    ----------
+    part_number
+        Of the kind.
+    positions
+        float64 (n_sites, 2): x and y of every site, um, numbered as the manufacturer does, shank after shank.
+    shanks
+        int64 (n_sites,): the shank of each site.
+    n_channels
+        Sites that can be recorded at a time.
+    reference_sites
+        int64: sites that are references.
+    bits, range_uv
+        Of the converter: bits, and the span (uV) of its input before any gain.
+    gains
+        Usual gains of the spike and of the LFP band; the second is None where the probe has no such band.
+    """
+
+    part_number: str
+    positions: Float64
+    shanks: Int64
+    n_channels: int
+    reference_sites: Int64
+    bits: int
+    range_uv: float
+    gains: tuple[float, float | None]
+
+    @property
+    def sites_per_shank(self) -> int:
+        """Number of sites of each shank."""
+        return int((self.shanks == 0).sum())
+
+
+def probe_model(part_number: str) -> ProbeModel:
+    """Return a kind of probe by its part number, from probeinterface's catalogue.
+
+    Sites of 1.0 probes, ``"NP1000"``, have the positions that sorters and NWB files know them by
+    (:func:`neuropixels_1_geometry`); those of the others have probeinterface's.
+
+    Raises
+    ------
+    UnknownNameError
+        If the catalogue holds no such probe.
+    MissingExtraError
+        If probeinterface is not installed (1.0 probes do without).
+    """
+    if part_number == "NP1000":
+        positions = neuropixels_1_geometry(960)
+        references = np.arange(191, 960, N_CHANNELS)
+        return ProbeModel(
+            part_number, positions, np.zeros(960, np.int64), N_CHANNELS, references, 10, 1.2e6, (500.0, 250.0)
+        )
+    catalogue = _catalogue()
+    if part_number not in catalogue:
+        msg = f"no probe {part_number!r}{suggest(part_number, catalogue)} is known; name a part number such as NP2013"
+        raise UnknownNameError(msg)
+    facts, probe = catalogue[part_number], _full_probe(part_number)
+    positions = np.asarray(probe.contact_positions, dtype=np.float64)
+    per_shank = int(facts["cols_per_shank"]) * int(facts["rows_per_shank"])
+    site = np.arange(len(positions))
+    n_channels, reference = int(facts["num_readout_channels"]), int(facts["on_shank_ref_chan"])
+    listed = np.flatnonzero((site % per_shank) % n_channels == reference) if reference >= 0 else site[:0]
+    has_lfp = float(facts["lf_sample_frequency_hz"]) > 0
+    fixed = [float(gain) for gain in facts["ap_gain_list"].split(",")]
+    return ProbeModel(
+        part_number, positions, site // per_shank, n_channels, listed.astype(np.int64),
+        int(facts["adc_bit_depth"]), 1e6 * float(facts["adc_range_vpp"]),
+        (fixed[0] if len(fixed) == 1 else 500.0, 250.0 if has_lfp else None),
+    )  # fmt: skip
+
+
+def _catalogue() -> dict[str, dict[str, str]]:
+    """Return probeinterface's table of kinds of probes, by part number."""
+    import json
+
+    place = Path(_probeinterface().__file__).parent / "resources" / "neuropixels_probe_features.json"
+    kinds: dict[str, dict[str, str]] = json.loads(place.read_text(encoding="utf-8"))["neuropixels_probes"]
+    return kinds
+
+
+def _full_probe(part_number: str) -> Any:
+    from probeinterface.neuropixels_tools import build_neuropixels_probe
+
+    return build_neuropixels_probe(part_number)
 
 
 def neuropixels_1_geometry(n_channels: int = N_CHANNELS) -> npt.NDArray[np.float64]:
@@ -36,16 +228,6 @@ def neuropixels_1_geometry(n_channels: int = N_CHANNELS) -> npt.NDArray[np.float
     channel = np.arange(n_channels)
     x = np.asarray(COLUMN_X)[channel % 4]
     return np.column_stack([x, ROW_PITCH * (channel // 2 + 1)])
-
-
-def adc_slots(n_channels: int = N_CHANNELS) -> npt.NDArray[np.int64]:
-    """Return each channel's place in the turn of its converter, 0..11 (channels equal modulo 24 share a place)."""
-    return (np.arange(n_channels) % ADC_CHANNELS) // 2
-
-
-def adc_delays(n_channels: int = N_CHANNELS) -> npt.NDArray[np.float64]:
-    """Return how much later than the sample's start each channel is digitised, as a fraction of a sample (0..11/13)."""
-    return adc_slots(n_channels) / ADC_SLOTS
 
 
 def lfp_order_3a(n_channels: int = N_CHANNELS) -> npt.NDArray[np.int64]:

@@ -1,19 +1,22 @@
 """The one way in which every processing step sees raw probe data.
 
-A :class:`Recording` is a matrix ``samples[time, channel]`` with five facts: sampling rate, microvolts per count,
-channel positions, unusable (reference) channels and dtype. Readers for Open Ephys, SpikeGLX and plain binary files
-return one, and so does the simulator; steps take any of them.
+A :class:`Recording` is a matrix ``samples[time, channel]`` with what is known about it: sampling rate, microvolts per
+count, positions and shanks of channels, when each is digitised, unusable (reference) channels and dtype. Readers for
+Open Ephys, SpikeGLX and plain binary files return one, and so does the simulator; steps take any of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from allen_ecephys.errors import ChannelCountError, GeometryError
+
+if TYPE_CHECKING:
+    from .probes import AdcWiring
 
 Channels = Sequence[int] | npt.NDArray[np.integer[Any]] | slice | None
 
@@ -33,6 +36,10 @@ class Recording(Protocol):
         float64 (n_channels,): microvolts per count; 1.0 where samples are microvolts already.
     geometry
         float64 (n_channels, 2): x (across) and y (along the probe, from the tip up) in um.
+    shanks
+        int64 (n_channels,): the shank that each channel is on, from 0.
+    adc
+        Which channels are digitised together, and when within a sample; None where that is not known.
     reference_channels
         int64: channels that carry no signal (references), as indices into this recording's channels.
     dtype
@@ -49,6 +56,10 @@ class Recording(Protocol):
     def uv_per_bit(self) -> npt.NDArray[np.float64]: ...  # noqa: D102
     @property
     def geometry(self) -> npt.NDArray[np.float64]: ...  # noqa: D102
+    @property
+    def shanks(self) -> npt.NDArray[np.int64]: ...  # noqa: D102
+    @property
+    def adc(self) -> AdcWiring | None: ...  # noqa: D102
     @property
     def reference_channels(self) -> npt.NDArray[np.int64]: ...  # noqa: D102
     @property

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import CorruptFileError, FileFormatError, MissingDataError
+from allen_ecephys.errors import CorruptFileError, FileFormatError, GeometryError, MissingDataError
 
+from ..probes import AdcWiring, neuropixels_1_geometry, neuropixels_1_wiring
 from ..recording import Channels, check_bounds, checked_geometry
+from ..shanks import shanks_by_position
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,11 @@ class BinaryRecording:
         (n_channels, 2) positions in um.
     channels
         Columns that are channels, in order; all by default.
+    shanks
+        Shank of each channel; by default told by gaps of more than 100 um across the probe.
+    adc
+        When each channel is digitised. By default that of a 1.0 probe for channels at the positions of one
+        (:func:`~allen_ecephys.processing.probes.neuropixels_1_geometry`), and unknown for others.
     reference_channels
         Channels without signal, as indices into the channels.
     dtype
@@ -73,6 +80,8 @@ class BinaryRecording:
         sampling_rate: float,
         uv_per_bit: float | npt.ArrayLike,
         geometry: npt.ArrayLike | None,
+        shanks: npt.ArrayLike | None = None,
+        adc: AdcWiring | None = None,
         channels: npt.ArrayLike | None = None,
         reference_channels: npt.ArrayLike = (),
         dtype: npt.DTypeLike = np.int16,
@@ -97,6 +106,8 @@ class BinaryRecording:
         self.n_channels = len(self.columns)
         self.uv_per_bit: npt.NDArray[np.float64] = self._checked_gains(uv_per_bit, where)
         self.geometry = checked_geometry(geometry, self.n_channels, where)
+        self.shanks = self._checked_shanks(shanks, where)
+        self.adc = self._wiring(adc, where)
         self.reference_channels: npt.NDArray[np.int64] = np.unique(np.asarray(reference_channels, dtype=np.int64))
         if len(self.reference_channels) and not (
             self.reference_channels[0] >= 0 and self.reference_channels[-1] < self.n_channels
@@ -126,6 +137,24 @@ class BinaryRecording:
             msg = f"{where}: uv_per_bit is one positive number or one per channel ({self.n_channels}), not {found}"
             raise FileFormatError(msg)
         return np.array(np.broadcast_to(gains, self.n_channels))
+
+    def _checked_shanks(self, shanks: npt.ArrayLike | None, where: str) -> npt.NDArray[np.int64]:
+        if shanks is None:
+            return shanks_by_position(self.geometry)
+        given = np.asarray(shanks, dtype=np.int64)
+        if given.shape != (self.n_channels,):
+            msg = f"{where}: shanks has shape {given.shape}; {self.n_channels} channels need one shank each"
+            raise GeometryError(msg)
+        return given
+
+    def _wiring(self, adc: AdcWiring | None, where: str) -> AdcWiring | None:
+        if adc is None:
+            at_1_0 = np.array_equal(self.geometry, neuropixels_1_geometry(self.n_channels))
+            return neuropixels_1_wiring(self.n_channels) if at_1_0 else None
+        if not len(adc.turns) == len(adc.groups) == self.n_channels:
+            msg = f"{where}: adc describes {len(adc.turns)} channels, the recording has {self.n_channels}"
+            raise GeometryError(msg)
+        return adc
 
     def _count_samples(self, n_samples: int | None) -> tuple[int, int]:
         size = self.path.stat().st_size - self.offset

@@ -20,7 +20,14 @@ import numpy.typing as npt
 
 from allen_ecephys.errors import CorruptFileError, FileFormatError, MissingDataError
 
-from ..probes import REFERENCE_CHANNELS_1_0, REFERENCE_CHANNELS_3A, read_spikeglx_geometry
+from ..probes import (
+    REFERENCE_CHANNELS_1_0,
+    REFERENCE_CHANNELS_3A,
+    AdcWiring,
+    adc_wiring,
+    neuropixels_1_wiring,
+    read_spikeglx_geometry,
+)
 from ..recording import chunk_bounds
 from .binary import BinaryRecording
 
@@ -221,6 +228,7 @@ class SpikeGlxRecording(BinaryRecording):
             sampling_rate=meta.sampling_rate,
             uv_per_bit=meta.uv_per_bit,
             geometry=geometry,
+            adc=_wiring(meta),
             reference_channels=meta.reference_channels,
             full_scale_uv=float(meta.uv_per_bit.max()) * float(meta.fields.get("imMaxInt", DEFAULT_MAX_INT)),
         )
@@ -303,6 +311,12 @@ def spikeglx_geometry(meta: SpikeGlxMeta) -> npt.NDArray[np.float64]:
         stand_in = Path(folder) / meta.path.name
         stand_in.write_text(text, encoding="utf-8")
         return read_spikeglx_geometry(stand_in)
+
+
+def _wiring(meta: SpikeGlxMeta) -> AdcWiring | None:
+    if "typeEnabled" in meta.fields:
+        return neuropixels_1_wiring(meta.saved_channels)
+    return adc_wiring(meta.fields.get("imDatPrb_pn", ""), meta.saved_channels)
 
 
 def _binary_file(path: Path, band: str | None) -> Path:

@@ -18,6 +18,7 @@ from allen_ecephys.errors import FileFormatError, RecordingTooShortError
 from allen_ecephys.progress import progress_bar
 
 from ..pipeline.outputs import SampleFile
+from ..probes import AdcWiring
 from ..readers.binary import BinaryRecording
 from ..recording import Recording, chunk_bounds
 from .blocks import BLOCK_SAMPLES, NO_TURN, BlockCounts, SpikeBandPlan, filter_block, halo_bounds, whiten_block
@@ -65,12 +66,15 @@ class WhiteningParameters:
 
 def write_recording_facts(folder: Path, recording: Recording, **changes: Any) -> None:
     """Write beside a ``continuous.dat`` what is needed to open it again (:func:`open_processed`)."""
+    adc = recording.adc
     facts = {
         "n_channels": recording.n_channels,
         "n_samples": recording.n_samples,
         "sampling_rate": recording.sampling_rate,
         "uv_per_bit": recording.uv_per_bit.tolist(),
         "geometry": recording.geometry.tolist(),
+        "shanks": recording.shanks.tolist(),
+        "adc": None if adc is None else {name: np.asarray(value).tolist() for name, value in vars(adc).items()},
         "reference_channels": recording.reference_channels.tolist(),
         **changes,
     }
@@ -95,11 +99,20 @@ def open_processed(folder: str | os.PathLike[str]) -> BinaryRecording:
             sampling_rate=facts["sampling_rate"],
             uv_per_bit=facts["uv_per_bit"],
             geometry=facts["geometry"],
+            shanks=facts.get("shanks"),
+            adc=_adc_of(facts.get("adc")),
             reference_channels=facts["reference_channels"],
         )
     except (FileNotFoundError, KeyError, TypeError) as error:
         msg = f"{place} holds no recording of a finished stage: {error!r}"
         raise FileFormatError(msg) from error
+
+
+def _adc_of(facts: dict[str, Any] | None) -> AdcWiring | None:
+    if facts is None:
+        return None
+    turns, groups = (np.asarray(facts[name], dtype=np.int64) for name in ("turns", "groups"))
+    return AdcWiring(turns, int(facts["n_turns"]), groups)
 
 
 def require_int16(recording: Recording) -> None:

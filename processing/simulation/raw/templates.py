@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ...probes import adc_delays
+from ...probes import neuropixels_1_wiring
 
 PRE_SAMPLES: Final = 20
 TEMPLATE_SAMPLES: Final = 82
@@ -168,4 +168,4 @@ def waveform(
 
 def channel_delays(n_channels: int, multiplexed: bool) -> npt.NDArray[np.float64]:
     """Return when each channel is digitised within a sample: as on a 1.0 probe, or all at once."""
-    return adc_delays(n_channels) if multiplexed else np.zeros(n_channels)
+    return neuropixels_1_wiring(n_channels).delays if multiplexed else np.zeros(n_channels)

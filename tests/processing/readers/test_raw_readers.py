@@ -23,10 +23,9 @@ from allen_ecephys.errors import (
 )
 from allen_ecephys.processing.probes import (
     REFERENCE_CHANNELS_3A,
-    adc_delays,
-    adc_slots,
     lfp_order_3a,
     neuropixels_1_geometry,
+    neuropixels_1_wiring,
 )
 from allen_ecephys.processing.readers.binary import BinaryRecording, open_binary
 from allen_ecephys.processing.readers.open_ephys import open_ephys_streams, open_open_ephys
@@ -450,10 +449,10 @@ def test_converters_take_turns_as_the_probes_own_table_says(shared_data: Path) -
     rows = re.search(r"^~muxTbl=\(32,12\)(.*)$", text, re.MULTILINE)
     assert rows is not None
     turns = [[int(c) for c in row.split()] for row in re.findall(r"\(([^()]*)\)", rows[1])]
-    slots = adc_slots()
+    wiring = neuropixels_1_wiring()
     for turn, channels in enumerate(turns):
-        assert (slots[channels] == turn).all()
-    assert adc_delays()[[0, 1, 2, 23, 24]].tolist() == [0, 0, 1 / 13, 11 / 13, 0]
+        assert (wiring.turns[channels] == turn).all()
+    assert wiring.delays[[0, 1, 2, 23, 24]].tolist() == [0, 0, 1 / 13, 11 / 13, 0]
 
 
 def test_lfp_order_of_3a_files() -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from allen_ecephys.errors import FileFormatError, GeometryError, RecordingTooShortError, UnknownNameError
-from allen_ecephys.processing.probes import adc_delays, neuropixels_1_geometry
+from allen_ecephys.processing.probes import neuropixels_1_geometry, neuropixels_1_wiring
 from allen_ecephys.processing.simulation.raw.noise import NoiseModel, hardware_high_pass
 from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth, read_ground_truth, write_recording
 from allen_ecephys.processing.simulation.raw.signal import ChannelFaults, DriftModel, add_spikes, digitise
@@ -115,7 +115,7 @@ def test_waveforms_shrink_widen_and_arrive_later_with_distance() -> None:
 def test_channels_are_digitised_one_after_the_other() -> None:
     geometry = neuropixels_1_geometry(24)
     shapes = draw_unit_shapes(1, geometry, np.random.default_rng(0))
-    delays = adc_delays(24)
+    delays = neuropixels_1_wiring(24).delays
     later = waveform(shapes, 0, geometry, 30_000.0, delays=delays)
     fine = waveform(shapes, 0, geometry, 13 * 30_000.0, lead_samples=13 * 20, n_samples=13 * 82)
     for channel in range(24):
