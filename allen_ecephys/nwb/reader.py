@@ -7,11 +7,12 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import ClosedSessionError, CorruptFileError, FileFormatError, MissingDataError, suggest
+from .links import Links
 from .opening import BinaryFile, absolute, check_exists, check_version, open_hdf5, open_url
 
 if TYPE_CHECKING:
@@ -34,8 +35,7 @@ class NwbReader:
 
     Notes
     -----
-    Everything read through the methods is checked for links out of the file: an HDF5 file can name other files, and
-    one from a stranger could so bring any file of the reader's computer into an analysis.
+    Everything read through the methods is checked for ways out of the file (:mod:`.links`).
     """
 
     def __init__(self, source: str | os.PathLike[str] | BinaryFile) -> None:
@@ -44,7 +44,7 @@ class NwbReader:
         self._stream: Any = None
         self._closed = False
         self._lock = threading.RLock()
-        self._inside: set[str] = set()
+        self._followed: Links | None = None
         if isinstance(self.source, str) and "://" not in self.source:
             check_exists(Path(self.source))
 
@@ -93,7 +93,7 @@ class NwbReader:
                 self._stream.close()
             if getattr(self.source, "closes_with_reader", False):
                 self.source.close()  # type: ignore[union-attr]
-            self._file = self._stream = None
+            self._file = self._stream = self._followed = None
 
     def __enter__(self) -> NwbReader:
         return self
@@ -131,7 +131,7 @@ class NwbReader:
     def has(self, path: str) -> bool:
         """Tell whether the file holds a group or dataset at `path`."""
         with self._lock:
-            return bool(self._is_inside(path)) and path in self.file
+            return self._links.reach(path) and path in self.file
 
     def dataset(self, path: str) -> h5py.Dataset:
         """Return the dataset at `path`, unread.
@@ -303,62 +303,26 @@ class NwbReader:
     # --- safety ------------------------------------------------------------------------------------------------
 
     def _object(self, path: str) -> h5py.Group | h5py.Dataset:
-        import h5py
-
         with self._lock:
-            if not self._is_inside(path) or path not in self.file:
-                parent, _, name = path.strip("/").rpartition("/")
-                near = suggest(name, self.children(parent)) if parent and self.has(parent) else ""
-                msg = f"{self.name} holds no {path!r}{near}"
-                raise MissingDataError(msg)
-            found = self.file[path]
-            if isinstance(found, h5py.Dataset) and found.external:
-                msg = f"{path} of {self.name} keeps its bytes in another file, {found.external[0][0]!r}: refused"
-                raise FileFormatError(msg)
-            return cast("h5py.Group | h5py.Dataset", found)
+            found = self._links.object(path)
+        if found is None:
+            parent, _, name = path.strip("/").rpartition("/")
+            near = suggest(name, self.children(parent)) if parent and self.has(parent) else ""
+            msg = f"{self.name} holds no {path!r}{near}"
+            raise MissingDataError(msg)
+        return found
+
+    @property
+    def _links(self) -> Links:
+        file = self.file
+        if self._followed is None:
+            self._followed = Links(file, self.name)
+        return self._followed
 
     def check_links(self) -> None:
-        """Refuse the whole file if any link or dataset of it points to another file.
-
-        For libraries that are handed :attr:`file` and follow links themselves; the methods of the reader check each
-        step they take. Walks every object of the file: some 40 ms for a released session file on a local disk.
-        """
-        import h5py
-
-        found: list[tuple[str, int]] = []
+        """Refuse the whole file if anything of it leads to another file (:meth:`.Links.check_all`)."""
         with self._lock:
-            self.file.id.links.visit(lambda name, info: found.append((name.decode(), info.type)), info=True)
-            for path, kind in found:
-                if kind == h5py.h5l.TYPE_EXTERNAL:
-                    self._is_inside(path)
-                elif kind == h5py.h5l.TYPE_HARD:
-                    self._object(path)
-
-    def _is_inside(self, path: str, seen: frozenset[str] = frozenset()) -> bool:
-        """Tell whether each step to `path` exists; refuse a step out of the file.
-
-        Soft links are followed, whether a released file links to another group or a hostile one through it.
-        """
-        import h5py
-
-        path = "/" + path.strip("/")
-        if path in self._inside or path == "/":
-            return True
-        parent, _, name = path.rpartition("/")
-        if path in seen or not self._is_inside(parent, seen | {path}):
-            return False
-        group = self.file[parent or "/"]
-        link = group.get(name, getlink=True) if isinstance(group, h5py.Group) else None
-        if isinstance(link, h5py.ExternalLink):
-            msg = f"{path} of {self.name} links to another file, {link.filename!r}: refused"
-            raise FileFormatError(msg)
-        if isinstance(link, h5py.SoftLink):
-            target = link.path if link.path.startswith("/") else f"{parent}/{link.path}"
-            if not self._is_inside(target, seen | {path}):
-                return False
-        if link is not None:
-            self._inside.add(path)
-        return link is not None
+            self._links.check_all()
 
     def _read(self, dataset: h5py.Dataset, selection: Any) -> Any:
         try:

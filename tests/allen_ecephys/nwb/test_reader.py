@@ -274,6 +274,66 @@ def test_external_storage_is_refused(session_file: Path, tmp_path: Path) -> None
         NwbReader(session_file).array("stolen")
 
 
+def virtual(file: h5py.File, name: str, source_file: str, source: str) -> None:
+    layout = h5py.VirtualLayout(shape=(2,), dtype="f8")
+    layout[:] = h5py.VirtualSource(source_file, source, shape=(2,))
+    file.create_virtual_dataset(name, layout)
+
+
+def test_virtual_dataset_of_another_file_is_refused(session_file: Path, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "secret.h5", "w") as file:
+        file["data"] = [7.0, 8.0]
+    with h5py.File(session_file, "a") as file:
+        virtual(file, "stolen", "secret.h5", "data")
+    with h5py.File(session_file) as file:
+        assert file["stolen"][:].tolist() == [7.0, 8.0]  # HDF5 follows it in silence
+    with NwbReader(session_file) as reader:
+        with pytest.raises(FileFormatError, match=r"/stolen of .* shows values of another file, 'secret\.h5': refused"):
+            reader.array("stolen")
+        with pytest.raises(FileFormatError, match=r"/stolen of .* shows values of another file, 'secret\.h5': refused"):
+            reader.check_links()
+
+
+@pytest.mark.parametrize("way", ["link", "virtual", "bytes"])
+def test_virtual_dataset_that_leaves_the_file_in_two_steps_is_refused(
+    session_file: Path, tmp_path: Path, way: str
+) -> None:
+    secret = tmp_path / "secret.h5"
+    with h5py.File(secret, "w") as file:
+        file["data"] = [7.0, 8.0]
+    with h5py.File(session_file, "a") as file:
+        if way == "link":
+            file["step"] = h5py.ExternalLink("secret.h5", "/data")
+        elif way == "virtual":
+            virtual(file, "step", "secret.h5", "data")
+        else:
+            file.create_dataset("step", (2,), "f8", external=[(str(secret), 0, 16)])
+        virtual(file, "stolen", ".", "step")
+    with NwbReader(session_file) as reader, pytest.raises(FileFormatError, match=r"another file.*refused"):
+        reader.array("stolen")
+
+
+def test_virtual_dataset_of_sources_by_pattern_is_refused(session_file: Path) -> None:
+    with h5py.File(session_file, "a") as file:
+        file["block0"] = file["block1"] = [[7.0, 8.0]]
+        whole = h5py.h5s.create_simple((2, 2), (h5py.h5s.UNLIMITED, 2))
+        whole.select_hyperslab((0, 0), (h5py.h5s.UNLIMITED, 1), (1, 1), (1, 2))
+        made = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        made.set_virtual(whole, b".", b"block%b", h5py.h5s.create_simple((1, 2)))
+        h5py.h5d.create(file.id, b"numbered", h5py.h5t.NATIVE_DOUBLE, whole, made)
+    with NwbReader(session_file) as reader, pytest.raises(FileFormatError, match=r"by a pattern, 'block%b': refused"):
+        reader.array("numbered")
+
+
+def test_virtual_dataset_of_the_file_itself_is_read(session_file: Path) -> None:
+    with h5py.File(session_file, "a") as file:
+        file["here"] = [1.0, 2.0]
+        virtual(file, "shown", ".", "here")
+    with NwbReader(session_file) as reader:
+        assert reader.array("shown").tolist() == [1.0, 2.0]
+        reader.check_links()
+
+
 def test_soft_link_in_a_circle(session_file: Path) -> None:
     with h5py.File(session_file, "a") as file:
         file["one"] = h5py.SoftLink("/two")
