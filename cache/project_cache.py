@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from allen_ecephys.units.filter import UnitFilter
 
-from .manifest import Manifest, standard_key
+from .manifest import Manifest
 from .project_files import ProjectFiles, whole_number
 from .remotes.opening import remote_at
 from .remotes.protocol import PUBLIC_URL, Remote
-from .table_queries import TableQueries, chosen_filter
+from .session_files import SessionFiles
+from .table_queries import DEFAULT_FILTER, TableQueries, chosen_filter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from allen_ecephys.session.session import EcephysSession
 
     from .offline.plan import Plan, Selection
+    from .tables.analysis_metrics import MetricNames
+    from .tables.project_tables import ProjectTables
     from .transfer.streaming import RemoteStream
 
 
-class EcephysProjectCache(TableQueries):
+class EcephysProjectCache:
     """Tables and NWB files of a project, fetched when first asked for and kept in one folder.
 
     Usually made by :meth:`from_s3`, :meth:`from_url`, :meth:`from_warehouse`, :meth:`from_dandi` or :meth:`fixed`.
@@ -59,8 +61,10 @@ class EcephysProjectCache(TableQueries):
         *,
         mirrors: Sequence[Remote | str | Path] = (),
     ) -> None:
-        place = None if remote is None else _opened(remote)
-        super().__init__(ProjectFiles(manifest, place, [_opened(mirror) for mirror in mirrors]))
+        place = None if remote is None else remote_at(remote)
+        self.files = ProjectFiles(manifest, place, [remote_at(mirror) for mirror in mirrors])
+        self._queries = TableQueries(self.files)
+        self._sessions = SessionFiles(self.files, self._queries)
 
     # --- constructors --------------------------------------------------------------------------------------------
 
@@ -159,6 +163,250 @@ class EcephysProjectCache(TableQueries):
         """
         return cls(manifest, None)
 
+    # --- tables --------------------------------------------------------------------------------------------------
+
+    def get_session_table(
+        self, suppress: Iterable[str] | None = None, *, unit_filter: UnitFilter | None = None
+    ) -> pd.DataFrame:
+        """Return the recording sessions.
+
+        Parameters
+        ----------
+        suppress
+            Columns to hide; by default ``has_nwb``, ``isi_experiment_id``, ``date_of_acquisition``; ``[]`` hides none.
+            A table that only hidden columns need is not read.
+        unit_filter
+            The units that are counted; by default those of :meth:`get_units`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by session id: ``published_at`` (ISO 8601), ``specimen_id``, ``session_type``, ``age_in_days``,
+            ``sex``, ``full_genotype``, ``unit_count``, ``channel_count``, ``probe_count`` and
+            ``ecephys_structure_acronyms`` (array of the acronyms of its channels in order of appearance; channels out
+            of the brain have none).
+        """
+        return self.tables.sessions(suppress, unit_filter or DEFAULT_FILTER)
+
+    def get_probes(
+        self, suppress: Iterable[str] | None = None, *, unit_filter: UnitFilter | None = None
+    ) -> pd.DataFrame:
+        """Return the probe insertions.
+
+        Parameters
+        ----------
+        suppress
+            Columns to hide; by default the session's own, and those that only describe the raw recording.
+        unit_filter
+            The units that are counted; by default those of :meth:`get_units`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by probe id: ``ecephys_session_id``, ``lfp_sampling_rate`` (Hz, of the LFP file, after subsampling),
+            ``name``, ``phase``, ``sampling_rate`` (Hz), ``has_lfp_data``, ``unit_count``, ``channel_count``,
+            ``ecephys_structure_acronyms``.
+        """
+        return self.tables.probes(suppress, unit_filter or DEFAULT_FILTER)
+
+    def get_channels(
+        self, suppress: Iterable[str] | None = None, *, unit_filter: UnitFilter | None = None
+    ) -> pd.DataFrame:
+        """Return the recording channels that hold valid data.
+
+        Parameters
+        ----------
+        suppress
+            Columns to hide; by default the session's own, the probe's name, and those of the raw recording.
+        unit_filter
+            The units that are counted; by default those of :meth:`get_units`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by channel id: ``ecephys_probe_id``, ``local_index`` (0 to 383), positions on the probe (um), CCF
+            coordinates (um, NaN where the channel was not registered), structure, ``ecephys_session_id``, columns of
+            the probe (``probe_phase``, ``probe_sampling_rate``, ...) and ``unit_count``.
+        """
+        return self.tables.channels(suppress, unit_filter or DEFAULT_FILTER)
+
+    def get_units(
+        self,
+        suppress: Iterable[str] | None = None,
+        filter_by_validity: bool = True,
+        *,
+        unit_filter: UnitFilter | None = None,
+        amplitude_cutoff_maximum: float | None = 0.1,
+        presence_ratio_minimum: float | None = 0.95,
+        isi_violations_maximum: float | None = 0.5,
+        filter_out_of_brain_units: bool = True,
+    ) -> pd.DataFrame:
+        """Return the sorted units that pass the quality filter, with their channel, probe and session.
+
+        Parameters
+        ----------
+        suppress
+            Columns to hide; by default those that only describe the raw recording or the processing.
+        filter_by_validity
+            Leave out units labelled ``noise``; the column ``quality`` is shown if False.
+        unit_filter
+            The whole filter as one object, instead of the arguments that follow.
+        amplitude_cutoff_maximum, presence_ratio_minimum, isi_violations_maximum, filter_out_of_brain_units
+            Bounds of :class:`.UnitFilter`, under AllenSDK's names. None turns a bound off.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by unit id: quality metrics, ``waveform_*`` of the peak channel, columns of the peak channel
+            (``peak_channel`` is its index on the probe), probe and session. The names that AllenSDK has for some of
+            them (``name``, ``phase``, ``sampling_rate``, ``lfp_sampling_rate``, ``local_index``, ``genotype``) follow
+            as aliases.
+        """
+        chosen = chosen_filter(
+            unit_filter,
+            amplitude_cutoff_maximum=amplitude_cutoff_maximum,
+            presence_ratio_minimum=presence_ratio_minimum,
+            isi_violations_maximum=isi_violations_maximum,
+            filter_by_validity=filter_by_validity,
+            filter_out_of_brain_units=filter_out_of_brain_units,
+        )
+        return self.tables.units(suppress, chosen)
+
+    # --- enumerations --------------------------------------------------------------------------------------------
+
+    def get_all_session_types(self) -> list[str]:
+        """Return the session types in order of appearance."""
+        return self._queries.distinct("session_type")
+
+    def get_all_full_genotypes(self) -> list[str]:
+        """Return the genotypes in order of appearance."""
+        return self._queries.distinct("genotype")
+
+    def get_all_ages(self) -> list[float]:
+        """Return the ages of the animals (days) in order of appearance."""
+        return self._queries.distinct("age_in_days")
+
+    def get_all_sexes(self) -> list[str]:
+        """Return the sexes of the animals in order of appearance."""
+        return self._queries.distinct("sex")
+
+    def get_structure_acronyms(self) -> list[str]:
+        """Return the acronyms of the structures that hold channels, in order of appearance."""
+        acronyms: list[str] = self.tables.raw("channels")["ecephys_structure_acronym"].dropna().unique().tolist()
+        return acronyms
+
+    # --- analysis metrics ----------------------------------------------------------------------------------------
+
+    def get_unit_analysis_metrics(
+        self, annotate: bool = True, *, unit_filter: UnitFilter | None = None, names: MetricNames = "documented"
+    ) -> pd.DataFrame:
+        """Return the stimulus metrics of the units of all session types.
+
+        Parameters
+        ----------
+        annotate
+            Put the columns of :meth:`get_units` before the metrics.
+        unit_filter
+            Units to show. By default every unit that has metrics, unlike the two methods for one session or type.
+        names
+            ``documented``: as the release's documentation names the metrics (``p_run_mod_dg``, ``fano_factor_ns``);
+            ``release``: as the released files do (``run_pval_dg``, ``fano_ns``).
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by unit id (``ecephys_unit_id``). What a session type does not have is missing.
+        """
+        return self._queries.metrics(
+            self._queries.metrics_of_all_types(),
+            unit_filter or UnitFilter.none(),
+            names,
+            annotate=annotate or unit_filter is not None,
+        )
+
+    def get_unit_analysis_metrics_by_session_type(
+        self,
+        session_type: str,
+        annotate: bool = True,
+        filter_by_validity: bool = True,
+        *,
+        unit_filter: UnitFilter | None = None,
+        amplitude_cutoff_maximum: float | None = 0.1,
+        presence_ratio_minimum: float | None = 0.95,
+        isi_violations_maximum: float | None = 0.5,
+        filter_out_of_brain_units: bool = True,
+        names: MetricNames = "documented",
+    ) -> pd.DataFrame:
+        """Return the stimulus metrics of the units of one session type.
+
+        Parameters
+        ----------
+        session_type
+            One of :meth:`get_all_session_types`.
+        annotate
+            Put the columns of :meth:`get_units` before the metrics and filter the units. If False, the metrics of
+            every unit are returned as published.
+        filter_by_validity, unit_filter, amplitude_cutoff_maximum, presence_ratio_minimum, isi_violations_maximum, \
+        filter_out_of_brain_units
+            See :meth:`get_units`.
+        names
+            See :meth:`get_unit_analysis_metrics`.
+
+        Raises
+        ------
+        UnknownNameError
+            For a session type that the project does not have.
+        """
+        chosen = chosen_filter(
+            unit_filter,
+            amplitude_cutoff_maximum=amplitude_cutoff_maximum,
+            presence_ratio_minimum=presence_ratio_minimum,
+            isi_violations_maximum=isi_violations_maximum,
+            filter_by_validity=filter_by_validity,
+            filter_out_of_brain_units=filter_out_of_brain_units,
+        )
+        metrics = self._queries.metrics_of_type(session_type)
+        return self._queries.metrics(metrics, chosen, names, annotate=annotate)
+
+    def get_unit_analysis_metrics_for_session(
+        self,
+        session_id: int,
+        annotate: bool = True,
+        filter_by_validity: bool = True,
+        *,
+        unit_filter: UnitFilter | None = None,
+        amplitude_cutoff_maximum: float | None = 0.1,
+        presence_ratio_minimum: float | None = 0.95,
+        isi_violations_maximum: float | None = 0.5,
+        filter_out_of_brain_units: bool = True,
+        names: MetricNames = "documented",
+    ) -> pd.DataFrame:
+        """Return the stimulus metrics of the units of one session.
+
+        Parameters
+        ----------
+        session_id
+            One of the index of :meth:`get_session_table`.
+        annotate, filter_by_validity, unit_filter, amplitude_cutoff_maximum, presence_ratio_minimum, \
+        isi_violations_maximum, filter_out_of_brain_units, names
+            See :meth:`get_unit_analysis_metrics_by_session_type`.
+
+        Raises
+        ------
+        UnknownIdError
+            For a session that the project does not have.
+        """
+        chosen = chosen_filter(
+            unit_filter,
+            amplitude_cutoff_maximum=amplitude_cutoff_maximum,
+            presence_ratio_minimum=presence_ratio_minimum,
+            isi_violations_maximum=isi_violations_maximum,
+            filter_by_validity=filter_by_validity,
+            filter_out_of_brain_units=filter_out_of_brain_units,
+        )
+        metrics = self._queries.metrics_of_session(session_id)
+        return self._queries.metrics(metrics, chosen, names, annotate=annotate)
+
     # --- sessions ------------------------------------------------------------------------------------------------
 
     def get_session_data(
@@ -202,7 +450,6 @@ class EcephysProjectCache(TableQueries):
 
         from .companions import companions_of
 
-        session_id = whole_number(session_id, "session")
         chosen = chosen_filter(
             unit_filter,
             amplitude_cutoff_maximum=amplitude_cutoff_maximum,
@@ -212,45 +459,16 @@ class EcephysProjectCache(TableQueries):
             filter_out_of_brain_units=filter_out_of_brain_units,
         )
         source = self.session_stream(session_id) if stream else self.session_path(session_id)
-        companions = companions_of(self, session_id, stream=stream)
+        companions = companions_of(self._sessions, whole_number(session_id, "session"), stream=stream)
         return EcephysSession(source, unit_filter=chosen, companions=companions)
-
-    def session_stream(self, session_id: int) -> Path | RemoteStream:
-        """Return a session's NWB file as a path if it is there, else as an open file that reads ranges."""
-        session_id = whole_number(session_id, "session")
-        known = partial(self._known_session, session_id)
-        stream = self._open_stream(known, "session_nwb", session_id, session_id)
-        return self.session_path(session_id) if stream is None else stream
-
-    def lfp_stream(self, session_id: int, probe_id: int) -> Path | RemoteStream:
-        """Return a probe's LFP file as a path if it is there, else as an open file that reads ranges.
-
-        Raises as :meth:`lfp_path` does.
-        """
-        from .companions import check_lfp
-
-        session_id, probe_id = whole_number(session_id, "session"), whole_number(probe_id, "probe")
-        check = partial(check_lfp, self, session_id, probe_id)
-        stream = self._open_stream(check, "probe_lfp_nwb", session_id, probe_id)
-        return self.lfp_path(session_id, probe_id) if stream is None else stream
-
-    def _open_stream(self, check: Callable[[], object], name: str, *values: int) -> RemoteStream | None:
-        """Open a file of the remote after `check`; None if it is in the cache, or there is no remote."""
-        if self.remote is None or self.manifest.path(name, *values).is_file():
-            return None
-        check()
-        from .transfer.streaming import open_stream
-
-        stream = open_stream(self.remote, standard_key(name, *values), self.root)
-        stream.closes_with_reader = True
-        return stream
 
     def session_path(self, session_id: int) -> Path:
         """Return the path of a session's NWB file, fetching it if it is not there (see :meth:`get_session_data`)."""
-        session_id = whole_number(session_id, "session")
-        if not self.manifest.path("session_nwb", session_id, session_id).is_file():
-            self._known_session(session_id)
-        return self.files.path_of("session_nwb", session_id, session_id)
+        return self._sessions.session_path(session_id)
+
+    def session_stream(self, session_id: int) -> Path | RemoteStream:
+        """Return a session's NWB file as a path if it is there, else as an open file that reads ranges."""
+        return self._sessions.session_stream(session_id)
 
     def lfp_path(self, session_id: int, probe_id: int) -> Path:
         """Return the path of a probe's LFP file, fetching it if it is not there.
@@ -262,12 +480,14 @@ class EcephysProjectCache(TableQueries):
         MissingDataError
             For a probe without LFP data.
         """
-        from .companions import check_lfp
+        return self._sessions.lfp_path(session_id, probe_id)
 
-        session_id, probe_id = whole_number(session_id, "session"), whole_number(probe_id, "probe")
-        if not self.manifest.path("probe_lfp_nwb", session_id, probe_id).is_file():
-            check_lfp(self, session_id, probe_id)
-        return self.files.path_of("probe_lfp_nwb", session_id, probe_id)
+    def lfp_stream(self, session_id: int, probe_id: int) -> Path | RemoteStream:
+        """Return a probe's LFP file as a path if it is there, else as an open file that reads ranges.
+
+        Raises as :meth:`lfp_path` does.
+        """
+        return self._sessions.lfp_stream(session_id, probe_id)
 
     # --- what it would take -------------------------------------------------------------------------------------
 
@@ -343,8 +563,7 @@ class EcephysProjectCache(TableQueries):
         added = add_session(
             self.files, nwb, metrics=metrics, lfp=lfp, specimen_id=specimen_id, replace=replace, move=move
         )
-        self.tables.forget()
-        self._metrics.clear()
+        self._queries.forget()
         return added
 
     # --- stimulus templates --------------------------------------------------------------------------------------
@@ -362,6 +581,11 @@ class EcephysProjectCache(TableQueries):
         return read_scene(self.files.path_of("natural_scene", whole_number(number, "natural scene")))
 
     # --- itself --------------------------------------------------------------------------------------------------
+
+    @property
+    def tables(self) -> ProjectTables:
+        """The joined tables behind :meth:`get_units` and its siblings, read once."""
+        return self._queries.tables
 
     @property
     def root(self) -> Path:
@@ -383,10 +607,6 @@ class EcephysProjectCache(TableQueries):
         """Where missing files come from; None: nowhere."""
         return self.files.remote
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Tables are read again where the cache arrives: a task sent to a worker stays small.
-        return {**self.__dict__, "_tables": None, "_metrics": {}}
-
     def __repr__(self) -> str:
         source = f"from {self.remote.url}" if self.remote is not None else "fixed: nothing is fetched"
         tables = [name for name in ("sessions", "probes", "channels", "units") if self.manifest.path(name).is_file()]
@@ -399,12 +619,3 @@ class EcephysProjectCache(TableQueries):
             f"  present: tables {', '.join(tables) or 'none'}; {len(sessions)} session files, {len(lfp)} LFP files "
             f"({size / 1e9:.1f} GB)"
         )
-
-
-def _opened(place: Remote | str | Path) -> Remote:
-    """Return the remote at a URL or folder; the public bucket knows the sizes of its files."""
-    if place == PUBLIC_URL:
-        from .remotes.public_bucket import PublicBucket
-
-        return PublicBucket()
-    return remote_at(place) if isinstance(place, str | Path) else place

@@ -8,7 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from allen_ecephys.errors import AllenEcephysError, DiskFullError, OfflineError
 from allen_ecephys.progress import progress_bar
@@ -20,11 +20,8 @@ from ..transfer.checks import read_index
 from ..transfer.fetch import fetch
 from ..transfer.journals import journal_of, read_journal
 from ..writing import no_room
-from .plan import Plan, PlannedFile, Selection, plan
+from .plan import Plan, PlannedFile, Project, Selection, plan
 from .report import FileReport, Report
-
-if TYPE_CHECKING:
-    from ..project_cache import EcephysProjectCache
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +29,7 @@ TABLE_SUFFIX = ".csv"
 
 
 def build(
-    cache: EcephysProjectCache,
+    cache: Project,
     selection: Selection | None = None,
     *,
     jobs: int = 2,
@@ -63,10 +60,9 @@ def build(
     OfflineError
         If the cache has no remote.
     """
-    if cache.remote is None:
-        msg = (
-            f"the cache in {cache.root} has no remote to build from; open it with from_s3(), from_url() or from_dandi()"
-        )
+    if cache.files.remote is None:
+        where = cache.files.root
+        msg = f"the cache in {where} has no remote to build from; open it with from_s3(), from_url() or from_dandi()"
         raise OfflineError(msg)
     policy = policy or TransferPolicy()
     for table in ("sessions", "probes"):  # what the selection is made from
@@ -81,7 +77,7 @@ def _check_room(todo: Plan) -> None:
         raise no_room(todo.root, todo.missing_bytes)
 
 
-def _fetch_all(cache: EcephysProjectCache, todo: Plan, jobs: int, policy: TransferPolicy, *, progress: bool) -> Report:
+def _fetch_all(cache: Project, todo: Plan, jobs: int, policy: TransferPolicy, *, progress: bool) -> Report:
     stop, bar_lock = threading.Event(), threading.Lock()
     connections = max(1, policy.connections // max(1, jobs))
     # Ctrl-C reaches the main thread only: the others look at this event, also while they wait before a retry.
@@ -110,15 +106,13 @@ def _fetch_all(cache: EcephysProjectCache, todo: Plan, jobs: int, policy: Transf
     return Report("build", todo.root, [report for report in found if report is not None])
 
 
-def _fetch_one(
-    cache: EcephysProjectCache, file: PlannedFile, policy: TransferPolicy, stop: threading.Event
-) -> FileReport:
-    if cache.remote is None or (file.path.is_file() and file.path.suffix == TABLE_SUFFIX):
+def _fetch_one(cache: Project, file: PlannedFile, policy: TransferPolicy, stop: threading.Event) -> FileReport:
+    if cache.files.remote is None or (file.path.is_file() and file.path.suffix == TABLE_SUFFIX):
         # A table may have been extended by sessions of the user's own: only `verify` compares it.
         return FileReport(file.key, "present", file.size or 0)
     try:
         fetch(
-            cache.remote,
+            cache.files.remote,
             file.key,
             file.path,
             expected=file.remote_file,
@@ -136,7 +130,7 @@ def _fetch_one(
     return FileReport(file.key, "present" if file.present else "fetched", file.size or 0)
 
 
-def status(cache: EcephysProjectCache) -> dict[str, Any]:
+def status(cache: Project) -> dict[str, Any]:
     """Return what a cache folder holds, for people and for JSON; the network is not used.
 
     Returns
@@ -145,7 +139,7 @@ def status(cache: EcephysProjectCache) -> dict[str, Any]:
         ``root``, ``remote``, ``free_bytes``; ``files`` (key, bytes, verified); ``unfinished`` (key, bytes, at_hand: of
         interrupted downloads and streamed sessions); ``set_aside`` (names of damaged files that were moved away).
     """
-    root = cache.root
+    root = cache.files.root
     files: list[dict[str, Any]] = []
     for path in project_files(root):
         entry = read_index(path.parent).get(path.name)
@@ -160,7 +154,7 @@ def status(cache: EcephysProjectCache) -> dict[str, Any]:
         unfinished.append({"key": _key(root, part.with_name(name)), "bytes": size, "at_hand": present.total})
     return {
         "root": str(root),
-        "remote": None if cache.remote is None else cache.remote.url,
+        "remote": None if cache.files.remote is None else cache.files.remote.url,
         "free_bytes": shutil.disk_usage(root).free,
         "bytes": sum(file["bytes"] for file in files),
         "files": files,

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from allen_ecephys.errors import AccessError, ChecksumError, OfflineError
 
@@ -20,18 +20,15 @@ from .. import manifest as manifests
 from ..project_files import project_files
 from ..transfer.checks import INDEX_FORMAT, INDEX_NAME, CheckedFile, read_index
 from ..writing import no_room
-from .plan import Selection, plan
+from .plan import Project, Selection, plan
 from .report import FileReport, Report
-
-if TYPE_CHECKING:
-    from ..project_cache import EcephysProjectCache
 
 logger = logging.getLogger(__name__)
 _COPY_BYTES = 1 << 20
 _TAR_OVERHEAD = 1024
 
 
-def export(cache: EcephysProjectCache, target: str | Path, selection: Selection | None = None) -> Report:
+def export(cache: Project, target: str | Path, selection: Selection | None = None) -> Report:
     """Copy files of the cache, with a manifest and their digests, to a new folder or tar file.
 
     What comes out opens with ``EcephysProjectCache.fixed(target)`` (a tar file after unpacking), and
@@ -68,7 +65,9 @@ def export(cache: EcephysProjectCache, target: str | Path, selection: Selection 
     draft = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.part")
     as_tar = target.suffix == ".tar"
     try:
-        files = _write_tar(cache.root, draft, sources) if as_tar else _write_folder(cache.root, draft, sources)
+        files = (
+            _write_tar(cache.files.root, draft, sources) if as_tar else _write_folder(cache.files.root, draft, sources)
+        )
         draft.rename(target)
     except BaseException:
         if draft.is_dir():
@@ -78,10 +77,10 @@ def export(cache: EcephysProjectCache, target: str | Path, selection: Selection 
     return Report("export", target, files)
 
 
-def _sources(cache: EcephysProjectCache, selection: Selection | None) -> list[tuple[str, Path]]:
+def _sources(cache: Project, selection: Selection | None) -> list[tuple[str, Path]]:
     """Return (key, path) of what is to be copied."""
     if selection is None:
-        return [(path.relative_to(cache.root).as_posix(), path) for path in project_files(cache.root)]
+        return [(path.relative_to(cache.files.root).as_posix(), path) for path in project_files(cache.files.root)]
     found = plan(cache, selection)
     # A file is there or not; whether its size is the remote's of today does not matter for a copy.
     missing = [file.key for file in found.files if not file.path.is_file()]

@@ -6,14 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from allen_ecephys.errors import RemoteNotFoundError, UnknownIdError, UnknownNameError, suggest
+from allen_ecephys.units.filter import UnitFilter
 
 from .. import manifest as manifests
+from ..remotes.asking import locate_patiently
 from ..remotes.protocol import RemoteFile
 from ..remotes.registry import MOVIES, SCENES
-from ..retrying.asking import locate_patiently
 from ..retrying.rules import TransferPolicy
 from ..transfer.journals import journal_of, read_journal
 from ..transfer.parts import parts_of
@@ -21,10 +22,23 @@ from ..transfer.parts import parts_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..project_cache import EcephysProjectCache
+    from ..project_files import ProjectFiles
+    from ..tables.project_tables import ProjectTables
 
 TABLES = ("sessions", "probes", "channels", "units")
 _LOCATE_THREADS = 8
+
+
+class Project(Protocol):
+    """What is planned, built, verified and exported: an :class:`.EcephysProjectCache`."""
+
+    @property
+    def files(self) -> ProjectFiles:
+        """The folder, its manifest, and the remote that completes it."""
+
+    @property
+    def tables(self) -> ProjectTables:
+        """The project's tables."""
 
 
 @dataclass(frozen=True)
@@ -157,9 +171,7 @@ class Plan:
         )
 
 
-def plan(
-    cache: EcephysProjectCache, selection: Selection | None = None, *, policy: TransferPolicy | None = None
-) -> Plan:
+def plan(cache: Project, selection: Selection | None = None, *, policy: TransferPolicy | None = None) -> Plan:
     """Return what `selection` needs, without fetching any of it (the sessions table excepted, to choose from).
 
     Raises
@@ -173,10 +185,10 @@ def plan(
     with ThreadPoolExecutor(_LOCATE_THREADS) as pool:
         found = list(pool.map(lambda entry: _planned(cache, *entry, policy=policy or TransferPolicy()), wanted))
     absent = [manifests.standard_key(*entry) for entry, file in zip(wanted, found, strict=True) if file is None]
-    return Plan(cache.root, [file for file in found if file is not None], chosen, absent)
+    return Plan(cache.files.root, [file for file in found if file is not None], chosen, absent)
 
 
-def choose_sessions(cache: EcephysProjectCache, selection: Selection) -> list[int]:
+def choose_sessions(cache: Project, selection: Selection) -> list[int]:
     """Return the ids of the sessions that `selection` means, in the order of the sessions table."""
     raw = cache.tables.raw("sessions")
     chosen = raw.index.to_series()
@@ -188,7 +200,7 @@ def choose_sessions(cache: EcephysProjectCache, selection: Selection) -> list[in
             raise UnknownIdError(msg)
         chosen = chosen[chosen.isin(list(selection.session_ids))]
     if selection.session_types:
-        _check_known(selection.session_types, cache.get_all_session_types(), "session type")
+        _check_known(selection.session_types, raw["session_type"].dropna().unique().tolist(), "session type")
         chosen = chosen[raw.loc[chosen.index, "session_type"].isin(list(selection.session_types))]
     if selection.genotypes:
         genotypes = raw.loc[chosen.index, "genotype"].fillna("")
@@ -200,7 +212,7 @@ def choose_sessions(cache: EcephysProjectCache, selection: Selection) -> list[in
         fits = [any(text in genotype for text in selection.genotypes) for genotype in genotypes]
         chosen = chosen[fits]
     if selection.structures or selection.query:
-        chosen = _by_table(cache.get_session_table(suppress=[]), chosen, selection)
+        chosen = _by_table(cache.tables.sessions([], UnitFilter()), chosen, selection)
     return [int(session) for session in chosen]
 
 
@@ -235,7 +247,7 @@ def _check_known(asked: Iterable[str], known: Sequence[str], what: str) -> None:
 Wanted = tuple[Any, ...]
 
 
-def _wanted(cache: EcephysProjectCache, selection: Selection, sessions: Sequence[int]) -> Iterator[Wanted]:
+def _wanted(cache: Project, selection: Selection, sessions: Sequence[int]) -> Iterator[Wanted]:
     """Yield manifest name and ids of each file that is meant."""
     for table in TABLES:
         yield (table,)
@@ -260,14 +272,14 @@ def _wanted(cache: EcephysProjectCache, selection: Selection, sessions: Sequence
             yield ("probe_lfp_nwb", int(session), int(str(probe)))
 
 
-def _planned(cache: EcephysProjectCache, name: str, *values: int | str, policy: TransferPolicy) -> PlannedFile | None:
+def _planned(cache: Project, name: str, *values: int | str, policy: TransferPolicy) -> PlannedFile | None:
     """Return one file of a plan, or None where the project does not have it."""
-    path = cache.manifest.path(name, *values)
+    path = cache.files.manifest.path(name, *values)
     found = path.stat().st_size if path.is_file() else None
     remote_file = None
-    if cache.remote is not None:
+    if cache.files.remote is not None:
         try:
-            remote_file = locate_patiently(cache.remote, manifests.standard_key(name, *values), policy)
+            remote_file = locate_patiently(cache.files.remote, manifests.standard_key(name, *values), policy)
         except RemoteNotFoundError:
             if found is None:
                 return None

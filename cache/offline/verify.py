@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from allen_ecephys.config import offline
 from allen_ecephys.errors import (
@@ -20,16 +19,14 @@ from allen_ecephys.errors import (
 )
 
 from ..project_files import project_files
+from ..remotes.asking import locate_patiently
 from ..remotes.protocol import RemoteFile
-from ..retrying.asking import locate_patiently
 from ..retrying.rules import TransferPolicy
 from ..transfer.checks import HDF5_SUFFIXES, INDEX_NAME, CheckedFile, check_file, file_digest, note_checked, read_index
 from ..transfer.fetch import fetch, set_aside
 from .deep_check import read_to_the_end
+from .plan import Project
 from .report import FileReport, Report
-
-if TYPE_CHECKING:
-    from ..project_cache import EcephysProjectCache
 
 _THREADS = 2  # hashing is bound by the disk
 
@@ -44,9 +41,7 @@ class _Known:
     entry: CheckedFile | None
 
 
-def verify(
-    cache: EcephysProjectCache, *, repair: bool = False, deep: bool = False, policy: TransferPolicy | None = None
-) -> Report:
+def verify(cache: Project, *, repair: bool = False, deep: bool = False, policy: TransferPolicy | None = None) -> Report:
     """Read every file of the cache and compare it with what is known about it.
 
     The digest that was published is compared, or else the one that was noted when the file arrived. Without a
@@ -79,24 +74,24 @@ def verify(
             _repaired(cache, one, report, policy) if report.outcome == "damaged" else report
             for one, report in zip(known, found, strict=True)
         ]
-    return Report("verify", cache.root, found)
+    return Report("verify", cache.files.root, found)
 
 
-def _keys(cache: EcephysProjectCache) -> list[str]:
+def _keys(cache: Project) -> list[str]:
     """Return the keys of the files that are there, and of those that the index knows but that are gone."""
-    root = cache.root
+    root = cache.files.root
     keys = {path.relative_to(root).as_posix() for path in project_files(root)}
     for folder in [root, *(path for path in root.iterdir() if path.is_dir())]:
         keys |= {(folder / name).relative_to(root).as_posix() for name in read_index(folder)}
     return sorted(keys)
 
 
-def _known(cache: EcephysProjectCache, key: str, policy: TransferPolicy) -> _Known:
-    path = cache.root / key
+def _known(cache: Project, key: str, policy: TransferPolicy) -> _Known:
+    path = cache.files.root / key
     published = None
-    if cache.remote is not None and not offline():
+    if cache.files.remote is not None and not offline():
         try:
-            published = locate_patiently(cache.remote, key, policy)
+            published = locate_patiently(cache.files.remote, key, policy)
         except (DownloadError, OfflineError, RemoteNotFoundError, AccessError):
             published = None  # what was noted on arrival has to do
     return _Known(key, path, published, read_index(path.parent).get(path.name))
@@ -141,15 +136,15 @@ def _compare_with_entry(path: Path, entry: CheckedFile) -> bool:
     return entry.verified
 
 
-def _repaired(cache: EcephysProjectCache, one: _Known, report: FileReport, policy: TransferPolicy) -> FileReport:
+def _repaired(cache: Project, one: _Known, report: FileReport, policy: TransferPolicy) -> FileReport:
     """Move a damaged file away and fetch it again."""
-    if cache.remote is None:
+    if cache.files.remote is None:
         return FileReport(one.key, "damaged", report.bytes, f"{report.message} (this cache never fetches)")
     try:
         if one.path.exists():
             set_aside(one.path, report.message)
         mirrors = cache.files.mirrors
-        fetch(cache.remote, one.key, one.path, expected=one.published, mirrors=mirrors, policy=policy)
+        fetch(cache.files.remote, one.key, one.path, expected=one.published, mirrors=mirrors, policy=policy)
     except AllenEcephysError as error:
         return FileReport(one.key, "failed", report.bytes, f"{report.message} It could not be fetched again: {error}")
     return FileReport(one.key, "repaired", one.path.stat().st_size, report.message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -52,7 +52,7 @@ class DandiRemote:
         blobs: str = BLOBS_URL,
     ) -> None:
         self._blobs = HttpRemote(blobs)
-        self._tables = _tables_remote(tables)
+        self._tables = None if tables is None else remote_at(tables)
         self._listing = listing
         self._assets: dict[str, RemoteFile] | None = None
 
@@ -84,10 +84,6 @@ class DandiRemote:
             raise RemoteNotFoundError(msg)
         return self._tables.locate(key)
 
-    def list(self, prefix: str = "") -> Iterator[RemoteFile]:
-        """Iterate over the dandiset's files."""
-        yield from (file for key, file in sorted(self.assets.items()) if key.startswith(prefix))
-
     def open_range(
         self, file: RemoteFile, start: int = 0, stop: int | None = None, *, if_range: str | None = None
     ) -> RangeResponse:
@@ -111,14 +107,6 @@ class DandiRemote:
         url = f"{self._blobs.url}{blob[:3]}/{blob[3:6]}/{blob}"
         digest = ("sha256", sha256) if _SHA256.fullmatch(sha256) else None
         return key, RemoteFile(key, url, int(row["size"]), None, digest)
-
-
-def _tables_remote(tables: Remote | str | Path | None) -> Remote | None:
-    if tables == PUBLIC_URL:
-        from .public_bucket import PublicBucket
-
-        return PublicBucket()
-    return remote_at(tables) if isinstance(tables, str | Path) else tables
 
 
 def _listed(listing: str | Path) -> list[Mapping[str, Any]]:

@@ -90,14 +90,6 @@ class FolderRemote:
             raise RemoteNotFoundError(msg)
         return RemoteFile(key, str(path), found.st_size, f'"{found.st_mtime_ns:x}-{found.st_size:x}"')
 
-    def list(self, prefix: str = "") -> Iterator[RemoteFile]:
-        """Iterate over the folder's files, hidden ones left out, in the order of their keys."""
-        for path in sorted(self.folder.rglob("*")):
-            key = path.relative_to(self.folder).as_posix()
-            hidden = any(part.startswith(".") for part in key.split("/"))
-            if key.startswith(prefix) and not hidden and path.is_file():
-                yield self.locate(key)
-
     def open_range(
         self, file: RemoteFile, start: int = 0, stop: int | None = None, *, if_range: str | None = None
     ) -> OpenFileResponse:
@@ -161,19 +153,6 @@ class FsspecRemote:
             msg = f"{self.url}/{key} is a folder, no file"
             raise RemoteNotFoundError(msg)
         return self._described(key, found)
-
-    def list(self, prefix: str = "") -> Iterator[RemoteFile]:
-        """Iterate over the files whose key starts with `prefix`, in the order of their keys."""
-        folder, root = prefix.rpartition("/")[0], self.path("").rstrip("/") + "/"
-        try:
-            self.file_system.invalidate_cache()
-            found = self.file_system.find(self.path(folder), detail=True)
-        except Exception as error:
-            raise _translated(error, self.url) from error
-        for path in sorted(found):
-            key = path.removeprefix(root)
-            if key.startswith(prefix):
-                yield self._described(safe_key(key), found[path])
 
     def open_range(
         self, file: RemoteFile, start: int = 0, stop: int | None = None, *, if_range: str | None = None

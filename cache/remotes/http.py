@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urljoin, urlsplit
-from xml.etree import ElementTree
 
 import requests
 import urllib3
 
 from allen_ecephys.config import OFFLINE, offline
-from allen_ecephys.errors import AccessError, DownloadError, MissingDataError, OfflineError, RemoteNotFoundError
+from allen_ecephys.errors import AccessError, DownloadError, OfflineError, RemoteNotFoundError
 
 from .protocol import CHUNK_BYTES, RemoteFile, RemoteStatusError, UnreachableError, safe_key, without_credentials
 
@@ -31,7 +30,6 @@ TRUSTED_HOSTS = frozenset(
     }
 )
 MAX_REDIRECTS = 5
-_S3_HOST = re.compile(r"(?P<bucket>[\w.-]+)\.s3(?:[.-][\w-]+)?\.amazonaws\.com")
 _MD5 = re.compile(r'"([0-9a-f]{32})"')
 
 
@@ -92,33 +90,6 @@ class HttpRemote:
             size = _content_range(answer)[1] if answer.status_code == 206 else _content_length(answer)
             return RemoteFile(key, without_credentials(url), size, answer.headers.get("ETag"), _digest(answer))
 
-    def list(self, prefix: str = "") -> Iterator[RemoteFile]:
-        """Iterate over the files of an S3 bucket's HTTPS address; other HTTP servers cannot list."""
-        parts = urlsplit(self._base)
-        if not _S3_HOST.fullmatch(parts.hostname or ""):
-            msg = f"{self.url} is a plain HTTP server, which cannot list its files; name the file you want"
-            raise MissingDataError(msg)
-        root = parts.path.lstrip("/")
-        query = {"list-type": "2", "prefix": root + prefix}
-        while True:
-            with contextlib.closing(self.request("GET", f"{parts.scheme}://{parts.netloc}/", params=query)) as answer:
-                _raise_for_status(answer, self.url)
-                listing = ElementTree.fromstring(answer.content)  # noqa: S314 - expat of Python 3.11 refuses entity bombs
-            space = {"s3": listing.tag.partition("}")[0].lstrip("{")}
-            for entry in listing.iterfind("s3:Contents", space):
-                key = (entry.findtext("s3:Key", "", space)).removeprefix(root)
-                if key and not key.endswith("/"):
-                    yield RemoteFile(
-                        safe_key(key),
-                        without_credentials(self._base + quote(key)),
-                        int(entry.findtext("s3:Size", "0", space)),
-                        entry.findtext("s3:ETag", None, space),
-                    )
-            token = listing.findtext("s3:NextContinuationToken", None, space)
-            if not token:
-                return
-            query["continuation-token"] = token
-
     def open_range(
         self, file: RemoteFile, start: int = 0, stop: int | None = None, *, if_range: str | None = None
     ) -> HttpResponse:
@@ -152,14 +123,7 @@ class HttpRemote:
         session: requests.Session = self._local.session
         return session
 
-    def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: dict[str, str] | None = None,
-        params: dict[str, str] | None = None,
-    ) -> requests.Response:
+    def request(self, method: str, url: str, *, headers: dict[str, str] | None = None) -> requests.Response:
         """Send a request and follow expected redirects; the body is not yet read.
 
         Raises
@@ -176,7 +140,7 @@ class HttpRemote:
             msg = f"{shown} is needed, but {OFFLINE.variable} forbids network connections; unset it to fetch"
             raise OfflineError(msg)
         for _ in range(MAX_REDIRECTS + 1):
-            answer = self._send(method, url, {"Accept-Encoding": "identity", **(headers or {})}, params)
+            answer = self._send(method, url, {"Accept-Encoding": "identity", **(headers or {})})
             if not answer.is_redirect and not answer.is_permanent_redirect:
                 return answer
             target = urljoin(url, answer.headers["Location"])
@@ -185,15 +149,15 @@ class HttpRemote:
                 msg = f"{shown} is a folder on the server, no file"
                 raise RemoteNotFoundError(msg)
             _check_redirect(url, target)
-            url, params = target, None
+            url = target
         msg = f"{shown} redirects more than {MAX_REDIRECTS} times; the server is misconfigured"
         raise AccessError(msg)
 
-    def _send(self, method: str, url: str, headers: dict[str, str], params: dict[str, str] | None) -> requests.Response:
+    def _send(self, method: str, url: str, headers: dict[str, str]) -> requests.Response:
         shown = without_credentials(url)
         try:
             return self._session.request(
-                method, url, headers=headers, params=params, stream=True, allow_redirects=False, timeout=self._timeout
+                method, url, headers=headers, stream=True, allow_redirects=False, timeout=self._timeout
             )
         except requests.exceptions.SSLError as error:
             msg = f"the certificate of {shown} is not trusted ({_reason(error)}); REQUESTS_CA_BUNDLE names others"

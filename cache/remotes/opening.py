@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from .protocol import Remote
 
+#: Bucket and folder of the release, and the hosts under which S3 serves it (AWS, "Virtual hosting of buckets").
+_PUBLIC_PLACE: Final = "allen-brain-observatory/visual-coding-neuropixels/ecephys-cache"
+_S3_HOST: Final = re.compile(r"(?:(?P<bucket>[\w.-]+)\.)?s3(?:[.-]dualstack)?(?:[.-]us-west-2)?\.amazonaws\.com")
 
-def remote_at(url: str | Path, *, storage_options: Mapping[str, Any] | None = None) -> Remote:
+
+def remote_at(place: Remote | str | Path, *, storage_options: Mapping[str, Any] | None = None) -> Remote:
     """Return the remote that a URL or folder names.
 
     Parameters
     ----------
-    url
+    place
         ``http(s)://...``, a folder (``/data/ecephys-cache``, ``file://...``), ``s3://bucket/prefix`` (needs the extra
-        ``s3``; anonymous unless `storage_options` say otherwise), or any other URL that fsspec knows.
+        ``s3``; anonymous unless `storage_options` say otherwise), or any other URL that fsspec knows. The public
+        bucket, however its address is spelled, knows the published sizes and digests of its files. A remote is
+        returned as it is.
     storage_options
         Passed to the fsspec file system (``{"anon": False}``, ``{"endpoint_url": ...}``); not for HTTP or folders.
     """
-    text = str(url)
-    scheme = urlsplit(text).scheme.lower() if "://" in text else ""
+    if not isinstance(place, str | Path):
+        return place
+    text = str(place)
+    scheme = text.partition("://")[0].lower() if "://" in text else ""
+    if _is_public_bucket(text) and (scheme != "s3" or set(storage_options or {}) <= {"anon"}):
+        from .public_bucket import PublicBucket
+
+        return PublicBucket()
     if scheme in {"http", "https"}:
         from .http import HttpRemote
 
@@ -32,3 +45,21 @@ def remote_at(url: str | Path, *, storage_options: Mapping[str, Any] | None = No
     if scheme in {"", "file", "local"}:
         return FolderRemote(text.partition("://")[2] if scheme else text)
     return FsspecRemote(text, storage_options=storage_options)
+
+
+def _is_public_bucket(url: str) -> bool:
+    """Tell whether a URL is one of the spellings of the release's own bucket."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    if parts.query or parts.fragment or parts.username is not None:
+        return False
+    host, path = parts.hostname or "", "/".join(filter(None, parts.path.split("/")))
+    if parts.scheme == "s3":
+        return f"{host}/{path}" == _PUBLIC_PLACE
+    match = _S3_HOST.fullmatch(host)
+    if match is None or (parts.scheme, port) not in {("https", None), ("https", 443), ("http", None), ("http", 80)}:
+        return False
+    return "/".join(filter(None, (match["bucket"], path))) == _PUBLIC_PLACE

@@ -1,9 +1,9 @@
-"""Where files come from: one small protocol (locate, list, byte ranges), and the remote that a URL names.
+"""Where files come from: one small protocol (locate, byte ranges).
 
 A *key* is a file's path relative to the cache's root, with forward slashes: ``sessions.csv``,
 ``session_732592105/session_732592105.nwb``. Every remote speaks in keys, so that a cache filled from one remote can
-be completed from another. The implementations live in :mod:`.http_remote`, :mod:`.fsspec_remote`,
-:mod:`.warehouse` and :mod:`.dandi`.
+be completed from another. The implementations live in :mod:`.http`, :mod:`.fsspec`,
+:mod:`.warehouse` and :mod:`.dandi`; :mod:`.opening` tells which one an address means.
 """
 
 from __future__ import annotations
@@ -106,15 +106,6 @@ class Remote(Protocol):
             If it cannot be reached.
         """
 
-    def list(self, prefix: str = "") -> Iterator[RemoteFile]:
-        """Iterate over the files whose key starts with `prefix`.
-
-        Raises
-        ------
-        MissingDataError
-            If the remote is of a kind that cannot list.
-        """
-
     def open_range(
         self, file: RemoteFile, start: int = 0, stop: int | None = None, *, if_range: str | None = None
     ) -> RangeResponse:
@@ -123,7 +114,7 @@ class Remote(Protocol):
         Parameters
         ----------
         file
-            From :meth:`locate` or :meth:`list`.
+            From :meth:`locate`.
         start, stop
             First byte, and the byte after the last (None: to the end).
         if_range

@@ -11,15 +11,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from .protocol import RemoteFile
 
-if TYPE_CHECKING:
-    from ..tables.project_tables import TableName
-
 #: Rows of the released tables.
-TABLE_ROWS: Final[Mapping[TableName, int]] = {"sessions": 58, "probes": 332, "channels": 123_224, "units": 135_275}
+TABLE_ROWS: Final[Mapping[str, int]] = {"sessions": 58, "probes": 332, "channels": 123_224, "units": 135_275}
 #: Templates of the release: movies shown, and natural scenes.
 MOVIES: Final = (1, 3)
 SCENES: Final = 118

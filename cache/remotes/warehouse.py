@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
@@ -20,9 +20,8 @@ import requests
 
 from allen_ecephys.errors import DownloadError, FileFormatError, RemoteNotFoundError
 
-from ..retrying.asking import patiently
 from ..retrying.rules import DEFAULT_POLICY, TransferPolicy
-from ..tables.analysis_metrics import INDEX
+from .asking import patiently
 from .fsspec import OpenFileResponse
 from .http import HttpRemote, HttpResponse
 from .protocol import RemoteFile, RemoteStatusError, safe_key
@@ -30,6 +29,7 @@ from .registry import judged_by_release
 
 PUBLIC_HOST: Final = "api.brain-map.org"
 PAGE_ROWS: Final = 5000
+_UNIT: Final = "ecephys_unit_id"
 #: The warehouse's product that owns the stimulus templates.
 TEMPLATES_PRODUCT: Final = 714914585
 
@@ -127,22 +127,6 @@ class WarehouseRemote:
             return RemoteFile(key, self.url + key, len(content), f'"{hashlib.sha256(content).hexdigest()}"')
         file = self._http.locate_url(key, self._link(key))
         return judged_by_release(file) if self._is_public else file
-
-    def list(self, prefix: str = "") -> Iterator[RemoteFile]:
-        """Iterate over tables, session files and LFP files; their sizes are not told."""
-        for key in _QUERIES:
-            if key.startswith(prefix):
-                yield RemoteFile(key, self.url + key, None)
-        for kind, owner in (("EcephysNwb", "EcephysSession"), ("EcephysLfpNwb", "EcephysProbe")):
-            query = _FILE_QUERY.replace("[attachable_id$eq{id}]", "").format(kind=kind, owner=owner)
-            session_of = self._session_of_probe() if owner == "EcephysProbe" else {}
-            for row in self.rows(query):
-                at = int(row["attachable_id"])
-                folder = session_of.get(at, at)
-                name = f"session_{at}.nwb" if owner == "EcephysSession" else f"probe_{at}_lfp.nwb"
-                key = f"session_{folder}/{name}"
-                if key.startswith(prefix):
-                    yield RemoteFile(key, self._absolute(row["download_link"]), None)
 
     def open_range(
         self, file: RemoteFile, start: int = 0, stop: int | None = None, *, if_range: str | None = None
@@ -246,14 +230,11 @@ class WarehouseRemote:
             msg = f"the warehouse has no analysis metrics for {key}"
             raise RemoteNotFoundError(msg)
         try:
-            metrics = [{INDEX: row[INDEX], **json.loads(row["data"])} for row in rows]
+            metrics = [{_UNIT: row[_UNIT], **json.loads(row["data"])} for row in rows]
         except (ValueError, KeyError, TypeError) as error:
             msg = f"the warehouse's metrics for {key} cannot be read: {error!r}"
             raise FileFormatError(msg) from error
-        return typed(pd.DataFrame(metrics)).set_index(INDEX).sort_index()
-
-    def _session_of_probe(self) -> dict[int, int]:
-        return {int(row["id"]): int(row["ecephys_session_id"]) for row in self.rows(_QUERIES["probes.csv"])}
+        return typed(pd.DataFrame(metrics)).set_index(_UNIT).sort_index()
 
     # --- files -------------------------------------------------------------------------------------------------
 

@@ -123,9 +123,7 @@ class ProjectTables:
         or is an excerpt, and a warning is logged.
     """
 
-    def __init__(
-        self, path_of: Callable[[TableName], Path], published_rows: Mapping[TableName, int] | None = None
-    ) -> None:
+    def __init__(self, path_of: Callable[[TableName], Path], published_rows: Mapping[str, int] | None = None) -> None:
         self._path_of = path_of
         self._published_rows = published_rows or {}
         self._read: dict[TableName, pd.DataFrame] = {}

@@ -28,8 +28,8 @@ from allen_ecephys.errors import (
 from allen_ecephys.files import file_lock
 from allen_ecephys.progress import progress_bar
 
+from ..remotes.asking import locate_patiently
 from ..remotes.protocol import Remote, RemoteFile
-from ..retrying.asking import locate_patiently
 from ..retrying.rules import DEFAULT_POLICY, CachedFileAction, TransferPolicy, decide_cached_file
 from ..writing import refused
 from .checks import check_file, entry_of, note_checked

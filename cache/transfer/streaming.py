@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from allen_ecephys.errors import DownloadError
 
+from ..remotes.asking import locate_patiently
 from ..remotes.protocol import Remote, RemoteFile, safe_key
-from ..retrying.asking import locate_patiently
 from ..retrying.rules import DEFAULT_POLICY, TransferPolicy, is_strong_etag
 from .block_store import BlockStore
 from .fetch import fetch, is_present

@@ -15,16 +15,17 @@ from allen_ecephys.cache.remotes.fsspec import FolderRemote, FsspecRemote
 from allen_ecephys.cache.remotes.http import HttpRemote
 from allen_ecephys.cache.remotes.opening import remote_at
 from allen_ecephys.cache.remotes.protocol import (
+    PUBLIC_URL,
     Remote,
     RemoteStatusError,
     UnreachableError,
     safe_key,
     without_credentials,
 )
+from allen_ecephys.cache.remotes.public_bucket import PublicBucket
 from allen_ecephys.errors import (
     AccessError,
     DownloadError,
-    MissingDataError,
     OfflineError,
     RemoteNotFoundError,
     UnknownNameError,
@@ -127,15 +128,6 @@ def test_absent_file(remote):
         remote.locate("session_2/session_2.nwb")
     with pytest.raises(RemoteNotFoundError):
         remote.locate("session_1")  # a folder
-
-
-def test_list(remote):
-    if isinstance(remote, HttpRemote):
-        with pytest.raises(MissingDataError, match="cannot list"):
-            list(remote.list())
-        return
-    assert [(f.key, f.size) for f in remote.list()][-2:] == [(KEY, len(CONTENT)), ("sessions.csv", 3)]
-    assert [f.key for f in remote.list("session_")] == [KEY]
 
 
 @pytest.mark.parametrize("key", ["../secret", "/etc/passwd", "a/../../b", "a\x00b", "C:/x", ""])
@@ -362,34 +354,52 @@ def test_kinds_of_address(tmp_path):
     assert isinstance(remote_at("s3://bucket"), FsspecRemote)
     with pytest.raises(UnknownNameError, match="no address that fsspec knows"):
         remote_at("nosuch://x").locate(KEY)
+    remote = remote_at(tmp_path)
+    assert remote_at(remote) is remote
 
 
-def test_listing_of_a_bucket_over_https(monkeypatch):
-    page = """<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">
-    {entries}{more}</ListBucketResult>"""
-    entry = "<Contents><Key>base/{key}</Key><Size>{size}</Size><ETag>&quot;{key}&quot;</ETag></Contents>"
-    asked = []
+PLACE = "visual-coding-neuropixels/ecephys-cache"
 
-    class Answer:
-        status_code = 200
 
-        def __init__(self, content):
-            self.content = content.encode()
+@pytest.mark.parametrize(
+    "url",
+    [
+        PUBLIC_URL,
+        PUBLIC_URL.rstrip("/"),
+        PUBLIC_URL.replace("https", "HTTPS").replace("allen-brain", "Allen-Brain"),
+        f"http://allen-brain-observatory.s3.amazonaws.com//{PLACE}/",
+        f"https://allen-brain-observatory.s3-us-west-2.amazonaws.com:443/{PLACE}",
+        f"https://allen-brain-observatory.s3.dualstack.us-west-2.amazonaws.com/{PLACE}",
+        f"https://s3.us-west-2.amazonaws.com/allen-brain-observatory/{PLACE}/",
+        f"https://s3.amazonaws.com/allen-brain-observatory/{PLACE}",
+        f"s3://allen-brain-observatory/{PLACE}",
+    ],
+)
+def test_the_public_bucket_is_known_however_it_is_spelled(url, tmp_path):
+    cache = EcephysProjectCache.from_url(url, manifest=tmp_path)
+    assert isinstance(cache.remote, PublicBucket)
+    assert cache.remote.url == PUBLIC_URL
 
-        def close(self):
-            pass
 
-    def request(self, method, url, *, headers=None, params=None):
-        asked.append((url, dict(params)))
-        if "continuation-token" in params:
-            return Answer(page.format(entries=entry.format(key="b.csv", size=2), more=""))
-        more = "<NextContinuationToken>next</NextContinuationToken>"
-        return Answer(page.format(entries=entry.format(key="a.csv", size=1), more=more))
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"https://allen-brain-observatory.s3.us-west-2.amazonaws.com.evil.org/{PLACE}",
+        f"https://other.s3.us-west-2.amazonaws.com/{PLACE}",
+        f"https://allen-brain-observatory.s3.us-west-2.amazonaws.com/{PLACE}/sub",
+        f"https://allen-brain-observatory.s3.us-west-2.amazonaws.com:8000/{PLACE}",
+        f"https://user:secret@allen-brain-observatory.s3.us-west-2.amazonaws.com/{PLACE}",
+        "https://allen-brain-observatory.s3.us-west-2.amazonaws.com:x/",
+        "https://[1/",
+    ],
+)
+def test_another_server_is_not_taken_for_the_public_bucket(url):
+    assert not isinstance(remote_at(url), PublicBucket)
 
-    monkeypatch.setattr(HttpRemote, "request", request)
-    remote = HttpRemote("https://bucket.s3.us-west-2.amazonaws.com/base/")
-    assert [(f.key, f.size, f.etag) for f in remote.list()] == [("a.csv", 1, '"a.csv"'), ("b.csv", 2, '"b.csv"')]
-    assert [params["prefix"] for _, params in asked] == ["base/", "base/"]
+
+def test_the_public_bucket_through_a_server_of_ones_own_is_not_judged_by_the_release():
+    options = {"endpoint_url": "http://127.0.0.1:1"}
+    assert isinstance(remote_at(f"s3://allen-brain-observatory/{PLACE}", storage_options=options), FsspecRemote)
 
 
 @given(st.text(max_size=40))

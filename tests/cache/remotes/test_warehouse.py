@@ -205,14 +205,6 @@ def test_files(cache, remote, warehouse):
         cache.get_session_data(7)
 
 
-def test_list(remote):
-    keys = [file.key for file in remote.list()]
-    assert keys == [
-        "sessions.csv", "probes.csv", "channels.csv", "units.csv", "session_1/session_1.nwb",
-        "session_1/probe_101_lfp.nwb",
-    ]  # fmt: skip
-
-
 def test_failures_that_pass_are_repeated(cache, warehouse):
     warehouse.fail = [503, 429, b"<html>", b'{"success": true, "msg"']
     assert cache.get_all_sexes() == ["F"]

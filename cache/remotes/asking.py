@@ -1,4 +1,4 @@
-"""Asking again what may be answered later, by the rules of :mod:`.transfer_rules`."""
+"""Asking again what may be answered later, by the rules of :mod:`.retrying.rules`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from allen_ecephys.errors import DownloadError
 
-from ..remotes.protocol import Remote, RemoteFile, RemoteStatusError, UnreachableError
-from .rules import FailureAction, TransferPolicy, decide_failure, parse_retry_after, wait_before_retry
+from ..retrying.rules import FailureAction, TransferPolicy, decide_failure, parse_retry_after, wait_before_retry
+from .protocol import Remote, RemoteFile, RemoteStatusError, UnreachableError
 
 _Answer = TypeVar("_Answer")
 
@@ -20,7 +20,7 @@ def locate_patiently(remote: Remote, key: str, policy: TransferPolicy) -> Remote
 
 
 def patiently(ask: Callable[[], _Answer], policy: TransferPolicy) -> _Answer:
-    """Return what `ask` returns, retrying what may pass by the rules of :mod:`.transfer_rules`."""
+    """Return what `ask` returns, retrying what may pass by the rules of :mod:`.retrying.rules`."""
     random, fruitless, answered = Random(), 0, False  # noqa: S311  jitter, not a secret
     while True:
         try:
