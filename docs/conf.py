@@ -6,7 +6,7 @@ from allen_ecephys import __version__
 
 project = "allen-ecephys"
 author = "The allen-ecephys developers"
-copyright = "the allen-ecephys developers"  # noqa: A001 - the name that Sphinx reads
+copyright = "the allen-ecephys developers"
 release = version = __version__
 
 extensions = [

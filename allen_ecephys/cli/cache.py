@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from allen_ecephys.errors import MissingFileError
+
 if TYPE_CHECKING:
     from allen_ecephys.cache.offline.plan import Selection
     from allen_ecephys.cache.offline.report import Report
@@ -75,6 +77,20 @@ def _open(cache_dir: Path | None, source: str) -> EcephysProjectCache:
     if source in makers:
         return makers[source](manifest=cache_dir)
     return EcephysProjectCache.from_url(source, manifest=cache_dir)
+
+
+def _open_existing(cache_dir: Path | None, source: str) -> EcephysProjectCache:
+    """Open a cache for a command that works on what is there, and so must not make one where none is."""
+    from allen_ecephys.cache.project_files import manifest_path, project_files
+
+    manifest = manifest_path(cache_dir)
+    if not manifest.is_file() and not project_files(manifest.parent):
+        msg = (
+            f"there is no cache in {manifest.parent}. Name its folder with --cache-dir, or fill a new one with "
+            "`allen-ecephys cache build`"
+        )
+        raise MissingFileError(msg)
+    return _open(cache_dir, source)
 
 
 def _selection(choice: dict[str, Any]) -> Selection:
@@ -159,7 +175,7 @@ def verify_command(
     """
     from allen_ecephys.cache.offline.verify import verify
 
-    _tell(verify(_open(cache_dir, source), repair=repair, deep=deep), report, as_json=as_json)
+    _tell(verify(_open_existing(cache_dir, source), repair=repair, deep=deep), report, as_json=as_json)
 
 
 @cache.command(name="export")
@@ -182,7 +198,7 @@ def export_command(
     from allen_ecephys.cache.offline.export import export
 
     selection = None if everything else _selection(choice)
-    _tell(export(_open(cache_dir, source), target, selection), report, as_json=as_json)
+    _tell(export(_open_existing(cache_dir, source), target, selection), report, as_json=as_json)
 
 
 @cache.command(name="add")
@@ -240,10 +256,12 @@ def _new_project(cache_dir: Path) -> EcephysProjectCache:
 @_where
 @_JSON
 def status_command(cache_dir: Path | None, source: str, as_json: bool) -> None:
-    """Show what the cache holds, what is unfinished and what was moved away. Never uses the network."""
+    """Show what the cache holds, what is unfinished and what was moved away. Writes nothing, uses no network."""
     from allen_ecephys.cache.offline.build import status
+    from allen_ecephys.cache.project_files import manifest_path
 
-    found = status(_open(cache_dir, source))
+    # A cache with a remote writes the manifest that it does not find.
+    found = status(_open_existing(cache_dir, source if manifest_path(cache_dir).is_file() else "none"))
     if as_json:
         click.echo(json.dumps(found, indent=1))
         return

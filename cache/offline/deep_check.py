@@ -51,14 +51,13 @@ def read_to_the_end(path: Path, *, limit_s: float | None = None) -> str | None:
 def _read_everything(path: str) -> None:
     import h5py
 
-    def visit(name: str, item: object) -> None:
+    from allen_ecephys.nwb.links import Links
+
+    def visit(_: str, item: object) -> None:
         for _ in item.attrs.items():  # type: ignore[attr-defined]
             pass
         if not isinstance(item, h5py.Dataset):
             return
-        if item.external:
-            msg = f"{name} keeps its bytes in another file, {item.external[0][0]!r}"
-            raise OSError(msg)
         if item.shape == () or not item.shape:
             item[()]
             return
@@ -70,6 +69,7 @@ def _read_everything(path: str) -> None:
             item[at : at + step]
 
     with h5py.File(path, "r", locking=False) as file:
+        Links(file, path).check_all()
         for _ in file.attrs.items():
             pass
         file.visititems(visit)

@@ -75,11 +75,6 @@ class Selection:
     metrics: bool = True
     templates: bool = False
 
-    def is_everything(self) -> bool:
-        """Tell whether no criterion narrows the sessions."""
-        narrowing = (self.session_types, self.structures, self.genotypes, self.query)
-        return self.session_ids is None and not any(narrowing)
-
 
 @dataclass(frozen=True)
 class PlannedFile:

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
-from allen_ecephys.errors import DownloadError, RemoteChangedError
+from allen_ecephys.errors import CorruptFileError, DownloadError, RemoteChangedError
 from allen_ecephys.files import NO_ROOM
 
 from ..remotes.protocol import RangeResponse, Remote, RemoteFile, RemoteStatusError
@@ -258,7 +258,7 @@ class BlockStore:
                 count = os.preadv(descriptor, [view[done:]], offset + done)
                 if not count:
                     msg = f"the blocks of {self.file.key} in {self.part.path.parent} were cut; delete the .part file"
-                    raise OSError(msg)
+                    raise CorruptFileError(msg)
                 done += count
 
     def is_complete(self) -> bool:

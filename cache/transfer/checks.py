@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from allen_ecephys.errors import ChecksumError, CorruptFileError, FileFormatError, truncated_file
+from allen_ecephys.errors import ChecksumError, CorruptFileError, FileFormatError, UnknownNameError, truncated_file
 from allen_ecephys.files import write_atomically
 
 from ..remotes.protocol import RemoteFile
@@ -68,7 +68,7 @@ def _entry(fields: dict[str, Any]) -> CheckedFile:
     numbers = (entry.size, entry.mtime_ns, entry.inode)
     if not all(isinstance(number, int) for number in numbers) or not isinstance(entry.digest, str):
         msg = "an index entry of the wrong types"
-        raise TypeError(msg)
+        raise FileFormatError(msg)
     return entry
 
 
@@ -79,12 +79,6 @@ def entry_of(path: Path) -> CheckedFile | None:
         return entry if entry is not None and entry.matches(path.stat()) else None
     except FileNotFoundError:
         return None
-
-
-def is_verified(path: Path) -> bool:
-    """Tell whether the file, as it is now, was compared with a published digest."""
-    entry = entry_of(path)
-    return entry is not None and entry.verified
 
 
 def note_checked(path: Path, algorithm: str, digest: str, *, verified: bool) -> None:
@@ -103,7 +97,7 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
         digest = hashlib.new(algorithm, usedforsecurity=False)
     except ValueError as error:
         msg = f"{path.name} is published with a digest of the unknown kind {algorithm!r}; use sha256 or md5"
-        raise ValueError(msg) from error
+        raise UnknownNameError(msg) from error
     with path.open("rb", buffering=0) as stream:
         while piece := stream.read(_READ_BYTES):
             digest.update(piece)

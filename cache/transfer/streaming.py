@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from allen_ecephys.errors import DownloadError
+from allen_ecephys.errors import ClosedSessionError, CorruptFileError, DownloadError
 
 from ..remotes.asking import locate_patiently
 from ..remotes.protocol import Remote, RemoteFile, safe_key
@@ -217,7 +217,7 @@ class RemoteStream(io.RawIOBase):
         """
         if self.closed:
             msg = f"{self.name} was closed"
-            raise ValueError(msg)
+            raise ClosedSessionError(msg)
         view = memoryview(buffer).cast("B")
         start = self._at
         count = max(0, min(len(view), self.size - start))
@@ -230,7 +230,7 @@ class RemoteStream(io.RawIOBase):
         if self._store is None:
             if self._local is not None and os.preadv(self._local.fileno(), [view], start) != len(view):
                 msg = f"{self.name} was cut while it was being read"
-                raise OSError(msg)
+                raise CorruptFileError(msg)
             return
         stop = start + len(view)
         if not self._store.is_complete() and not self._store.part.present.covers(start, stop):

@@ -21,7 +21,7 @@ from allen_ecephys.cache.project_cache import EcephysProjectCache
 from allen_ecephys.cache.remotes.http import HttpRemote
 from allen_ecephys.cache.remotes.protocol import RemoteFile, UnreachableError
 from allen_ecephys.cache.retrying.rules import TransferPolicy
-from allen_ecephys.cache.transfer.checks import is_verified
+from allen_ecephys.cache.transfer.checks import entry_of
 from allen_ecephys.cache.transfer.fetch import fetch
 from allen_ecephys.cache.transfer.parts import PartFile
 from allen_ecephys.errors import AccessError, ChecksumError, DownloadError, RemoteNotFoundError
@@ -96,7 +96,9 @@ def download(server: FaultyServer, tmp_path: Path) -> Download:
 def test_without_fault(download: Download) -> None:
     assert fetch(download.remote, NAME, download.path) == download.path
     download.assert_good()
-    assert not is_verified(download.path)  # no digest was published
+    entry = entry_of(download.path)
+    assert entry is not None
+    assert not entry.verified  # no digest was published
     before = len(download.server.log)
     fetch(download.remote, NAME, download.path)
     assert len(download.server.log) == before  # known from the index, nobody is asked
@@ -110,7 +112,7 @@ def test_N1_body_cut_once(download: Download) -> None:
     assert second.range == f"bytes={SIZE // 2}-"
     assert second.if_range == download.server.files[NAME].etag
     assert second.status == 206
-    assert is_verified(download.path)
+    assert getattr(entry_of(download.path), "verified", False)
 
 
 def test_N2_body_cut_every_time_but_further(download: Download) -> None:
@@ -227,7 +229,7 @@ def test_N9_part_already_complete(download: Download) -> None:
     download.fetch()
     download.assert_good()
     assert download.server.log == []
-    assert is_verified(download.path)
+    assert getattr(entry_of(download.path), "verified", False)
 
 
 def test_N10_login_page(download: Download) -> None:
@@ -382,7 +384,7 @@ def test_N21_first_mirror_down(download: Download) -> None:
         assert len(download.server.gets()) == 3
         assert len(second.gets()) == 1
     download.assert_good()
-    assert is_verified(download.path)
+    assert getattr(entry_of(download.path), "verified", False)
 
 
 def test_N21_mirror_continues_the_part_of_the_first(download: Download) -> None:
