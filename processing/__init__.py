@@ -1,1 +1,60 @@
-"""From raw probe data, or a simulation of it, to NWB files and metric tables."""
+"""From raw probe data, or a simulation of it, to NWB files and metric tables.
+
+One function for each part of the way; each makes folders that are whole or absent and are reused when nothing they
+depend on changed:
+
+* :func:`process_spike_band`: depth estimation, median subtraction, whitening;
+* :func:`sort_raw`: the same up to the medians, then sorting; its result, :class:`SortedProbe`, measures and packages;
+* :func:`measure_units`: from sorted spikes (:func:`open_probe`) to the table of metrics;
+* :func:`package_units`: from measured units of some probes to a session file;
+* :func:`run_stimulus_metrics`: from a session file to the table of stimulus metrics.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from allen_ecephys.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from .recording import Recording
+    from .sorted_spikes import SortedSpikes
+    from .stages.opening import ProbeData, open_probe
+    from .stages.probe import SortedProbe, sort_raw
+    from .stages.session import package_units
+    from .stages.spike_band import SpikeBand, process_spike_band
+    from .stages.stimulus_metrics import run_stimulus_metrics
+    from .stages.units import UnitParameters, measure_units
+
+__all__ = [
+    "ProbeData",
+    "Recording",
+    "SortedProbe",
+    "SortedSpikes",
+    "SpikeBand",
+    "UnitParameters",
+    "measure_units",
+    "open_probe",
+    "package_units",
+    "process_spike_band",
+    "run_stimulus_metrics",
+    "sort_raw",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "ProbeData": ".stages.opening",
+        "Recording": ".recording",
+        "SortedProbe": ".stages.probe",
+        "SortedSpikes": ".sorted_spikes",
+        "SpikeBand": ".stages.spike_band",
+        "UnitParameters": ".stages.units",
+        "measure_units": ".stages.units",
+        "open_probe": ".stages.opening",
+        "package_units": ".stages.session",
+        "process_spike_band": ".stages.spike_band",
+        "run_stimulus_metrics": ".stages.stimulus_metrics",
+        "sort_raw": ".stages.probe",
+    },
+)

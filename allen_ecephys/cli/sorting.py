@@ -16,7 +16,6 @@ from .units import session_options
 if TYPE_CHECKING:
     from allen_ecephys.processing.pipeline.stages import StageResult
     from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth
-    from allen_ecephys.processing.simulation.scoring import SortingScore
     from allen_ecephys.processing.stages.probe import SortedProbe
 
     Sort = Callable[[], SortedProbe]
@@ -99,7 +98,7 @@ def sort_command(raw: Path, output: Path, sort: Sort) -> None:
     probe = sort()
     truth = _truth(raw, None)
     if truth is not None:
-        _say_score(probe.score(truth), truth)
+        _say_score(probe, truth)
     click.echo(f"phy folder: {probe.sorting.folder}")
 
 
@@ -128,7 +127,7 @@ def run_command(
     known = _truth(raw, truth)
     probe = sort()
     if known is not None:
-        _say_score(probe.score(known), known)
+        _say_score(probe, known)
     table = probe.measure(seed=seed)
     good = int((table["quality"] == "good").sum())
     click.echo(f"measured: {len(table)} units, {good} good, {len(table) - good} noise: {output / 'units/metrics.csv'}")
@@ -186,7 +185,10 @@ def _truth(raw: Path, folder: Path | None) -> RawGroundTruth | None:
     return read_ground_truth(folder or raw)
 
 
-def _say_score(score: SortingScore, truth: RawGroundTruth) -> None:
+def _say_score(probe: SortedProbe, truth: RawGroundTruth) -> None:
+    from allen_ecephys.processing.simulation.scoring import score_phy_folder
+
+    score = score_phy_folder(probe.sorting.folder, truth)
     accuracy = score.units["accuracy"]
     click.echo(
         f"true units: {score.n_well_found} of {len(accuracy)} found (accuracy of 0.8 or more), mean accuracy "

@@ -101,7 +101,7 @@ def package_command(
     """
     import pandas as pd
 
-    from allen_ecephys.processing.stages.packaging import package_units
+    from allen_ecephys.processing.stages.session import package_units
 
     path = package_units(
         folders,

@@ -7,7 +7,9 @@ parameters and program reuses the folder.
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -15,6 +17,7 @@ import platform
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -53,56 +56,224 @@ class StageResult:
         return dict(self.manifest["report"])
 
 
-def run_stage(
-    folder: str | os.PathLike[str],
-    name: str,
-    work: Callable[[Path], Mapping[str, Any]],
-    *,
-    inputs: Sequence[str | os.PathLike[str]],
-    parameters: Mapping[str, Any],
-) -> StageResult:
-    """Run a stage, or reuse what an earlier run of the same stage left.
+@dataclass(frozen=True)
+class Stage:
+    """One step of the chain: its name, and what it leaves in the folder of that name.
 
-    Parameters
+    Attributes
     ----------
-    folder
-        Folder of the probe; the stage makes a folder `name` in it.
-    work
-        Writes the outputs into the folder it is given, and returns what it counted (as JSON can hold).
-    inputs
-        Files, or folders of earlier stages, that the result depends on.
-    parameters
-        Everything else that the result depends on, seeds included.
+    name
+        Of the stage, and of its folder below the probe's (or the session's).
+    outputs
+        Files that it always writes; further ones may lie beside them.
+    editable
+        Patterns of outputs that a person may change afterwards, as phy does: such a change does not make the stage run
+        again, and a folder that bears one is never replaced.
+
+    Examples
+    --------
+    >>> Stage("depth_estimation", outputs=("probe_info.json",)).file("probe_a", "probe_info.json").as_posix()
+    'probe_a/depth_estimation/probe_info.json'
+    """
+
+    name: str
+    outputs: tuple[str, ...] = ()
+    editable: tuple[str, ...] = ()
+
+    def folder(self, place: str | os.PathLike[str]) -> Path:
+        """Return the stage's folder below the folder of a probe or session."""
+        return Path(place) / self.name
+
+    def file(self, place: str | os.PathLike[str], output: str) -> Path:
+        """Return where one of its outputs is."""
+        return self.folder(place) / output
+
+    def is_finished(self, place: str | os.PathLike[str]) -> bool:
+        """Tell whether the stage has run to its end in the folder of a probe or session."""
+        return read_manifest(self.folder(place)) is not None
+
+    def run(
+        self,
+        place: str | os.PathLike[str],
+        work: Callable[[Path], Mapping[str, Any]],
+        *,
+        inputs: Sequence[str | os.PathLike[str]],
+        parameters: Mapping[str, Any],
+    ) -> StageResult:
+        """Run the stage, or reuse what an earlier run left.
+
+        Parameters
+        ----------
+        place
+            Folder of the probe or session; the stage makes its folder in it.
+        work
+            Writes the outputs into the folder it is given, and returns what it counted (as JSON can hold).
+        inputs
+            Files, or folders of earlier stages, that the result depends on.
+        parameters
+            Everything else that the result depends on, seeds included.
+
+        Raises
+        ------
+        StageError
+            If the stage's folder holds something that no stage wrote, or that a person changed since (then the new
+            outputs lie beside it, in a folder that the message names), or if an output that it declares was not
+            written.
+        """
+        target = self.folder(place)
+        key = self.identity(inputs, parameters)
+        found = self._reusable(target, key)
+        if found is not None:
+            logger.info("%s: reusing the outputs in %s", self.name, target)
+            return StageResult(target, reused=True, manifest=found)
+        if target.exists() and not (target / MANIFEST).exists() and any(target.iterdir()):
+            msg = f"{target} holds files but no {MANIFEST}; no stage wrote it. Move it away, or name another folder."
+            raise StageError(msg)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._remove_abandoned(target)
+        self._refuse_to_replace_edited(target)
+        temporary = _temporary_name(target)
+        temporary.mkdir()
+        try:
+            report = dict(work(temporary))
+            missing = [name for name in self.outputs if not (temporary / name).is_file()]
+            if missing:
+                msg = f"the stage {self.name} did not write {', '.join(missing)}"
+                raise StageError(msg)
+            manifest = {**key, "report": report, "outputs": _outputs(temporary), "made_by": _made_by()}
+            flush_to_disk(temporary)
+            (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
+            flush_entry(temporary / MANIFEST)
+            flush_entry(temporary)
+            return self._publish(temporary, target, key, manifest)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def identity(self, inputs: Sequence[str | os.PathLike[str]], parameters: Mapping[str, Any]) -> Json:
+        """Return all that the outputs depend on, as the manifest holds it: equal identities, equal outputs."""
+        from allen_ecephys.version import __version__
+
+        key = {
+            "stage": self.name,
+            "version": __version__,
+            "parameters": dict(parameters),
+            "inputs": [_input_identity(Path(path)) for path in inputs],
+        }
+        return dict(json.loads(json.dumps(key)))  # as it will be read back: tuples are lists, keys are text
+
+    def edits(self, folder: str | os.PathLike[str]) -> list[str]:
+        """Return what a person changed in a folder of this stage: editable files whose bytes differ, or new ones.
+
+        Files that cannot be compared (no manifest says what they were) count as changed.
+        """
+        manifest = read_manifest(folder)
+        written: Json = {} if manifest is None else manifest["outputs"]
+        present = sorted({path for pattern in self.editable for path in Path(folder).glob(pattern)})
+        return [path.name for path in present if _sha256(path) != written.get(path.name, {}).get("sha256")]
+
+    def _remove_abandoned(self, target: Path) -> None:
+        """Delete what processes of this machine left when they were killed: it can be as large as the recording.
+
+        A finished folder that a person changed, set aside by a process that was killed before it had looked, goes back.
+        """
+        prefix = f"{target.name}.tmp-{platform.node()}-"
+        for folder in target.parent.glob(f"{glob.escape(target.name)}.tmp-*"):
+            owner = folder.name.removeprefix(prefix).partition("-")[0]
+            if not folder.name.startswith(prefix) or not owner.isdigit() or _alive(int(owner)):
+                continue
+            if self.editable and read_manifest(folder) is not None and self.edits(folder):
+                place = _free_name(target) if target.exists() else target
+                logger.warning("%s was curated; it goes back to %s", folder, place)
+                folder.rename(place)
+                continue
+            logger.warning("removing %s, which a process that is gone left unfinished", folder)
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _is_editable(self, output: str) -> bool:
+        return any(fnmatch(output, pattern) for pattern in self.editable)
+
+    def _reusable(self, target: Path, key: Json) -> Json | None:
+        """Return the manifest of a folder with the same identity whose outputs are all there."""
+        manifest = read_manifest(target)
+        if manifest is None or any(manifest.get(name) != value for name, value in key.items()):
+            return None
+        for name, facts in manifest["outputs"].items():
+            path = target / name
+            if path.is_file() and (self._is_editable(name) or path.stat().st_size == facts["size"]):
+                continue
+            logger.warning("%s is missing or has another size than its manifest says; the stage runs again", path)
+            return None
+        return manifest
+
+    def _refuse_to_replace_edited(self, target: Path) -> None:
+        edits = self.edits(target) if self.editable else []
+        if edits:
+            msg = (
+                f"{target} was curated after it was made ({', '.join(edits)}), and inputs or parameters have changed "
+                "since: running the stage again would replace it. Move it away, or name another output folder"
+            )
+            raise StageError(msg)
+
+    def _publish(self, temporary: Path, target: Path, key: Json, manifest: Json) -> StageResult:
+        """Rename to the final name; where another process has finished the same stage meanwhile, take its outputs.
+
+        What a person changed while the stage ran stays where it is; the new outputs go beside it.
+        """
+        old = None
+        if target.exists():
+            done = self._reusable(target, key)
+            if done is not None:
+                return StageResult(target, reused=True, manifest=done)
+            self._keep_edited(target, temporary, target)
+            old = _temporary_name(target)
+            target.replace(old)
+            self._keep_edited(old, temporary, target)  # what was saved between the look and the rename
+        result = StageResult(target, reused=False, manifest=manifest)
+        try:
+            temporary.replace(target)
+        except OSError:
+            done = self._reusable(target, key)
+            if done is None:
+                if old is not None and not target.exists():
+                    old.rename(target)
+                raise
+            result = StageResult(target, reused=True, manifest=done)
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)
+        flush_entry(target.parent)
+        return result
+
+    def _keep_edited(self, folder: Path, temporary: Path, target: Path) -> None:
+        """Put the new outputs beside `target` and say so, if `folder`, which holds what `target` held, was edited."""
+        edits = self.edits(folder) if self.editable else []
+        if not edits:
+            return
+        if folder != target:
+            folder.rename(target)
+        beside = _free_name(target)
+        temporary.rename(beside)
+        flush_entry(target.parent)
+        msg = (
+            f"{target} was curated while the stage {self.name} ran ({', '.join(edits)}) and stays as it is; the new "
+            f"outputs are in {beside}. Move one of the two away and run again"
+        )
+        raise StageError(msg)
+
+
+def input_files(*recordings: Any) -> list[Path]:
+    """Return the files that recordings are read from; for outputs of a stage, that stage's folder.
 
     Raises
     ------
     StageError
-        If the stage's folder holds something that no stage wrote.
+        If a recording does not say which file it comes from.
     """
-    place = Path(folder)
-    target = place / name
-    key = stage_identity(name, inputs, parameters)
-    found = _finished(target, key)
-    if found is not None:
-        logger.info("%s: reusing the outputs in %s", name, target)
-        return StageResult(target, reused=True, manifest=found)
-    if target.exists() and not (target / MANIFEST).exists() and any(target.iterdir()):
-        msg = f"{target} holds files but no {MANIFEST}; no stage wrote it. Move it away, or name another folder."
+    paths = [getattr(recording, "path", None) for recording in recordings if recording is not None]
+    if None in paths:
+        msg = "the recording does not say which files it comes from; name them with inputs=[...]"
         raise StageError(msg)
-    place.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(place, name)
-    temporary = place / f"{name}.tmp-{platform.node()}-{os.getpid()}-{uuid4().hex[:8]}"
-    temporary.mkdir()
-    try:
-        report = dict(work(temporary))
-        manifest = {**key, "report": report, "outputs": _outputs(temporary), "made_by": _made_by()}
-        flush_to_disk(temporary)
-        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
-        flush_entry(temporary / MANIFEST)
-        flush_entry(temporary)
-        return _publish(temporary, target, key, manifest)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    found = [Path(str(path)) for path in paths]
+    return [path.parent if (path.parent / MANIFEST).exists() else path for path in found]
 
 
 def read_manifest(folder: str | os.PathLike[str]) -> Json | None:
@@ -135,19 +306,6 @@ def verify_stage(folder: str | os.PathLike[str]) -> list[str]:
     return damaged
 
 
-def stage_identity(name: str, inputs: Sequence[str | os.PathLike[str]], parameters: Mapping[str, Any]) -> Json:
-    """Return all that a stage's outputs depend on, as its manifest holds it: equal identities, equal outputs."""
-    from allen_ecephys.version import __version__
-
-    key = {
-        "stage": name,
-        "version": __version__,
-        "parameters": dict(parameters),
-        "inputs": [_input_identity(Path(path)) for path in inputs],
-    }
-    return dict(json.loads(json.dumps(key)))  # as it will be read back: tuples are lists, keys are text
-
-
 def _input_identity(path: Path) -> Json:
     """Tell one state of an input: size and time of a file (raw files are too big to hash), the manifest of a stage."""
     manifest = path / MANIFEST
@@ -157,49 +315,14 @@ def _input_identity(path: Path) -> Json:
     return {"name": path.name, "size": facts.st_size, "mtime_ns": facts.st_mtime_ns}
 
 
-def _finished(target: Path, key: Json) -> Json | None:
-    manifest = read_manifest(target)
-    if manifest is None or any(manifest.get(name) != value for name, value in key.items()):
-        return None
-    for name, facts in manifest["outputs"].items():
-        path = target / name
-        if not path.is_file() or path.stat().st_size != facts["size"]:
-            logger.warning("%s is missing or has another size than its manifest says; the stage runs again", path)
-            return None
-    return manifest
+def _temporary_name(target: Path) -> Path:
+    return target.with_name(f"{target.name}.tmp-{platform.node()}-{os.getpid()}-{uuid4().hex[:8]}")
 
 
-def _publish(temporary: Path, target: Path, key: Json, manifest: Json) -> StageResult:
-    """Rename to the final name; where another process has finished the same stage meanwhile, take its outputs."""
-    old = None
-    if target.exists():
-        done = _finished(target, key)
-        if done is not None:
-            return StageResult(target, reused=True, manifest=done)
-        old = target.with_name(f"{target.name}.tmp-{platform.node()}-{os.getpid()}-{uuid4().hex[:8]}")
-        target.replace(old)
-    try:
-        temporary.replace(target)
-    except OSError:
-        done = _finished(target, key)
-        if done is None:
-            raise
-        return StageResult(target, reused=True, manifest=done)
-    finally:
-        if old is not None:
-            shutil.rmtree(old, ignore_errors=True)
-    flush_entry(target.parent)
-    return StageResult(target, reused=False, manifest=manifest)
-
-
-def _remove_abandoned(place: Path, name: str) -> None:
-    """Delete what processes of this machine left when they were killed: it can be as large as the recording."""
-    prefix = f"{name}.tmp-{platform.node()}-"
-    for folder in place.glob(f"{name}.tmp-*"):
-        owner = folder.name.removeprefix(prefix).partition("-")[0]
-        if folder.name.startswith(prefix) and owner.isdigit() and not _alive(int(owner)):
-            logger.warning("removing %s, which a process that is gone left unfinished", folder)
-            shutil.rmtree(folder, ignore_errors=True)
+def _free_name(target: Path) -> Path:
+    """Return a name beside `target` that nothing has."""
+    numbers = itertools.count(2)
+    return next(path for n in numbers if not (path := target.with_name(f"{target.name}-{n}")).exists())
 
 
 def _alive(pid: int) -> bool:

@@ -15,8 +15,14 @@ import numpy.typing as npt
 
 from allen_ecephys.errors import SpikeTrainError
 
+from ..readers.phy import read_phy
+
 if TYPE_CHECKING:
+    import os
+
     import pandas as pd
+
+    from .raw.recording import RawGroundTruth
 
 Int64 = npt.NDArray[np.int64]
 
@@ -190,3 +196,16 @@ def _unit_scores(
         "miss_rate": 1.0 - recall, "false_discovery_rate": np.where(size > 0, 1.0 - precision, 0.0),
     }  # fmt: skip
     return pd.DataFrame(columns, index=index)
+
+
+def score_phy_folder(folder: str | os.PathLike[str], truth: RawGroundTruth) -> SortingScore:
+    """Compare the clusters of a phy folder, as they are in it now, with the units of a simulation."""
+    found = read_phy(folder).spikes
+    return score_sorting(
+        truth.spike_times,
+        truth.spike_units,
+        found.samples,
+        found.units,
+        sampling_rate=truth.sampling_rate,
+        n_true_units=len(truth.units),
+    )

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 from allen_ecephys.errors import MissingDataError
 
 from ..sorted_spikes import SortedSpikes
-from ..spike_band.depth_estimation import estimate_depth
-from ..spike_band.probe_info import ProbeInfo
 
 if TYPE_CHECKING:
     from ..recording import Recording
@@ -31,19 +29,12 @@ class ProbeData:
         Sorted spikes.
     files
         Files and stage folders that all of this was read from.
-    info
-        Offsets and mask of the channels, and the brain's surface, where they are known already.
     """
 
     recording: Recording
     lfp: Recording | None
     spikes: SortedSpikes
     files: tuple[Path, ...]
-    info: ProbeInfo | None = None
-
-    def look(self) -> ProbeInfo:
-        """Return offsets and mask of the channels, and the brain's surface."""
-        return self.info or estimate_depth(self.recording, self.lfp)
 
 
 def open_probe(folder: str | os.PathLike[str], sorting: str | os.PathLike[str] | None = None) -> ProbeData:

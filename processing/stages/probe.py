@@ -1,7 +1,6 @@
 """From a probe's raw data to sorted and measured units, and from there to a session file: the whole chain on files.
 
-Below the output folder each step has one folder, complete or not at all, reused when nothing it depends on changed:
-``depth_estimation``, ``median_subtraction``, ``sorting`` (the phy folder), those of :mod:`..unit_stages`, ``session``.
+Below the output folder each stage has one folder, complete or not at all, reused when nothing it depends on changed.
 """
 
 from __future__ import annotations
@@ -16,30 +15,28 @@ import numpy as np
 
 from allen_ecephys.errors import MissingDataError
 
-from ..pipeline.stages import StageResult, read_manifest, run_stage
+from ..pipeline.stages import StageResult, input_files
 from ..quality_metrics import QualitySettings
 from ..readers.bands import open_bands
 from ..readers.binary import BinaryRecording
 from ..readers.phy import read_phy
 from ..recording import Recording, duration
-from ..simulation.scoring import SortingScore, score_sorting
 from ..sorting.sorters import NATIVE, Parameters, check_sorter
 from ..spike_band.probe_info import ProbeInfo, read_probe_info
 from ..spike_band.writing import open_processed
+from . import sorting as sorting_stage
+from .depth_estimation import INFO_FILE, run_depth_estimation
+from .median_subtraction import run_median_subtraction
 from .opening import ProbeData
-from .packaging import STAGES, package_units
-from .sorting import SORTING, sort_probe
-from .spike_band import INFO_FILE, run_depth_estimation, run_median_subtraction
+from .session import SESSION_FILE, run_session
+from .sorting import run_sorting
 from .units import UnitParameters, measure_units
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..simulation.raw.recording import RawGroundTruth
-
 #: Channels above the brain's surface that are still sorted, as in the release: the estimate may lie a bit low.
 ABOVE_SURFACE: Final = 15
-SESSION, SESSION_FILE = "session", "session.nwb"
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,10 +83,10 @@ class SortedProbe:
             raise MissingDataError(msg)
         trains = (self.sorting.folder / f"spike_{name}.npy" for name in ("times", "clusters"))
         files = (self.medians.folder, self.depth.folder, *trains)
-        return ProbeData(self.recording, self.lfp, spikes, files, self.info)
+        return ProbeData(self.recording, self.lfp, spikes, files)
 
     def measure(self, *, seed: int = 0) -> pd.DataFrame:
-        """Clean and measure the units, stage by stage; see :func:`..unit_stages.measure_units`.
+        """Clean and measure the units, stage by stage; see :func:`.units.measure_units`.
 
         Raises
         ------
@@ -97,43 +94,20 @@ class SortedProbe:
             If the sorting holds no spike.
         """
         parameters = UnitParameters(subtract_medians=False, quality=QualitySettings(seed=seed), seed=seed)
-        return measure_units(self.probe_data(), self.folder, parameters)
+        return measure_units(self.probe_data(), self.folder, parameters, depth=self.depth)
 
     def package(self, *, session_id: int, session_start_time: datetime) -> Path:
-        """Write the measured units to ``session/session.nwb``; see :func:`..unit_packaging.package_units`.
+        """Write the measured units to ``session/session.nwb``; see :func:`.session.package_units`.
 
         Raises
         ------
         StageError
             If the units were not measured.
         """
-
-        def work(place: Path) -> dict[str, Any]:
-            package_units(
-                [self.folder], place / SESSION_FILE, session_id=session_id, session_start_time=session_start_time
-            )
-            return {"session_id": session_id}
-
-        stage = run_stage(
-            self.folder,
-            SESSION,
-            work,
-            inputs=[self.folder / name for name in STAGES],
-            parameters={"session_id": session_id, "session_start_time": session_start_time.isoformat()},
-        )
+        stage = run_session(
+            [self.folder], self.folder, session_id=session_id, session_start_time=session_start_time
+        )  # fmt: skip
         return stage.folder / SESSION_FILE
-
-    def score(self, truth: RawGroundTruth) -> SortingScore:
-        """Compare the units in the phy folder with those of a simulation."""
-        found = read_phy(self.sorting.folder).spikes
-        return score_sorting(
-            truth.spike_times,
-            truth.spike_units,
-            found.samples,
-            found.units,
-            sampling_rate=truth.sampling_rate,
-            n_true_units=len(truth.units),
-        )
 
 
 def sort_raw(
@@ -158,7 +132,7 @@ def sort_raw(
     folder
         Output folder.
     sorter, parameters, python, keep_work
-        As in :func:`.stage.sort_probe`.
+        As in :func:`.sorting.run_sorting`.
     n_workers
         Threads that read and write; the setting ``ALLEN_ECEPHYS_THREADS`` by default.
 
@@ -167,20 +141,20 @@ def sort_raw(
     FileNotFoundError
         If `raw` holds no recording.
     RecordingTooShortError, ChannelCountError, NonFiniteError, DiskFullError
-        As :func:`..spike_band.stages.process_spike_band`.
+        As :func:`.spike_band.process_spike_band`.
     StageError, UnknownNameError, MissingExtraError, SortingError, TooFewChannelsError
-        As :func:`.stage.sort_probe`.
+        As :func:`.sorting.run_sorting`.
     """
     recording, lfp = open_bands(raw)
-    if read_manifest(Path(folder) / SORTING) is None:
+    if not sorting_stage.STAGE.is_finished(folder):
         check_sorter(sorter, parameters, python=python)  # now, not after an hour of preparation
-    files = [Path(band.path) for band in (recording, lfp) if band is not None]
+    files = input_files(recording, lfp)
     depth = run_depth_estimation(recording, folder, lfp=lfp, inputs=files)
     medians = run_median_subtraction(recording, folder, depth, inputs=files, n_workers=n_workers)
     info = read_probe_info(depth.folder / INFO_FILE)
     cleaned = open_processed(medians.folder)
     cleaned.reference_channels = np.flatnonzero(~sorted_channels(info)).astype(np.int64)
-    sorting = sort_probe(
+    sorting = run_sorting(
         cleaned,
         folder,
         sorter=sorter,

@@ -1,4 +1,7 @@
-"""The sorting stage on files: a phy folder that appears whole, and a work folder from which a killed run goes on."""
+"""Stage ``sorting``: a phy folder that appears whole, and a work folder from which a killed run goes on.
+
+Reads the spike band less its medians; leaves Kilosort 2's files. What phy's user changes in them stays.
+"""
 
 from __future__ import annotations
 
@@ -14,23 +17,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from allen_ecephys.errors import StageError
 
-from ..pipeline.stages import MANIFEST, StageResult, read_manifest, run_stage, stage_identity
+from ..pipeline.stages import Stage, StageResult, input_files
 from ..recording import Recording
 from ..sorting.phy_output import write_phy
 from ..sorting.sorters import NATIVE, Parameters, native_parameters, run_sorter
 
 logger = logging.getLogger(__name__)
 
-SORTING: Final = "sorting"
+STAGE: Final = Stage(
+    "sorting",
+    outputs=("spike_times.npy", "spike_clusters.npy", "spike_templates.npy", "templates.npy", "params.py"),
+    editable=("spike_clusters.npy", "*.tsv", "*.csv", "params.py"),
+)
 WORK: Final = "sorting.work"
 JOB_FILE, LOCK_FILE = "job.json", "lock"
 
 
-def sort_probe(
+def run_sorting(
     recording: Recording,
     folder: str | os.PathLike[str],
     *,
@@ -67,21 +72,21 @@ def sort_probe(
     Raises
     ------
     StageError
-        If a sorting that was curated would have to be replaced, if another process is sorting in this folder, or if
-        `recording` does not say which files it comes from and `inputs` are not given.
+        If a sorting that was curated would have to be replaced (where that happened while the sorter ran, the message
+        says where the new sorting is), if another process is sorting in this folder, or if `recording` does not say
+        which files it comes from and `inputs` are not given.
     UnknownNameError, MissingExtraError, SortingError, TooFewChannelsError
         As :func:`.sorters.run_sorter`.
     """
     place = Path(folder)
-    files = _files(recording) if inputs is None else [Path(path) for path in inputs]
+    files = input_files(recording) if inputs is None else [Path(path) for path in inputs]
     chosen = native_parameters(parameters) if sorter == NATIVE else parameters
     given = asdict(native_parameters(chosen)) if sorter == NATIVE else dict(_mapping(chosen))
     identity = {"sorter": sorter, "parameters": given}
 
     def work(output: Path) -> dict[str, Any]:
-        _refuse_to_replace_curated(place / SORTING)
         started = time.perf_counter()
-        with _work_folder(place / WORK, stage_identity(SORTING, files, identity)) as checkpoints:
+        with _work_folder(place / WORK, STAGE.identity(files, identity)) as checkpoints:
             result = run_sorter(recording, checkpoints, sorter, chosen, python=python)
             write_phy(output, result, recording)
         return {
@@ -94,43 +99,14 @@ def sort_probe(
             "seconds_by_pass": result.details.get("seconds", {}),
         }
 
-    stage = run_stage(place, SORTING, work, inputs=files, parameters=identity)
+    stage = STAGE.run(place, work, inputs=files, parameters=identity)
     if not keep_work:
-        _discard(place / WORK, stage_identity(SORTING, files, identity))
+        _discard(place / WORK, STAGE.identity(files, identity))
     return stage
-
-
-def is_curated(folder: Path) -> bool:
-    """Tell whether a phy folder was edited after it was written: clusters were changed, or tables added."""
-    manifest = read_manifest(folder)
-    written = set() if manifest is None else set(manifest["outputs"])
-    tables = {path.name for pattern in ("*.tsv", "*.csv") for path in folder.glob(pattern)}
-    clusters, templates = (folder / f"spike_{name}.npy" for name in ("clusters", "templates"))
-    if tables - written or not (clusters.exists() and templates.exists()):
-        return bool(tables - written)
-    return not np.array_equal(np.load(clusters), np.load(templates))
-
-
-def _refuse_to_replace_curated(folder: Path) -> None:
-    if folder.exists() and is_curated(folder):
-        msg = (
-            f"{folder} was curated after it was sorted, and inputs or parameters have changed since: sorting again "
-            "would replace it. Move it away, or name another output folder"
-        )
-        raise StageError(msg)
 
 
 def _mapping(parameters: Parameters) -> Mapping[str, Any]:
     return parameters if isinstance(parameters, Mapping) else {}
-
-
-def _files(recording: Recording) -> list[Path]:
-    path = getattr(recording, "path", None)
-    if path is None:
-        msg = "the recording does not say which file it comes from; name it with inputs=[...]"
-        raise StageError(msg)
-    folder = Path(path).parent
-    return [folder if (folder / MANIFEST).exists() else Path(path)]
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""The metrics of one session as a stage: a folder with the table, made once for the same file and settings."""
+"""Stage ``stimulus_metrics``: how the units of a session respond to each stimulus.
+
+Reads a session file; leaves ``unit_analysis_metrics.csv``.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,17 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ..pipeline.stages import StageResult, run_stage
+from ..pipeline.stages import Stage, StageResult
 from ..stimulus_metrics.compute import compute_unit_analysis_metrics
 
 if TYPE_CHECKING:
     from ..stimulus_metrics.responses import Definition
 
-STAGE: Final = "stimulus_metrics"
 TABLE: Final = "unit_analysis_metrics.csv"
+STAGE: Final = Stage("stimulus_metrics", outputs=(TABLE,))
 
 
-def measure_session(
+def run_stimulus_metrics(
     session_path: str | os.PathLike[str],
     folder: str | os.PathLike[str],
     definition: Definition = "release",
@@ -53,4 +56,4 @@ def measure_session(
         return {"units": len(table), "columns": table.shape[1]}
 
     parameters = {"definition": definition, "seed": seed, "n_shuffles": n_shuffles}
-    return run_stage(folder, STAGE, work, inputs=[session_path], parameters=parameters)
+    return STAGE.run(folder, work, inputs=[session_path], parameters=parameters)

@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from ..templates.detection import channels_within, list_peaks
+from .detection import channels_within, list_peaks
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]

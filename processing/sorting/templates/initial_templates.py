@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ...spike_band.writing import on_threads
 from ..clusters.clustering import cluster_spikes, is_separate
-from .detection import list_peaks, waveform_energy
+from ..preparing.detection import list_peaks, waveform_energy
 from .template_bank import ProbeLayout, TemplateBank
 
 Float32 = npt.NDArray[np.float32]

@@ -21,7 +21,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from .detection import find_peaks, is_peak, most_peaks, waveform_energy
+from ..preparing.detection import find_peaks, is_peak, most_peaks, waveform_energy
 from .projections import FRACTIONS, LENGTH
 
 Float32 = npt.NDArray[np.float32]

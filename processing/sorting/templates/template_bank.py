@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...spike_band.whitening import nearest_channels
-from .detection import channels_within
+from ..preparing.detection import channels_within
 from .projections import LENGTH, shifted
 
 Float32 = npt.NDArray[np.float32]

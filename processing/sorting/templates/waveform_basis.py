@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..parameters import SortingParameters
-from .detection import channels_within, list_peaks
+from ..preparing.detection import channels_within, list_peaks
 from .projections import LENGTH, TROUGH
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from allen_ecephys.processing.simulation.raw.signal import ChannelFaults
 from allen_ecephys.processing.simulation.raw.trains import TrainModel
 
 STAGES = (
-    "depth_estimation", "median_subtraction", "sorting", "channels", "double_counted_spikes", "mean_waveforms",
+    "depth_estimation", "median_subtraction", "sorting", "double_counted_spikes", "mean_waveforms",
     "noise_units", "features", "units", "session",
 )  # fmt: skip
 

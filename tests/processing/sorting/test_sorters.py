@@ -26,8 +26,8 @@ from allen_ecephys.processing.sorting.preparing.registration import prepare_reco
 from allen_ecephys.processing.sorting.result import SortingResult
 from allen_ecephys.processing.sorting.sorters import available_sorters, native_parameters, run_sorter
 from allen_ecephys.processing.sorting.spikes_to_result import result_from_spikes, template_similarity
+from allen_ecephys.processing.spike_band.depth_estimation import estimate_depth
 from allen_ecephys.processing.spike_band.median_subtraction import MedianSubtractedRecording
-from allen_ecephys.processing.stages.opening import ProbeData
 
 #: Interpreter with SpikeInterface and the dependencies of its own sorters, for the comparisons.
 SORTER_PYTHON = os.environ.get("ALLEN_ECEPHYS_SORTER_PYTHON")
@@ -293,11 +293,8 @@ def test_a_sorter_out_of_process_gives_a_sorting(
 
 
 def test_a_recording_that_is_no_file_is_handed_over_as_one(fake: Path, truth: RawGroundTruth, tmp_path: Path) -> None:
-    from allen_ecephys.processing.sorted_spikes import SortedSpikes
-
     recording = truth.recording()
-    info = ProbeData(recording, None, SortedSpikes.from_arrays([], []), ()).look()
-    view = MedianSubtractedRecording(recording, info)
+    view = MedianSubtractedRecording(recording, estimate_depth(recording))
     result = run_sorter(view, tmp_path / "work", "threshold", {"level": -500})  # type: ignore[arg-type]
     below = view.read(0, view.n_samples)[:, result.channel_map].min(axis=1) < -500
     np.testing.assert_array_equal(result.samples, np.flatnonzero(below[1:] & ~below[:-1]) + 1)

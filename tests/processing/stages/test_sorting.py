@@ -19,10 +19,11 @@ from allen_ecephys.processing.readers.phy import read_phy
 from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth, write_recording
 from allen_ecephys.processing.simulation.raw.signal import ChannelFaults
 from allen_ecephys.processing.simulation.raw.trains import TrainModel
+from allen_ecephys.processing.simulation.scoring import score_phy_folder
 from allen_ecephys.processing.sorting import sorters
 from allen_ecephys.processing.spike_band.probe_info import ProbeInfo
 from allen_ecephys.processing.stages.probe import SortedProbe, sort_raw, sorted_channels
-from allen_ecephys.processing.stages.sorting import SORTING, WORK, is_curated, sort_probe
+from allen_ecephys.processing.stages.sorting import STAGE, WORK, run_sorting
 
 
 def simulate(folder: Path, **changes: Any) -> RawGroundTruth:
@@ -45,7 +46,7 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> RawGroundTruth:
 
 def sort(truth: RawGroundTruth, folder: Path, **changes: Any) -> Any:
     parameters = {"truth": str(truth.folder), **changes}
-    return sort_probe(truth.recording(), folder, sorter="truth", parameters=parameters)
+    return run_sorting(truth.recording(), folder, sorter="truth", parameters=parameters)
 
 
 def times(folder: Path) -> dict[str, int]:
@@ -54,7 +55,7 @@ def times(folder: Path) -> dict[str, int]:
 
 def test_a_phy_folder_and_nothing_else_is_left(truth: RawGroundTruth, truth_sorter: str, tmp_path: Path) -> None:
     stage = sort(truth, tmp_path / "out")
-    assert stage.folder == tmp_path / "out" / SORTING
+    assert stage.folder == tmp_path / "out" / STAGE.name
     assert not stage.reused
     assert verify_stage(stage.folder) == []
     counts = stage.report
@@ -72,7 +73,7 @@ def test_a_phy_folder_and_nothing_else_is_left(truth: RawGroundTruth, truth_sort
     np.testing.assert_array_equal(phy.spikes.samples, truth.spike_times)
     data = (stage.folder / phy.parameters["dat_path"]).resolve()
     assert data == truth.recording().path.resolve()
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [SORTING]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [STAGE.name]
 
 
 def test_a_second_run_reuses_and_a_change_sorts_again(truth: RawGroundTruth, truth_sorter: str, tmp_path: Path) -> None:
@@ -93,17 +94,17 @@ def test_what_was_curated_is_never_replaced(
 ) -> None:
     """phy saves what its user decides into the folder it opened."""
     folder = sort(truth, tmp_path).folder
-    assert not is_curated(folder)
+    assert STAGE.edits(folder) == []
     (folder / ".phy").mkdir()
     (folder / "phy.log").write_text("opened")
-    assert not is_curated(folder)
+    assert STAGE.edits(folder) == []
     if edit == "clusters":
         clusters = np.load(folder / "spike_clusters.npy")
         clusters[clusters == 3] = 2
         np.save(folder / "spike_clusters.npy", clusters)
     else:
         (folder / "cluster_group.tsv").write_text("cluster_id\tgroup\n0\tnoise\n")
-    assert is_curated(folder)
+    assert STAGE.edits(folder) != []
     assert sort(truth, tmp_path).reused  # nothing changed but what a person did
     before = times(folder)
     with pytest.raises(StageError, match="was curated"):
@@ -112,12 +113,39 @@ def test_what_was_curated_is_never_replaced(
     assert not (tmp_path / WORK).exists()
 
 
+def test_what_is_curated_while_another_sorting_runs_is_never_replaced(
+    truth: RawGroundTruth, truth_sorter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = sort(truth, tmp_path).folder
+    sorter = sorters.SORTERS["truth"]
+
+    def while_it_sorts(*arguments: Any) -> Any:
+        (folder / "cluster_group.tsv").write_text("cluster_id\tgroup\n0\tnoise\n")
+        return sorter(*arguments)
+
+    monkeypatch.setitem(sorters.SORTERS, "truth", while_it_sorts)
+    with pytest.raises(StageError, match=r"curated while .*sorting-2"):
+        sort(truth, tmp_path, after=60_000)
+    assert (folder / "cluster_group.tsv").read_text().endswith("noise\n")
+    assert len(read_phy(tmp_path / "sorting-2").spikes) == int((truth.spike_times >= 60_000).sum())
+
+
+def test_labels_changed_in_a_table_of_the_sorter_count_as_curated(
+    truth: RawGroundTruth, truth_sorter: str, tmp_path: Path
+) -> None:
+    table = sort(truth, tmp_path).folder / "cluster_KSLabel.tsv"
+    table.write_text(table.read_text().replace("good", "mua") + "9\tgood\n")
+    assert sort(truth, tmp_path).reused
+    with pytest.raises(StageError, match="was curated"):
+        sort(truth, tmp_path, after=60_000)
+
+
 def test_a_folder_of_somebody_else_is_never_replaced(truth: RawGroundTruth, truth_sorter: str, tmp_path: Path) -> None:
-    (tmp_path / SORTING).mkdir()
-    (tmp_path / SORTING / "spike_times.npy").write_bytes(b"mine")
+    (tmp_path / STAGE.name).mkdir()
+    (tmp_path / STAGE.name / "spike_times.npy").write_bytes(b"mine")
     with pytest.raises(StageError, match="no stage wrote it"):
         sort(truth, tmp_path)
-    assert (tmp_path / SORTING / "spike_times.npy").read_bytes() == b"mine"
+    assert (tmp_path / STAGE.name / "spike_times.npy").read_bytes() == b"mine"
 
 
 def test_a_sorter_that_fails_keeps_its_checkpoints(
@@ -134,10 +162,10 @@ def test_a_sorter_that_fails_keeps_its_checkpoints(
 
     def run(**parameters: Any) -> None:
         with pytest.raises(SortingError, match="out of luck"):
-            sort_probe(truth.recording(), tmp_path, sorter="failing", parameters=parameters)
+            run_sorting(truth.recording(), tmp_path, sorter="failing", parameters=parameters)
 
     run()
-    assert not (tmp_path / SORTING).exists()
+    assert not (tmp_path / STAGE.name).exists()
     assert not list(tmp_path.glob("*.tmp-*"))
     run()
     run(level=3)  # checkpoints of other parameters are of no use
@@ -152,9 +180,10 @@ import os, signal, sys
 from pathlib import Path
 import numpy as np
 from allen_ecephys.processing.simulation.raw import read_ground_truth
+from allen_ecephys.processing.simulation.scoring import score_phy_folder
 from allen_ecephys.processing.sorting import sorters
 from allen_ecephys.processing.sorting.spikes_to_result import result_from_spikes
-from allen_ecephys.processing.stages.sorting import sort_probe
+from allen_ecephys.processing.stages.sorting import run_sorting
 
 truth = read_ground_truth(sys.argv[1])
 
@@ -166,7 +195,7 @@ def sort(recording, folder, parameters):
     return result_from_spikes(recording, times, truth.spike_units, 4, folder, details={"resumed": True})
 
 sorters.SORTERS["two passes"] = sort
-sort_probe(truth.recording(), sys.argv[2], sorter="two passes")
+run_sorting(truth.recording(), sys.argv[2], sorter="two passes")
 """
 
 
@@ -176,14 +205,14 @@ def test_a_killed_run_goes_on_from_its_checkpoint(truth: RawGroundTruth, truth_s
         return subprocess.run(command, check=False, capture_output=True).returncode
 
     assert run() == -signal.SIGKILL
-    assert not (tmp_path / "out" / SORTING).exists()
+    assert not (tmp_path / "out" / STAGE.name).exists()
     assert (tmp_path / "out" / WORK).exists()
     assert run() == 0
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [SORTING]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [STAGE.name]
     other = sort(truth, tmp_path / "other").folder
     for path in other.iterdir():
         if path.name not in {MANIFEST, "sorting.json"}:
-            assert (tmp_path / "out" / SORTING / path.name).read_bytes() == path.read_bytes(), path.name
+            assert (tmp_path / "out" / STAGE.name / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 def test_two_processes_do_not_sort_in_one_folder(truth: RawGroundTruth, truth_sorter: str, tmp_path: Path) -> None:
@@ -202,7 +231,7 @@ def test_two_processes_do_not_sort_in_one_folder(truth: RawGroundTruth, truth_so
 
 def test_the_work_folder_can_be_kept(truth: RawGroundTruth, truth_sorter: str, tmp_path: Path) -> None:
     parameters = {"truth": str(truth.folder)}
-    sort_probe(truth.recording(), tmp_path, sorter="truth", parameters=parameters, keep_work=True)
+    run_sorting(truth.recording(), tmp_path, sorter="truth", parameters=parameters, keep_work=True)
     assert (tmp_path / WORK / "checkpoints" / "whitened.dat").exists()
 
 
@@ -220,8 +249,8 @@ def test_a_recording_without_a_file_needs_inputs(truth: RawGroundTruth, truth_so
             return getattr(recording, name)
 
     with pytest.raises(StageError, match="inputs="):
-        sort_probe(Anonymous(), tmp_path, sorter="truth", parameters=parameters)  # type: ignore[arg-type]
-    stage = sort_probe(Anonymous(), tmp_path, sorter="truth", parameters=parameters, inputs=[path])  # type: ignore[arg-type]
+        run_sorting(Anonymous(), tmp_path, sorter="truth", parameters=parameters)  # type: ignore[arg-type]
+    stage = run_sorting(Anonymous(), tmp_path, sorter="truth", parameters=parameters, inputs=[path])  # type: ignore[arg-type]
     assert read_phy(stage.folder).parameters["dat_path"] == ""
 
 
@@ -240,7 +269,7 @@ def test_medians_are_subtracted_and_masked_channels_left_out(truth_sorter: str, 
     phy = read_phy(probe.sorting.folder)
     assert sorted(set(range(32)) - set(phy.channel_map.tolist())) == [5, 9, 20]
     assert phy.parameters["dat_path"] == "../median_subtraction/continuous.dat"
-    score = probe.score(truth)
+    score = score_phy_folder(probe.sorting.folder, truth)
     assert score.n_well_found == 4
     table = probe.measure()
     assert set(table.index) == {0, 1, 2, 3}

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from allen_ecephys.errors import StageError
 from allen_ecephys.processing.pipeline.outputs import SampleFile, atomic_folder
-from allen_ecephys.processing.pipeline.stages import MANIFEST, read_manifest, run_stage, verify_stage
+from allen_ecephys.processing.pipeline.stages import MANIFEST, Stage, read_manifest, verify_stage
 from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth, write_recording
 from allen_ecephys.processing.spike_band.writing import WhiteningParameters, open_processed
 from allen_ecephys.processing.stages.spike_band import process_spike_band
@@ -50,8 +50,8 @@ def leftovers(folder: Path) -> list[str]:
 
 def test_a_finished_stage_is_reused(tmp_path: Path, source: Path) -> None:
     work = Counted()
-    first = run_stage(tmp_path / "probe", "filter", work, inputs=[source], parameters={"hz": 150, "range": (0, 1)})
-    again = run_stage(tmp_path / "probe", "filter", work, inputs=[source], parameters={"range": (0, 1), "hz": 150})
+    first = Stage("filter").run(tmp_path / "probe", work, inputs=[source], parameters={"hz": 150, "range": (0, 1)})
+    again = Stage("filter").run(tmp_path / "probe", work, inputs=[source], parameters={"range": (0, 1), "hz": 150})
     assert (first.reused, again.reused, work.runs) == (False, True, 1)
     assert again.report == {"n": 7}
     assert sorted(again.manifest["outputs"]) == ["a.txt", "sub/b.npy"]
@@ -63,7 +63,7 @@ def test_p4_changed_inputs_parameters_or_outputs_run_again(tmp_path: Path, sourc
     work = Counted()
 
     def run(hz: int = 150) -> bool:
-        return run_stage(tmp_path, "filter", work, inputs=[source], parameters={"hz": hz}).reused
+        return Stage("filter").run(tmp_path, work, inputs=[source], parameters={"hz": hz}).reused
 
     assert [run(), run(), run(300), run(300), run()] == [False, True, False, True, False]
     os.utime(source, ns=(1, 1))
@@ -79,8 +79,8 @@ def test_p4_a_stage_runs_again_when_the_one_before_it_changed(tmp_path: Path, so
     first, second = Counted(), Counted()
 
     def run(hz: int) -> tuple[int, int]:
-        a = run_stage(tmp_path, "a", first, inputs=[source], parameters={"hz": hz})
-        run_stage(tmp_path, "b", second, inputs=[a.folder], parameters={})
+        a = Stage("a").run(tmp_path, first, inputs=[source], parameters={"hz": hz})
+        Stage("b").run(tmp_path, second, inputs=[a.folder], parameters={})
         return first.runs, second.runs
 
     assert [run(1), run(1), run(2)] == [(1, 1), (1, 1), (2, 2)]
@@ -88,20 +88,20 @@ def test_p4_a_stage_runs_again_when_the_one_before_it_changed(tmp_path: Path, so
 
 def test_p2_without_its_manifest_a_stage_is_not_done(tmp_path: Path, source: Path) -> None:
     work = Counted()
-    result = run_stage(tmp_path, "filter", work, inputs=[source], parameters={})
+    result = Stage("filter").run(tmp_path, work, inputs=[source], parameters={})
     manifest = result.folder / MANIFEST
     manifest.write_text(manifest.read_text()[:-20])
     assert read_manifest(result.folder) is None
-    assert not run_stage(tmp_path, "filter", work, inputs=[source], parameters={}).reused
+    assert not Stage("filter").run(tmp_path, work, inputs=[source], parameters={}).reused
     manifest.unlink()
     with pytest.raises(StageError, match="no stage wrote it"):
-        run_stage(tmp_path, "filter", work, inputs=[source], parameters={})
+        Stage("filter").run(tmp_path, work, inputs=[source], parameters={})
     with pytest.raises(StageError, match="no finished stage"):
         verify_stage(result.folder)
 
 
 def test_an_error_leaves_the_old_outputs_and_nothing_else(tmp_path: Path, source: Path) -> None:
-    run_stage(tmp_path, "filter", Counted("old"), inputs=[source], parameters={"v": 1})
+    Stage("filter").run(tmp_path, Counted("old"), inputs=[source], parameters={"v": 1})
 
     def broken(folder: Path) -> dict[str, int]:
         (folder / "a.txt").write_text("half")
@@ -109,7 +109,7 @@ def test_an_error_leaves_the_old_outputs_and_nothing_else(tmp_path: Path, source
         raise OSError(msg)
 
     with pytest.raises(OSError, match="on fire"):
-        run_stage(tmp_path, "filter", broken, inputs=[source], parameters={"v": 2})
+        Stage("filter").run(tmp_path, broken, inputs=[source], parameters={"v": 2})
     assert (tmp_path / "filter" / "a.txt").read_text() == "old"
     assert leftovers(tmp_path) == []
 
@@ -124,7 +124,7 @@ def test_p3_the_same_stage_twice_at_once_gives_one_result(tmp_path: Path, source
         return {}
 
     def run() -> None:
-        results.append(run_stage(tmp_path, "filter", work, inputs=[source], parameters={}))
+        results.append(Stage("filter").run(tmp_path, work, inputs=[source], parameters={}))
 
     both = [threading.Thread(target=run) for _ in range(2)]
     for thread in both:
@@ -134,6 +134,73 @@ def test_p3_the_same_stage_twice_at_once_gives_one_result(tmp_path: Path, source
     assert len(results) == 2
     assert verify_stage(tmp_path / "filter") == []
     assert leftovers(tmp_path) == []
+
+
+def edited(stage: Stage, place: Path) -> Path:
+    """Label a cluster in the stage's folder, as phy does."""
+    table = stage.file(place, "a.txt")
+    table.write_text("decided by a person")
+    return table
+
+
+def test_what_a_person_changes_while_the_stage_runs_stays(tmp_path: Path, source: Path) -> None:
+    stage = Stage("filter", editable=("*.txt",))
+    stage.run(tmp_path, Counted("old"), inputs=[source], parameters={"v": 1})
+
+    def work(folder: Path) -> dict[str, int]:
+        edited(stage, tmp_path)
+        return Counted("new")(folder)
+
+    with pytest.raises(StageError, match=r"was curated while .* outputs are in .*filter-2"):
+        stage.run(tmp_path, work, inputs=[source], parameters={"v": 2})
+    assert stage.file(tmp_path, "a.txt").read_text() == "decided by a person"
+    assert (tmp_path / "filter-2" / "a.txt").read_text() == "new"
+    assert verify_stage(tmp_path / "filter-2") == []
+    assert leftovers(tmp_path) == []
+    # The same again is refused before the work, and what is there is reused for what it was made with.
+    with pytest.raises(StageError, match=r"was curated after it was made \(a.txt\)"):
+        stage.run(tmp_path, work, inputs=[source], parameters={"v": 2})
+    assert stage.run(tmp_path, work, inputs=[source], parameters={"v": 1}).reused
+
+
+def test_what_a_person_changes_between_the_look_and_the_rename_stays(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage("filter", editable=("*.txt",))
+    stage.run(tmp_path, Counted("old"), inputs=[source], parameters={"v": 1})
+    replace = Path.replace
+
+    def late(self: Path, target: Path) -> Path:
+        if self == stage.folder(tmp_path):
+            edited(stage, tmp_path)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", late)
+    with pytest.raises(StageError, match="was curated while"):
+        stage.run(tmp_path, Counted("new"), inputs=[source], parameters={"v": 2})
+    assert stage.file(tmp_path, "a.txt").read_text() == "decided by a person"
+    assert leftovers(tmp_path) == []
+
+
+def test_curation_set_aside_by_a_process_that_was_killed_comes_back(tmp_path: Path, source: Path) -> None:
+    import platform
+
+    stage = Stage("filter", editable=("*.txt",))
+    stage.run(tmp_path, Counted("old"), inputs=[source], parameters={"v": 1})
+    edited(stage, tmp_path)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    stage.folder(tmp_path).rename(tmp_path / f"filter.tmp-{platform.node()}-{gone.pid}-00000000")
+    with pytest.raises(StageError, match="was curated"):
+        stage.run(tmp_path, Counted("new"), inputs=[source], parameters={"v": 2})
+    assert stage.file(tmp_path, "a.txt").read_text() == "decided by a person"
+
+
+def test_an_output_that_is_declared_and_not_written_is_an_error(tmp_path: Path, source: Path) -> None:
+    stage = Stage("filter", outputs=("a.txt", "c.npy"))
+    with pytest.raises(StageError, match=r"filter did not write c\.npy"):
+        stage.run(tmp_path, Counted(), inputs=[source], parameters={})
+    assert not stage.folder(tmp_path).exists()
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path, source: Path) -> None:
@@ -146,7 +213,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path, source: Path) -> 
     elsewhere = tmp_path / f"filter.tmp-another-host-{gone.pid}-00000000"
     for folder in (dead, alive, elsewhere):
         folder.mkdir()
-    run_stage(tmp_path, "filter", Counted(), inputs=[source], parameters={})
+    Stage("filter").run(tmp_path, Counted(), inputs=[source], parameters={})
     assert [folder.exists() for folder in (dead, alive, elsewhere)] == [False, True, True]
 
 
@@ -205,15 +272,15 @@ from allen_ecephys.processing.simulation.raw import read_ground_truth
 from allen_ecephys.processing.stages.spike_band import process_spike_band
 from allen_ecephys.processing.pipeline import stages
 raw, out, moment = sys.argv[1:]
-publish = stages._publish
-def dying(temporary, target, key, manifest):
+publish = stages.Stage._publish
+def dying(stage, temporary, target, key, manifest):
     if moment == f"before {target.name}":
         os.kill(os.getpid(), signal.SIGKILL)
-    result = publish(temporary, target, key, manifest)
+    result = publish(stage, temporary, target, key, manifest)
     if moment == f"after {target.name}":
         os.kill(os.getpid(), signal.SIGKILL)
     return result
-stages._publish = dying
+stages.Stage._publish = dying
 truth = read_ground_truth(raw)
 process_spike_band(truth.recording(), out, lfp=truth.recording("lfp"))
 """

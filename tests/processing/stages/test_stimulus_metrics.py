@@ -9,7 +9,7 @@ import pytest
 
 from allen_ecephys import EcephysProjectCache
 from allen_ecephys.processing.simulation import write_session
-from allen_ecephys.processing.stages.stimulus_metrics import TABLE, measure_session
+from allen_ecephys.processing.stages.stimulus_metrics import TABLE, run_stimulus_metrics
 
 
 @pytest.fixture(scope="module")
@@ -20,25 +20,25 @@ def session_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_same_file_and_settings_are_reused(session_path: Path, tmp_path: Path) -> None:
-    first = measure_session(session_path, tmp_path, n_shuffles=20)
+    first = run_stimulus_metrics(session_path, tmp_path, n_shuffles=20)
     made = (first.folder / TABLE).read_bytes()
-    again = measure_session(session_path, tmp_path, n_shuffles=20)
+    again = run_stimulus_metrics(session_path, tmp_path, n_shuffles=20)
     assert (first.reused, again.reused) == (False, True)
     assert (again.folder / TABLE).read_bytes() == made
     assert first.report["units"] == 40
 
 
 def test_other_definition_is_computed_anew(session_path: Path, tmp_path: Path) -> None:
-    released = measure_session(session_path, tmp_path, n_shuffles=20)
+    released = run_stimulus_metrics(session_path, tmp_path, n_shuffles=20)
     before = pd.read_csv(released.folder / TABLE, index_col=0)
-    corrected = measure_session(session_path, tmp_path, "corrected", n_shuffles=20)
+    corrected = run_stimulus_metrics(session_path, tmp_path, "corrected", n_shuffles=20)
     after = pd.read_csv(corrected.folder / TABLE, index_col=0)
     assert not corrected.reused
     assert not before["fano_dg"].equals(after["fano_dg"])  # population against sample variance
 
 
 def test_project_serves_the_table_of_the_stage(session_path: Path, tmp_path: Path) -> None:
-    stage = measure_session(session_path, tmp_path / "stage", n_shuffles=20)
+    stage = run_stimulus_metrics(session_path, tmp_path / "stage", n_shuffles=20)
     table = pd.read_csv(stage.folder / TABLE, index_col=0)
     (tmp_path / "project").mkdir()
     project = EcephysProjectCache(tmp_path / "project" / "manifest.json", remote=None)

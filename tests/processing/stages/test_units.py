@@ -24,13 +24,14 @@ from allen_ecephys.processing.simulation.raw.recording import read_ground_truth,
 from allen_ecephys.processing.simulation.raw.signal import ChannelFaults
 from allen_ecephys.processing.simulation.raw.trains import TrainModel
 from allen_ecephys.processing.sorted_spikes import SortedSpikes
+from allen_ecephys.processing.spike_band.depth_estimation import estimate_depth
 from allen_ecephys.processing.spike_band.median_subtraction import MedianSubtractedRecording
 from allen_ecephys.processing.stages.opening import ProbeData, open_probe
-from allen_ecephys.processing.stages.packaging import package_units
+from allen_ecephys.processing.stages.session import package_units
 from allen_ecephys.processing.stages.units import UnitParameters, measure_units
 from allen_ecephys.processing.waveforms import WAVEFORM_METRICS
 
-STAGES = ("channels", "double_counted_spikes", "mean_waveforms", "noise_units", "features", "units")
+STAGES = ("depth_estimation", "double_counted_spikes", "mean_waveforms", "noise_units", "features", "units")
 
 
 def simulate(folder: Path, **kwargs: object) -> Path:
@@ -77,7 +78,7 @@ def test_one_command_makes_every_output(measured: Path, raw: Path) -> None:
     assert waveforms.shape == (6, 144, 82)
     groups = pd.read_csv(measured / "noise_units" / "cluster_group.tsv", sep="\t")
     assert list(groups.columns) == ["cluster_id", "group"]
-    info = json.loads((measured / "channels" / "probe_info.json").read_text(encoding="utf-8"))
+    info = json.loads((measured / "depth_estimation" / "probe_info.json").read_text(encoding="utf-8"))
     assert not info["mask"][36]
     assert not info["mask"][9]
 
@@ -197,7 +198,7 @@ def test_epochs_are_averaged_apart(raw: Path, tmp_path: Path) -> None:
 def test_median_subtraction_in_passing_equals_that_of_the_whole(raw: Path) -> None:
     """P5: any window of the view has the values of the whole."""
     probe = open_probe(raw)
-    view = MedianSubtractedRecording(probe.recording, probe.look())
+    view = MedianSubtractedRecording(probe.recording, estimate_depth(probe.recording, probe.lfp))
     whole = view.read(0, 3000)
     np.testing.assert_array_equal(view.read(1234, 1301), whole[1234:1301])
     np.testing.assert_array_equal(view.read(0, 100, [3, 7]), whole[:100, [3, 7]])

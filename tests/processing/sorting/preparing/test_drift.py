@@ -12,6 +12,7 @@ import pytest
 from allen_ecephys.errors import InvalidContentsError
 from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth
 from allen_ecephys.processing.sorting.parameters import SortingParameters
+from allen_ecephys.processing.sorting.preparing.detection import channels_within, list_peaks
 from allen_ecephys.processing.sorting.preparing.drift import (
     BATCH_SAMPLES,
     Drift,
@@ -31,7 +32,6 @@ from allen_ecephys.processing.sorting.preparing.peaks import (
     noise_levels,
     place_peaks,
 )
-from allen_ecephys.processing.sorting.templates.detection import channels_within, list_peaks
 
 # --- kernels -----------------------------------------------------------------------------------------------------
 

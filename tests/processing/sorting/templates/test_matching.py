@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from allen_ecephys.processing.sorting.preparing.detection import ENERGY_COMPONENTS
 from allen_ecephys.processing.sorting.preparing.registration import PreparedRecording
 from allen_ecephys.processing.sorting.templates import searching
-from allen_ecephys.processing.sorting.templates.detection import ENERGY_COMPONENTS
 from allen_ecephys.processing.sorting.templates.matching import (
     AMPLITUDE,
     COST,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from allen_ecephys.processing.sorting.parameters import SortingParameters
-from allen_ecephys.processing.sorting.templates.detection import (
+from allen_ecephys.processing.sorting.preparing.detection import (
     ENERGY_COMPONENTS,
     channels_within,
     find_peaks,

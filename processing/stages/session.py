@@ -1,4 +1,8 @@
-"""From measured units to a session file: what the stages left for each probe becomes the contents of an NWB file."""
+"""Stage ``session``: what the stages left of each probe becomes a session file.
+
+Reads, for each probe, ``depth_estimation``, ``double_counted_spikes``, ``mean_waveforms``, ``features`` and ``units``;
+leaves ``session.nwb``.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -14,9 +18,11 @@ from allen_ecephys.errors import StageError
 
 from ..packaging.contents import SessionContents, SessionMetadata
 from ..packaging.session import write_session_nwb
-from ..pipeline.stages import read_manifest
+from ..pipeline.stages import Stage, StageResult, read_manifest
 from ..spike_band.probe_info import read_probe_info
-from .units import INFO_FILE, read_cleaned_spikes, read_mean_waveforms
+from . import depth_estimation, double_counted_spikes, features, mean_waveforms, units
+from .double_counted_spikes import read_cleaned_spikes
+from .mean_waveforms import read_mean_waveforms
 
 if TYPE_CHECKING:
     import os
@@ -26,11 +32,54 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Acronym of channels in the brain whose structure is not known: "basic cell groups and regions".
-UNKNOWN_STRUCTURE = "grey"
-#: Stages whose outputs are packaged.
-STAGES = ("channels", "double_counted_spikes", "mean_waveforms", "features", "units")
+UNKNOWN_STRUCTURE: Final = "grey"
+#: Stages of a probe whose outputs are packaged.
+PACKAGED: Final = (
+    depth_estimation.STAGE,
+    double_counted_spikes.STAGE,
+    mean_waveforms.STAGE,
+    features.STAGE,
+    units.STAGE,
+)
+SESSION_FILE: Final = "session.nwb"
+STAGE: Final = Stage("session", outputs=(SESSION_FILE,))
 #: metrics.csv -> units table of the file, where names differ.
-RENAMED = {"duration": "waveform_duration", "halfwidth": "waveform_halfwidth"}
+RENAMED: Final = {"duration": "waveform_duration", "halfwidth": "waveform_halfwidth"}
+
+
+def run_session(
+    probes: Sequence[str | os.PathLike[str]],
+    folder: str | os.PathLike[str],
+    *,
+    session_id: int,
+    session_start_time: datetime,
+) -> StageResult:
+    """Write the session file of measured probes, or reuse what an earlier run left.
+
+    Parameters
+    ----------
+    probes
+        For each probe, the folder that :func:`.units.measure_units` filled.
+    folder
+        Which gets the stage's folder.
+    session_id, session_start_time
+        As :func:`package_units`.
+
+    Raises
+    ------
+    StageError
+        If the units of a probe were not measured.
+    """
+    for probe in probes:
+        _check_measured(Path(probe))
+
+    def work(place: Path) -> dict[str, Any]:
+        package_units(probes, place / SESSION_FILE, session_id=session_id, session_start_time=session_start_time)
+        return {"session_id": session_id}
+
+    sources = [stage.folder(probe) for probe in probes for stage in PACKAGED]
+    parameters = {"session_id": session_id, "session_start_time": session_start_time.isoformat()}
+    return STAGE.run(folder, work, inputs=sources, parameters=parameters)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +116,7 @@ def package_units(
     Parameters
     ----------
     folders
-        For each probe, the folder that :func:`.unit_stages.measure_units` filled; they become probeA, probeB, ...
+        For each probe, the folder that :func:`.units.measure_units` filled; they become probeA, probeB, ...
     path
         File to write.
     session_id, session_start_time, session_type
@@ -122,37 +171,43 @@ def read_measured_probe(folder: Path, number: int, session_id: int, structure_ac
     """Read what the stages left of one probe, with ids made from the session's."""
     import pandas as pd
 
-    for stage in STAGES:
-        if read_manifest(folder / stage) is None:
-            msg = f"{folder} holds no finished stage {stage!r}: run `allen-ecephys process units` into it first"
-            raise StageError(msg)
-    manifest = read_manifest(folder / STAGES[-1]) or {}
+    _check_measured(folder)
+    manifest = read_manifest(units.STAGE.folder(folder)) or {}
     probe_id = 10 * session_id + number
-    spikes = read_cleaned_spikes(folder / "double_counted_spikes")
-    means = read_mean_waveforms(folder / "mean_waveforms")
-    sizes = np.load(folder / "features" / "amplitudes.npy").astype(np.float64)
+    spikes = read_cleaned_spikes(double_counted_spikes.STAGE.folder(folder))
+    means = read_mean_waveforms(mean_waveforms.STAGE.folder(folder))
+    sizes = np.load(features.STAGE.file(folder, features.AMPLITUDES)).astype(np.float64)
     # Amplitudes are multiples of the mean waveform, whose peak-to-peak size is in uV.
     volts = np.ptp(means.mean, axis=2).max(axis=1, initial=0.0) * 1e-6
     rows = spikes.rows_by_unit()
-    table = pd.read_csv(folder / "units" / "metrics.csv", index_col="cluster_id")
-    units = table.drop(columns=[c for c in table.columns if c.endswith("_corrected")]).rename(columns=RENAMED)
-    units = units.assign(
+    table = pd.read_csv(units.STAGE.file(folder, units.TABLE), index_col="cluster_id")
+    packaged = table.drop(columns=[c for c in table.columns if c.endswith("_corrected")]).rename(columns=RENAMED)
+    packaged = packaged.assign(
         cluster_id=table.index,
         local_index=np.arange(len(table)),
         peak_channel_id=1000 * probe_id + table["peak_channel"].to_numpy(),
         quality=table["quality"].astype("str"),
     ).drop(columns=["peak_channel", "n_spikes"])
-    units.index = pd.Index(100_000 * probe_id + table.index.to_numpy(dtype=np.int64), name="id")
+    packaged.index = pd.Index(100_000 * probe_id + table.index.to_numpy(dtype=np.int64), name="id")
     return PackagedProbe(
         name=f"probe{chr(ord('A') + number)}",
         probe_id=probe_id,
         sampling_rate=float(manifest["report"]["sampling_rate"]),
-        units=units,
-        channels=_channels(folder / "channels" / INFO_FILE, probe_id, structure_acronym),
+        units=packaged,
+        channels=_channels(
+            depth_estimation.STAGE.file(folder, depth_estimation.INFO_FILE), probe_id, structure_acronym
+        ),
         spike_samples=[spikes.samples[train] for train in rows],
         spike_sizes=[np.nan_to_num(sizes[train]) * volts[unit] for unit, train in enumerate(rows)],
         waveforms=means.without_offset(),
     )
+
+
+def _check_measured(folder: Path) -> None:
+    for stage in PACKAGED:
+        if not stage.is_finished(folder):
+            msg = f"{folder} holds no finished stage {stage.name!r}: run `allen-ecephys process units` into it first"
+            raise StageError(msg)
 
 
 def _channels(file: Path, probe_id: int, structure_acronym: str) -> pd.DataFrame:
