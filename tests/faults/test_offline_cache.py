@@ -28,7 +28,7 @@ from allen_ecephys.cache.offline.verify import verify
 from allen_ecephys.cache.project_cache import EcephysProjectCache
 from allen_ecephys.cache.project_files import project_files
 from allen_ecephys.cache.retrying.rules import TransferPolicy
-from allen_ecephys.cache.transfer.checks import INDEX_NAME, is_verified
+from allen_ecephys.cache.transfer.checks import INDEX_NAME
 from allen_ecephys.cli.cache import cache as command
 from allen_ecephys.errors import (
     AccessError,
@@ -317,7 +317,7 @@ def test_verify_names_a_file_that_is_gone(cache: EcephysProjectCache) -> None:
 def test_verified_by_the_digest_of_an_s3_server(cache: EcephysProjectCache, served: FaultyServer) -> None:
     served.headers = {"x-amz-request-id": "1"}
     build(cache, Selection(session_ids=[101]), policy=POLICY)
-    assert is_verified(nwb(cache, 101))
+    assert getattr(entry_of(nwb(cache, 101)), "verified", False)
     report = verify(cache, policy=POLICY)
     assert report.count("verified") == len(report.files)
 

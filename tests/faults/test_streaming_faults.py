@@ -20,7 +20,7 @@ from allen_ecephys.cache.remotes.http import HttpRemote
 from allen_ecephys.cache.remotes.protocol import RemoteFile
 from allen_ecephys.cache.retrying.rules import TransferPolicy
 from allen_ecephys.cache.transfer import block_store, streaming
-from allen_ecephys.cache.transfer.checks import is_verified
+from allen_ecephys.cache.transfer.checks import entry_of
 from allen_ecephys.cache.transfer.fetch import fetch
 from allen_ecephys.cache.transfer.parts import parts_of
 from allen_ecephys.cache.transfer.streaming import RemoteStream, open_stream
@@ -336,7 +336,7 @@ def test_streamed_to_the_end_becomes_the_file(
     served.log.clear()
     stream.close()
     assert (tmp_path / NAME).read_bytes() == DATA
-    assert is_verified(tmp_path / NAME)
+    assert getattr(entry_of(tmp_path / NAME), "verified", False)
     assert served.gets() == []
     assert litter_in(tmp_path) == []
     assert read(opened(), 5, 10) == DATA[5:10]
@@ -352,7 +352,7 @@ def test_damaged_blocks_do_not_become_the_file(
     served.scripts[NAME] = [fs.well]
     stream.close()  # finds the damage and fetches the file once more
     assert (tmp_path / NAME).read_bytes() == DATA
-    assert is_verified(tmp_path / NAME)
+    assert getattr(entry_of(tmp_path / NAME), "verified", False)
 
 
 def test_offline_reads_what_is_at_hand(
