@@ -28,7 +28,7 @@ from allen_ecephys.cache.offline.verify import verify
 from allen_ecephys.cache.project_cache import EcephysProjectCache
 from allen_ecephys.cache.project_files import project_files
 from allen_ecephys.cache.retrying.rules import TransferPolicy
-from allen_ecephys.cache.transfer.checks import INDEX_NAME
+from allen_ecephys.cache.transfer.checks import INDEX_NAME, entry_of
 from allen_ecephys.cli.cache import cache as command
 from allen_ecephys.errors import (
     AccessError,
