@@ -22,6 +22,7 @@ import pandas as pd
 
 from allen_ecephys.errors import AccessError, AlreadyPresentError, FileFormatError, UnknownIdError
 from allen_ecephys.files import file_lock, not_written, write_atomically
+from allen_ecephys.nwb import layout
 from allen_ecephys.session.session import EcephysSession
 from allen_ecephys.units.filter import UnitFilter
 
@@ -48,7 +49,7 @@ HEADERS: Final[Mapping[TableName, tuple[str, ...]]] = {
     ),
     "channels": (
         "id", "ecephys_probe_id", "local_index", "probe_horizontal_position", "probe_vertical_position",
-        "anterior_posterior_ccf_coordinate", "dorsal_ventral_ccf_coordinate", "left_right_ccf_coordinate",
+        *layout.CCF_COLUMNS,
         "ecephys_structure_id", "ecephys_structure_acronym",
     ),
     "units": (

@@ -38,9 +38,9 @@ def channels_of(project: SessionFiles, session_id: int) -> pd.DataFrame:
     """Return structure and CCF coordinates of a session's channels; none where the tables cannot be had."""
     import pandas as pd
 
-    from .tables.project_tables import CCF_COLUMNS
+    from allen_ecephys.units.table import ANNOTATION_COLUMNS
 
-    columns = ["ecephys_structure_id", "ecephys_structure_acronym", *CCF_COLUMNS]
+    columns = list(ANNOTATION_COLUMNS)
     channels, probes = project.queries.at_hand("channels"), project.queries.at_hand("probes")
     if channels is None or probes is None:
         logger.warning("session %d: the cache's tables are not at hand; structures are those of the file", session_id)

@@ -144,7 +144,9 @@ class TableQueries:
         UnknownNameError
             For `names` of another kind.
         """
-        from .tables.analysis_metrics import DOCUMENTED_NAMES, INDEX, renamed
+        from allen_ecephys.metric_names import DOCUMENTED_NAMES
+
+        from .tables.analysis_metrics import INDEX, renamed
 
         if names not in ("documented", "release"):
             msg = f"names must be 'documented' or 'release'; got {names!r}{suggest(names, ('documented', 'release'))}"

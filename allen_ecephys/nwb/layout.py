@@ -44,8 +44,29 @@ ELLIPSE_FITS: Final = {
     "pupil": "pupil_ellipse_fits",
     "eye": "eye_ellipse_fits",
 }
+#: Columns of an ellipse's table in the file: centre and half-axes in pixels, rotation in radians.
+ELLIPSE_COLUMNS: Final = ("center_x", "center_y", "height", "width", "phi")
+HALF_AXES: Final = ("height", "width")
 RAW_GAZE: Final = "processing/raw_gaze_mapping"
 FILTERED_GAZE: Final = "processing/filtered_gaze_mapping"
+#: Series of a gaze module: name -> (unit in the file, columns of the session's tables). Pairs are kept as (y, x).
+GAZE_SERIES: Final = {
+    "eye_area": ("Pixels ^ 2", ("eye_area",)),
+    "pupil_area": ("Pixels ^ 2", ("pupil_area",)),
+    "screen_coordinates": ("Centimeters", ("screen_coordinates_y_cm", "screen_coordinates_x_cm")),
+    "screen_coordinates_spherical": (
+        "Degrees",
+        ("screen_coordinates_spherical_y_deg", "screen_coordinates_spherical_x_deg"),
+    ),
+}
+#: Vectors (x, y, z) of the eye-tracking rig: name -> (unit, meaning).
+RIG_VECTORS: Final = {
+    "monitor_position": ("mm", "position of the monitor (x, y, z)"),
+    "camera_position": ("mm", "position of the eye camera (x, y, z)"),
+    "led_position": ("mm", "position of the infrared light (x, y, z)"),
+    "monitor_rotation": ("deg", "rotation of the monitor (x, y, z)"),
+    "camera_rotation": ("deg", "rotation of the eye camera (x, y, z)"),
+}
 CSD: Final = "processing/current_source_density/ecephys_csd"
 
 
@@ -112,6 +133,12 @@ ELECTRODE_COLUMNS: Final = (
     Column("local_index", "i8", "index of the channel on its probe (0 to 383)", "probe_channel_number"),
     Column("valid_data", "bool", "whether data of this channel are usable"),
 )
+
+#: CCF coordinates (um) in the session's and the project's tables; the file calls them x, y and z.
+CCF_COLUMNS: Final = tuple(column.shown_as for column in ELECTRODE_COLUMNS if column.name in ("x", "y", "z"))
+
+#: The CCF coordinate that the release's tables give to channels that were never registered.
+UNREGISTERED: Final = -1000.0
 
 #: One of these two names the channel's index on its probe; released files have the first, newer ones the second.
 CHANNEL_NUMBER_NAMES: Final = ("local_index", "probe_channel_number")

@@ -21,21 +21,6 @@ if TYPE_CHECKING:
 #: Name of the index of the eye tracking tables.
 EYE_TIME = "Time (s)"
 
-#: Columns of an ellipse in the order of the table; the file holds half-axes, the table whole ones.
-ELLIPSE_COLUMNS = {"center_x": 1.0, "center_y": 1.0, "height": 2.0, "width": 2.0, "phi": 1.0}
-
-#: Series of a gaze mapping module -> the table's columns. The file's columns are (y, x): section "Gaze" of
-#: :func:`read_screen_gaze_data`.
-GAZE_COLUMNS = {
-    "eye_area": ("eye_area",),
-    "pupil_area": ("pupil_area",),
-    "screen_coordinates": ("screen_coordinates_y_cm", "screen_coordinates_x_cm"),
-    "screen_coordinates_spherical": ("screen_coordinates_spherical_y_deg", "screen_coordinates_spherical_x_deg"),
-}
-
-#: The rig's vectors, in the order of the table.
-RIG_VECTORS = ("monitor_position", "camera_position", "led_position", "monitor_rotation", "camera_rotation")
-
 
 # --- running ------------------------------------------------------------------------------------------------------
 
@@ -132,14 +117,14 @@ def read_pupil_data(reader: NwbReader) -> pd.DataFrame:
 
     _require_eye_tracking(reader)
     times = reader.array(f"{layout.RAW_GAZE}/pupil_area/timestamps")
-    names = [f"{feature}_{column}" for feature in layout.ELLIPSE_FITS for column in ELLIPSE_COLUMNS]
+    names = [f"{feature}_{column}" for feature in layout.ELLIPSE_FITS for column in layout.ELLIPSE_COLUMNS]
     values = np.empty((len(names), len(times)))  # one block, so that pandas need not copy it together
     row = 0
     for table in layout.ELLIPSE_FITS.values():
-        for column, factor in ELLIPSE_COLUMNS.items():
+        for column in layout.ELLIPSE_COLUMNS:
             found = reader.array(f"{layout.EYE_TRACKING}/{table}/{column}")
             _check_length(reader, f"{table}/{column}", len(found), len(times))
-            np.multiply(found, factor, out=values[row])
+            np.multiply(found, 2.0 if column in layout.HALF_AXES else 1.0, out=values[row])  # whole axes
             row += 1
     return pd.DataFrame(values.T, index=pd.Index(times, name=EYE_TIME), columns=names, copy=False)
 
@@ -168,7 +153,7 @@ def read_screen_gaze_data(reader: NwbReader, include_filtered_data: bool = False
 
     Notes
     -----
-    *Gaze.* The file keeps each pair of coordinates as (y, x); the table's column names say which is which.
+    The file keeps each pair of coordinates as (y, x); the table's column names say which is which.
     """
     import pandas as pd
 
@@ -180,7 +165,7 @@ def read_screen_gaze_data(reader: NwbReader, include_filtered_data: bool = False
     times = reader.array(f"{layout.RAW_GAZE}/pupil_area/timestamps")
     data: dict[str, np.ndarray] = {}
     for kind, module in modules.items():
-        for series, names in GAZE_COLUMNS.items():
+        for series, (_, names) in layout.GAZE_SERIES.items():
             values = reader.array(f"{module}/{series}/data")
             _check_length(reader, f"{module}/{series}", len(values), len(times))
             if values.size != len(times) * len(names):
@@ -243,7 +228,7 @@ def read_rig_geometry_data(reader: NwbReader) -> pd.DataFrame:
 
     _require(reader, layout.RIG_GEOMETRY, "rig geometry")
     data = {}
-    for name in RIG_VECTORS:
+    for name in layout.RIG_VECTORS:
         path = f"{layout.RIG_GEOMETRY}/{name}"
         if reader.has(path):
             vector = reader.array(path)

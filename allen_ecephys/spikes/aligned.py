@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..errors import UnknownNameError, suggest
+from ..stimulus.conditions import CONDITION
 from ..stimulus.trials import require_columns
 from .condition_statistics import condition_statistics
 from .counting import count_in_bins
@@ -201,5 +202,5 @@ def condition_spike_statistics(
 ) -> pd.DataFrame:
     """Summarise spike counts by condition (see :meth:`EcephysSession.conditionwise_spike_statistics`)."""
     open_left = is_compatible(compat)
-    require_columns(presentations, "stop_time", "stimulus_condition_id")
+    require_columns(presentations, "stop_time", CONDITION)
     return condition_statistics(spike_times.ragged(unit_ids), unit_ids, presentations, use_rates, open_left)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 
+from ..stimulus.conditions import CONDITION
 from .counting import over_units
-from .ragged import Floats, Integers, RaggedTimes, first_above, first_not_below
+from .ragged import Floats, Integers, RaggedTimes, within
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,12 +41,8 @@ def _statistics(
         hint, stop = starts[unit], stops[unit]
         for k in range(n):
             window = order[k]
-            if open_left:
-                hint = first_above(values, hint, stop, begins[window])
-                count = first_above(values, hint, stop, ends[window]) - hint
-            else:
-                hint = first_not_below(values, hint, stop, begins[window])
-                count = first_not_below(values, hint, stop, ends[window]) - hint
+            hint, last = within(values, hint, stop, begins[window], ends[window], open_left)
+            count = last - hint
             out_count[unit, group[window]] += count
             responses[window] = count / divisors[window]
         for window in range(n):
@@ -91,8 +88,8 @@ def condition_statistics(
     """
     import pandas as pd
 
-    held = presentations[presentations["stimulus_condition_id"].notna()]
-    condition = held["stimulus_condition_id"].to_numpy(dtype=np.int64)
+    held = presentations[presentations[CONDITION].notna()]
+    condition = held[CONDITION].to_numpy(dtype=np.int64)
     conditions, group, sizes = np.unique(condition, return_inverse=True, return_counts=True)
     begins, ends = held["start_time"].to_numpy(np.float64), held["stop_time"].to_numpy(np.float64)
     divisors = ends - begins if use_rates else np.ones(len(held))
@@ -129,6 +126,6 @@ def condition_statistics(
     data["spike_sem"] = (std / np.sqrt(sizes)).T.ravel()
     index = pd.MultiIndex.from_arrays(
         [np.tile(unit_ids[by_id], shape[1]), np.repeat(conditions, shape[0])],
-        names=["unit_id", "stimulus_condition_id"],
+        names=["unit_id", CONDITION],
     )
     return pd.DataFrame(data, index=index, copy=False)

@@ -20,7 +20,7 @@ import numpy as np
 from numba import njit
 
 from ..config import threads
-from .ragged import Floats, Integers, RaggedTimes, as_ragged, first_above, first_not_below
+from .ragged import Floats, Integers, RaggedTimes, as_ragged, first_above, first_not_below, within
 
 if TYPE_CHECKING:
     from .store import SpikeTimes
@@ -55,12 +55,8 @@ def _count_windows(
         hint, stop = starts[unit], stops[unit]
         for k in range(len(order)):
             window = order[k]
-            if open_left:
-                hint = first_above(values, hint, stop, begins[window])
-                out[unit, window] = first_above(values, hint, stop, ends[window]) - hint
-            else:
-                hint = first_not_below(values, hint, stop, begins[window])
-                out[unit, window] = first_not_below(values, hint, stop, ends[window]) - hint
+            hint, last = within(values, hint, stop, begins[window], ends[window], open_left)
+            out[unit, window] = last - hint
 
 
 @njit(cache=True, nogil=True)

@@ -10,7 +10,7 @@ from numba import njit
 
 from ..config import threads
 from .counting import over_units
-from .ragged import Floats, Integers, RaggedTimes, first_above, first_not_below
+from .ragged import Floats, Integers, RaggedTimes, within
 
 #: A bucket with more spikes than this is sorted by merging rather than by insertion.
 _MOST_IN_BUCKET = 200
@@ -30,12 +30,7 @@ def _bounds(
     """Find each unit's spikes in one window, galloping on from `low`; return how many there are."""
     total = 0
     for unit in range(len(starts)):
-        if open_left:
-            low[unit] = first_above(values, low[unit], stops[unit], begin)
-            high[unit] = first_above(values, low[unit], stops[unit], end)
-        else:
-            low[unit] = first_not_below(values, low[unit], stops[unit], begin)
-            high[unit] = first_not_below(values, low[unit], stops[unit], end)
+        low[unit], high[unit] = within(values, low[unit], stops[unit], begin, end, open_left)
         total += high[unit] - low[unit]
     return total
 
@@ -59,12 +54,7 @@ def _totals(
     for unit in range(len(starts)):
         low, stop, part = starts[unit], stops[unit], 0
         for window in range(len(begins)):
-            if open_left:
-                low = first_above(values, low, stop, begins[window])
-                high = first_above(values, low, stop, ends[window])
-            else:
-                low = first_not_below(values, low, stop, begins[window])
-                high = first_not_below(values, low, stop, ends[window])
+            low, high = within(values, low, stop, begins[window], ends[window], open_left)
             totals[window] += high - low
             if part < len(cuts) and window == cuts[part]:
                 lows[part, unit] = low

@@ -119,6 +119,19 @@ def first_above(values: Floats, low: int, high: int, bound: float) -> int:
 
 
 @njit(cache=True, nogil=True)
+def within(values: Floats, low: int, high: int, begin: float, end: float, open_left: bool) -> tuple[int, int]:
+    """Return first and last (excluded) index of the values in ``[begin, end)``, or in ``(begin, end]`` if `open_left`.
+
+    Both are searched from `low` on.
+    """
+    if open_left:
+        low = first_above(values, low, high, begin)
+        return low, first_above(values, low, high, end)
+    low = first_not_below(values, low, high, begin)
+    return low, first_not_below(values, low, high, end)
+
+
+@njit(cache=True, nogil=True)
 def is_ascending(values: Floats) -> bool:
     """Tell whether no value is below the one before it, and none is NaN."""
     if len(values) and values[0] != values[0]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..ids import as_names
-from .names import NON_PARAMETERS
+from .conditions import NOT_OF_CONDITION
 from .presentations import shown_columns
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def parameter_values(table: pd.DataFrame, drop_nulls: bool) -> dict[str, np.ndar
     if not len(table):
         return values
     for name, column in without_unused(shown_columns(table, detailed=False)).items():
-        if name in NON_PARAMETERS:
+        if name in NOT_OF_CONDITION or name == "stimulus_name":
             continue
         held = column[column.notna()]
         distinct = held.unique()

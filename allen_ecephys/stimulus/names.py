@@ -83,17 +83,6 @@ DETAILED_COLUMNS = (
     "color_triplet",
 )
 
-#: Columns of a presentation that are no parameters of its stimulus.
-NON_PARAMETERS = (
-    "start_time",
-    "stop_time",
-    "duration",
-    "stimulus_block",
-    "stimulus_condition_id",
-    "stimulus_name",
-    "is_blank",
-)
-
 _MOVIE = re.compile(r"natural_movie_(?:(\d)|([a-z]+))(?=_|$)")
 _SHUFFLED_MOVIE = "natural_movie_shuffled"
 

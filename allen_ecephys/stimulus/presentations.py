@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..nwb import layout
+from .conditions import CONDITION, NOT_OF_CONDITION, rows_numbered
 from .names import DETAILED_COLUMNS, RELEASED_COLUMNS, capital_twins, is_triplet, missing, parsed, released_name
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ INVALID_NAME = "invalid_presentation"
 #: Parameters that are whole numbers; Int64, as they can be missing.
 WHOLE_NUMBERS = ("stimulus_block", "frame")
 
-#: Parameters of which a sweep without the stimulus has none, where its stimulus has one: grey sweeps of gratings and
-#: of dot motion. Grey sweeps of natural scenes have frame -1.
-_SWEPT = ("orientation", "Dir")
+#: Directions: a grey sweep of gratings or of dot motion has none, where its stimulus has one. Grey sweeps of natural
+#: scenes have frame -1.
+_DIRECTIONS = ("orientation", "Dir")
 
 _FIRST_COLUMNS = ("start_time", "stop_time", "stimulus_name", "stimulus_block")
 _PARAMETER_ORDER = (
@@ -138,10 +139,10 @@ class Presentations:
         frame = self.parameters.get("frame")
         if frame is not None:
             blank |= np.asarray(frame.typed() == -1, dtype=bool)
-        for name in _SWEPT:
-            swept = self.parameters.get(name)
-            if swept is not None:
-                has = swept.codes >= 0
+        for name in _DIRECTIONS:
+            direction = self.parameters.get(name)
+            if direction is not None:
+                has = direction.codes >= 0
                 stimulus_has = np.zeros(len(self.names.levels) + 1, dtype=bool)
                 np.logical_or.at(stimulus_has, self.names.codes, has)
                 blank |= stimulus_has[self.names.codes] & ~has
@@ -159,7 +160,7 @@ class Presentations:
         for name in order:
             data[name] = self._column(name, invalid, legacy)
         data["duration"] = np.where(invalid, np.nan, self.stop_time - self.start_time)
-        data["stimulus_condition_id"] = _whole(self.condition, invalid, legacy)
+        data[CONDITION] = _whole(self.condition, invalid, legacy)
         if not legacy:
             data["is_blank"] = self.is_blank() & ~invalid
         index = pd.RangeIndex(len(self), name="stimulus_presentation_id")
@@ -184,7 +185,7 @@ class Presentations:
         first = np.unique(self.condition, return_index=True)[1]
         table: pd.DataFrame = self.table(np.zeros(len(self), dtype=bool)).take(first)
         table = table.drop(columns=["start_time", "stop_time", "duration", "stimulus_block"], errors="ignore")
-        return table.set_index("stimulus_condition_id")
+        return table.set_index(CONDITION)
 
 
 def _whole(
@@ -221,7 +222,8 @@ def read_presentations(reader: NwbReader) -> Presentations:
         coded.codes = coded.codes[order]
     names = _released_names(columns.pop("stimulus_name", Coded.empty(0)))
     parameters = _released_parameters(columns)
-    condition = _condition_ids(names, parameters)
+    told_apart_by = [column.codes for name, column in parameters.items() if name not in NOT_OF_CONDITION]
+    condition = rows_numbered([names.codes, *told_apart_by])
     return Presentations(start_time[order], stop_time[order], names, parameters, condition)
 
 
@@ -278,16 +280,6 @@ def _join(columns: dict[str, Coded], name: str, other: str) -> bool:
         return False
     columns[name] = columns[name].filled_from(columns.pop(other))
     return True
-
-
-def _condition_ids(names: Coded, parameters: dict[str, Coded]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return numbers, by first appearance, of the distinct rows of stimulus name and parameters (block excepted)."""
-    key = names.codes.astype(np.int64)
-    for name, column in parameters.items():
-        if name != "stimulus_block":
-            key = key * (len(column.levels) + 1) + column.codes + 1
-            key = pd.factorize(key)[0].astype(np.int64)
-    return pd.factorize(key)[0].astype(np.int64)
 
 
 def invalid_mask(

@@ -29,18 +29,11 @@ CHANNEL_COLUMNS = (
     "structure_acronym",
     "ecephys_structure_id",
     "ecephys_structure_acronym",
-    "anterior_posterior_ccf_coordinate",
-    "dorsal_ventral_ccf_coordinate",
-    "left_right_ccf_coordinate",
+    *layout.CCF_COLUMNS,
 )
 
-CCF_COLUMNS = CHANNEL_COLUMNS[-3:]
-
 #: What a project cache knows better than the NWB file.
-ANNOTATION_COLUMNS = ("ecephys_structure_id", "ecephys_structure_acronym", *CCF_COLUMNS)
-
-#: The CCF coordinate that ``channels.csv`` of the release gives to channels that were never registered.
-UNREGISTERED = -1000.0
+ANNOTATION_COLUMNS = ("ecephys_structure_id", "ecephys_structure_acronym", *layout.CCF_COLUMNS)
 
 #: Columns of the probes table -> their names in the units table.
 PROBE_COLUMNS_OF_UNITS = {
@@ -109,10 +102,10 @@ def channels_table(reader: NwbReader, annotations: Callable[[], pd.DataFrame] | 
     channels["structure_acronym"] = without_substructure(_needed(table, "location", reader))
     channels["ecephys_structure_id"] = structure_ids(channels["structure_acronym"])
     channels["ecephys_structure_acronym"] = channels["structure_acronym"]
-    for name, axis in zip(CCF_COLUMNS, "xyz", strict=True):
+    for name, axis in zip(layout.CCF_COLUMNS, "xyz", strict=True):
         channels[name] = table[axis].astype(float) if axis in table else np.nan
     channels["valid_data"] = table["valid_data"].astype(bool) if "valid_data" in table else True
-    unregistered_to_nan(channels)
+    channels = unregistered_to_nan(channels)
     _distrust_left_right(channels, reader.name)
     return channels if annotations is None else annotated(channels, annotations())
 
@@ -131,15 +124,17 @@ def _needed(table: pd.DataFrame, name: str, reader: NwbReader) -> pd.Series[Any]
     return table[name]
 
 
-def unregistered_to_nan(channels: pd.DataFrame) -> None:
-    """Replace the mark of channels that were never registered to the CCF, in place, by NaN."""
-    for name in CCF_COLUMNS:
-        channels[name] = channels[name].where(channels[name] != UNREGISTERED, np.nan)
+def unregistered_to_nan(channels: pd.DataFrame) -> pd.DataFrame:
+    """Return channels with NaN for the mark of those that were never registered to the CCF, float64 coordinates."""
+    held = [name for name in layout.CCF_COLUMNS if name in channels]
+    return channels.assign(
+        **{name: channels[name].where(channels[name] != layout.UNREGISTERED, np.nan).astype(float) for name in held}
+    )
 
 
 def _distrust_left_right(channels: pd.DataFrame, name: str) -> None:
     """Drop left-right coordinates that merely repeat the dorsal-ventral ones, as in every released NWB file."""
-    _, dorsal_ventral, left_right = CCF_COLUMNS
+    _, dorsal_ventral, left_right = layout.CCF_COLUMNS
     registered = channels[dorsal_ventral].notna() & channels[left_right].notna()
     if registered.any() and (channels.loc[registered, dorsal_ventral] == channels.loc[registered, left_right]).all():
         logger.info(
@@ -169,8 +164,7 @@ def annotated(channels: pd.DataFrame, annotations: pd.DataFrame) -> pd.DataFrame
     if "ecephys_structure_acronym" in annotations:
         named = [a if isinstance(a, str) and a not in OUT_OF_BRAIN else None for a in out["ecephys_structure_acronym"]]
         out["ecephys_structure_acronym"] = pd.Series(named, index=out.index, dtype=str)
-    unregistered_to_nan(out)
-    return out
+    return unregistered_to_nan(out)
 
 
 def units_table(

@@ -19,6 +19,7 @@ import pandas as pd
 import requests
 
 from allen_ecephys.errors import DownloadError, FileFormatError, RemoteNotFoundError
+from allen_ecephys.nwb import layout
 
 from ..retrying.rules import DEFAULT_POLICY, TransferPolicy
 from .asking import patiently
@@ -35,7 +36,7 @@ TEMPLATES_PRODUCT: Final = 714914585
 
 _CHANNEL_COLUMNS: Final = (
     "ecephys_channels.id,ecephys_probe_id,local_index,probe_horizontal_position,probe_vertical_position,"
-    "anterior_posterior_ccf_coordinate,dorsal_ventral_ccf_coordinate,left_right_ccf_coordinate,"
+    f"{','.join(layout.CCF_COLUMNS)},"
     "structures.id as ecephys_structure_id,structures.acronym as ecephys_structure_acronym"
 )
 _QUERIES: Final = {

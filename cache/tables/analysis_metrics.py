@@ -8,20 +8,12 @@ from typing import Final, Literal
 
 import pandas as pd
 
+from allen_ecephys.metric_names import DOCUMENTED_NAMES, RELEASED_NAMES
+
 from .reading import TableSchema, read_table
 
 INDEX: Final = "ecephys_unit_id"
-STIMULI: Final = ("dg", "sg", "ns", "dm", "fl", "rf")
-
 MetricNames = Literal["documented", "release"]
-
-#: Column of the released files -> name in the release's documentation (metric table of "Visual Coding - Neuropixels").
-#: The other columns have the same name in both.
-DOCUMENTED_NAMES: Final = {
-    **{f"run_pval_{stimulus}": f"p_run_mod_{stimulus}" for stimulus in STIMULI},
-    **{f"fano_{stimulus}": f"fano_factor_{stimulus}" for stimulus in ("ns", "dm", "fl", "rf")},
-    "pref_images_multi_ns": "pref_image_multi_ns",
-}
 
 _FLAGS: Final = (
     "on_screen_rf", "p_value_rf", "pref_ori_multi_dg", "pref_tf_multi_dg", "pref_ori_multi_sg", "pref_sf_multi_sg",
@@ -62,7 +54,7 @@ def renamed(metrics: pd.DataFrame, names: MetricNames) -> pd.DataFrame:
     """Return the metrics under the documented names, or those of the released files."""
     if names == "documented":
         return metrics.rename(columns=DOCUMENTED_NAMES)
-    return metrics.rename(columns={documented: released for released, documented in DOCUMENTED_NAMES.items()})
+    return metrics.rename(columns=RELEASED_NAMES)
 
 
 def stacked(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:

@@ -15,19 +15,15 @@ from typing import Any, Final, Literal
 import numpy as np
 import pandas as pd
 
+from allen_ecephys.nwb import layout
 from allen_ecephys.units.filter import OUT_OF_BRAIN, UnitFilter
+from allen_ecephys.units.table import unregistered_to_nan
 
 from .reading import TableSchema, read_table
 
 logger = logging.getLogger(__name__)
 
 TableName = Literal["sessions", "probes", "channels", "units"]
-
-CCF_COLUMNS: Final = (
-    "anterior_posterior_ccf_coordinate",
-    "dorsal_ventral_ccf_coordinate",
-    "left_right_ccf_coordinate",
-)
 
 _UNIT_NUMBERS: Final = (
     "PT_ratio", "amplitude", "amplitude_cutoff", "cumulative_drift", "d_prime", "duration", "firing_rate", "halfwidth",
@@ -50,7 +46,13 @@ SCHEMAS: Final[Mapping[TableName, TableSchema]] = {
         "id",
         ("ecephys_probe_id", "ecephys_structure_acronym"),
         ("ecephys_probe_id",),
-        (*CCF_COLUMNS, "local_index", "probe_horizontal_position", "probe_vertical_position", "ecephys_structure_id"),
+        (
+            *layout.CCF_COLUMNS,
+            "local_index",
+            "probe_horizontal_position",
+            "probe_vertical_position",
+            "ecephys_structure_id",
+        ),
     ),
     "units": TableSchema("units", "id", ("ecephys_channel_id",), ("ecephys_channel_id",), _UNIT_NUMBERS),
 }
@@ -330,15 +332,9 @@ def _correct_probes(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(lfp_sampling_rate=table["lfp_sampling_rate"] / table["lfp_temporal_subsampling_factor"])
 
 
-def _correct_channels(table: pd.DataFrame) -> pd.DataFrame:
-    """Replace the mark of a channel that was not registered (-1000 on each axis; no coordinate is negative) by NaN."""
-    present = [c for c in CCF_COLUMNS if c in table]
-    return table.assign(**{c: table[c].where(table[c] >= 0).astype(float) for c in present})
-
-
 _CORRECTIONS: Final[Mapping[TableName, Callable[[pd.DataFrame], pd.DataFrame]]] = {
     "sessions": _as_it_is,
     "probes": _correct_probes,
-    "channels": _correct_channels,
+    "channels": unregistered_to_nan,
     "units": _as_it_is,
 }

@@ -15,19 +15,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from allen_ecephys.nwb import layout
+
 if TYPE_CHECKING:
     from hdmf.build import TypeMap
 
 NAMESPACE = "ndx-aibs-ecephys"
 VERSION = "0.2.1"
-
-_RIG_VECTORS = {
-    "monitor_position": "position of the monitor (x, y, z)",
-    "camera_position": "position of the eye camera (x, y, z)",
-    "led_position": "position of the infrared light (x, y, z)",
-    "monitor_rotation": "rotation of the monitor (x, y, z)",
-    "camera_rotation": "rotation of the eye camera (x, y, z)",
-}
 
 
 def _vector(name: str, meaning: str) -> Any:
@@ -80,7 +74,7 @@ def _definitions() -> list[Any]:
             "NWBDataInterface",
             "geometry of the rig that tracks the eye",
             {"equipment": ("name of the rig", "text")},
-            datasets=[_vector(name, meaning) for name, meaning in _RIG_VECTORS.items()],
+            datasets=[_vector(name, meaning) for name, (_, meaning) in layout.RIG_VECTORS.items()],
         ),
         _type(
             "EcephysCSD",

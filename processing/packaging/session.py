@@ -39,16 +39,6 @@ __all__ = [
 #: Room that the tables, specifications and HDF5's own structures take at most, next to the ragged columns (bytes).
 _TABLES_AT_MOST = 300_000_000
 
-_GAZE_SERIES = {
-    "eye_area": ("Pixels ^ 2", ("eye_area",)),
-    "pupil_area": ("Pixels ^ 2", ("pupil_area",)),
-    "screen_coordinates": ("Centimeters", ("screen_coordinates_y_cm", "screen_coordinates_x_cm")),
-    "screen_coordinates_spherical": (
-        "Degrees",
-        ("screen_coordinates_spherical_y_deg", "screen_coordinates_spherical_x_deg"),
-    ),
-}
-
 
 def write_session_nwb(path: str | os.PathLike[str], contents: SessionContents, *, overwrite: bool = False) -> Path:
     """Write one session as an NWB file laid out as the released ones.
@@ -268,25 +258,25 @@ def _add_rig(nwbfile: Any, rig: RigGeometry) -> None:
     from .extension import extension_class
 
     kind = extension_class("EcephysEyeTrackingRigMetadata")
-    vectors = {
-        name: np.array(getattr(rig, name), dtype=np.float64)
-        for name in ("monitor_position", "camera_position", "led_position", "monitor_rotation", "camera_rotation")
-    }
-    units = {f"{name}__unit": "deg" if name.endswith("rotation") else "mm" for name in vectors}
-    module = nwbfile.create_processing_module("eye_tracking_rig_metadata", "Eye tracking rig metadata module")
-    module.add(kind(name="eye_tracking_rig_metadata", equipment=rig.equipment, **vectors, **units))
+    vectors = {name: np.array(getattr(rig, name), dtype=np.float64) for name in layout.RIG_VECTORS}
+    units = {f"{name}__unit": unit for name, (unit, _) in layout.RIG_VECTORS.items()}
+    _, group, name = layout.RIG_GEOMETRY.split("/")
+    module = nwbfile.create_processing_module(group, "Eye tracking rig metadata module")
+    module.add(kind(name=name, equipment=rig.equipment, **vectors, **units))
 
 
 def _add_eye_tracking(nwbfile: Any, eye: EyeTracking) -> None:
     from .tables import ellipse_table, time_series
 
-    fits = nwbfile.create_processing_module("eye_tracking", "Eye tracking processing module")
+    fits = nwbfile.create_processing_module(layout.EYE_TRACKING.rpartition("/")[2], "Eye tracking processing module")
     for part, name in layout.ELLIPSE_FITS.items():
         fits.add(ellipse_table(name, eye.ellipse_fits[part]))
-    for module_name, gaze in (("raw_gaze_mapping", eye.raw_gaze), ("filtered_gaze_mapping", eye.filtered_gaze)):
-        module = nwbfile.create_processing_module(module_name, "where the animal looks, mapped to the screen")
+    for path, gaze in ((layout.RAW_GAZE, eye.raw_gaze), (layout.FILTERED_GAZE, eye.filtered_gaze)):
+        module = nwbfile.create_processing_module(
+            path.rpartition("/")[2], "where the animal looks, mapped to the screen"
+        )
         times = gaze.index.to_numpy(np.float64)
-        for name, (unit, columns) in _GAZE_SERIES.items():
+        for name, (unit, columns) in layout.GAZE_SERIES.items():
             data = np.column_stack([gaze[key].to_numpy(np.float64) for key in columns])
             values = data[:, 0] if len(columns) == 1 else data
             module.add(time_series(name, values, times, unit, "in the order y, x" if len(columns) > 1 else "area"))

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from allen_ecephys.errors import UnknownNameError, missing_extra, suggest
+from allen_ecephys.metric_names import RELEASED_NAMES
 from allen_ecephys.progress import progress_bar
 
-from .names import NOT_RELEASED, RELEASE_NAMES, RELEASED_SUFFIXES, release_order
+from .names import NOT_RELEASED, RELEASED_SUFFIXES, release_order
 from .registry import Metric, registered_metrics, user_metrics
 from .responses import Definition, SessionResponses, StimulusResponses, check_definition
 from .stimuli import DOT_MOTION, DRIFTING_GRATINGS
@@ -169,7 +170,7 @@ def with_release_names(table: pd.DataFrame, session_type: str | None) -> pd.Data
         if column not in NOT_RELEASED
         and (suffixes is None or column not in known or str(column).rsplit("_", 1)[-1] in suffixes)
     ]
-    renamed = table[kept].rename(columns=RELEASE_NAMES)
+    renamed = table[kept].rename(columns=RELEASED_NAMES)
     return renamed[release_order(map(str, renamed))].rename_axis("ecephys_unit_id")
 
 

@@ -10,28 +10,12 @@ import numpy as np
 import pandas as pd
 
 from allen_ecephys.errors import FileFormatError
+from allen_ecephys.stimulus.conditions import CONDITION, condition_ids
 
 from .stimuli import Stimulus
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-#: Columns of a presentation table that do not take part in telling conditions apart.
-NOT_PARAMETERS = frozenset(
-    {
-        "start_time",
-        "stop_time",
-        "duration",
-        "stimulus_block",
-        "stimulus_index",
-        "stimulus_presentation_id",
-        "stimulus_condition_id",
-        "is_blank",
-        "is_movie",
-        "tags",
-        "timeseries",
-    }
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +98,7 @@ class StimulusDesign:
 def prepare_presentations(presentations: pd.DataFrame) -> pd.DataFrame:
     """Return a presentation table sorted by start time, with a ``stimulus_condition_id``.
 
-    Conditions are the distinct rows over all parameter columns (the stimulus name among them), numbered in order of
-    first appearance, as in the released files.
+    It is kept where the table has one, else made (:func:`allen_ecephys.stimulus.conditions.condition_ids`).
 
     Raises
     ------
@@ -127,9 +110,8 @@ def prepare_presentations(presentations: pd.DataFrame) -> pd.DataFrame:
             msg = f"the presentation table has no column {column!r}; it has {', '.join(map(str, presentations))}"
             raise FileFormatError(msg)
     table = presentations.sort_values("start_time", kind="stable").reset_index(drop=True)
-    if "stimulus_condition_id" not in table:
-        parameters = [column for column in table if column not in NOT_PARAMETERS]
-        table["stimulus_condition_id"] = table.groupby(parameters, sort=False, dropna=False).ngroup()
+    if CONDITION not in table:
+        table[CONDITION] = condition_ids(table)
     return table
 
 
@@ -153,22 +135,20 @@ def build_design(
     session_name = stimulus.find_in(names.unique())
     if session_name is None:
         return None
-    usable = (names == session_name) & presentations["stimulus_condition_id"].notna()
+    usable = (names == session_name) & presentations[CONDITION].notna()
     usable &= presentations["start_time"].notna() & presentations["stop_time"].notna()
     row = np.flatnonzero(usable.to_numpy())
     if not row.size:
         return None
     table = presentations.iloc[row]
-    ids, first, condition = np.unique(
-        table["stimulus_condition_id"].to_numpy(dtype=np.int64), return_index=True, return_inverse=True
-    )
+    ids, first, condition = np.unique(table[CONDITION].to_numpy(dtype=np.int64), return_index=True, return_inverse=True)
     conditions = pd.DataFrame(
         {
             name: pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)[first]
             for name in stimulus.parameters
             if name in table
         },
-        index=pd.Index(ids, name="stimulus_condition_id"),
+        index=pd.Index(ids, name=CONDITION),
     )
     start = table["start_time"].to_numpy(dtype=np.float64)
     stop = table["stop_time"].to_numpy(dtype=np.float64)

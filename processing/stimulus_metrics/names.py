@@ -1,15 +1,11 @@
-"""Names of metric columns: as documented, and as in the released CSV files."""
+"""Which metric columns the released CSV files have, and in which order.
+
+:mod:`allen_ecephys.metric_names` pairs their names with the documented ones.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-#: Documented name -> name in the released files, where they differ.
-RELEASE_NAMES = {
-    **{f"p_run_mod_{suffix}": f"run_pval_{suffix}" for suffix in ("dg", "sg", "ns", "dm", "fl", "rf")},
-    **{f"fano_factor_{suffix}": f"fano_{suffix}" for suffix in ("ns", "dm", "fl", "rf")},
-    "pref_image_multi_ns": "pref_images_multi_ns",
-}
 
 #: Columns of this package that the release does not have.
 NOT_RELEASED = frozenset(

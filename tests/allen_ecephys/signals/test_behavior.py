@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from allen_ecephys.errors import FileFormatError, MissingDataError
+from allen_ecephys.nwb import layout
 from allen_ecephys.nwb.reader import NwbReader
 from allen_ecephys.signals import behavior
 
@@ -50,7 +51,7 @@ def session_file(tmp_path: Path) -> Path:
         opto["tags_index"] = [1, 2]
         rig = file.create_group("processing/eye_tracking_rig_metadata/eye_tracking_rig_metadata")
         rig.attrs["equipment"] = "test_rig"
-        for i, name in enumerate(behavior.RIG_VECTORS):
+        for i, name in enumerate(layout.RIG_VECTORS):
             rig[name] = np.arange(3.0) + 3 * i + 1
             rig[name].attrs["unit"] = "mm" if name.endswith("position") else "deg"
         for i, name in enumerate(
