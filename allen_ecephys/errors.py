@@ -142,6 +142,10 @@ class SpikeTrainError(AllenEcephysError, ValueError):
     """Spikes that do not fit together or their recording: no whole numbers, past its end, of units never named."""
 
 
+class UnsafePickleError(FileFormatError):
+    """A pickle that asks for more than plain data, and was therefore not read."""
+
+
 class SynchronizationError(AllenEcephysError, ValueError):
     """Clocks that cannot be put on one another: no event in common, or frames and pulses that differ in number."""
 
