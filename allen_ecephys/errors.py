@@ -31,6 +31,10 @@ class UnknownNameError(AllenEcephysError, ValueError):
     """A name (filter bound, stimulus, session type, option) that does not exist."""
 
 
+class UnknownArgumentError(UnknownNameError, TypeError):
+    """A keyword argument that does not exist, or one that is given twice under different names."""
+
+
 class MissingDataError(AllenEcephysError, LookupError):
     """A part that this file or dataset does not have (no eye tracking, no LFP, no such stimulus)."""
 

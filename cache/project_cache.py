@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from allen_ecephys.units.filter import UnitFilter
+from allen_ecephys.units.filter import UnitBounds, UnitFilter
 
 from .manifest import Manifest
 from .project_files import ProjectFiles, whole_number
 from .remotes.opening import remote_at
 from .remotes.protocol import PUBLIC_URL, Remote
 from .session_files import SessionFiles
-from .table_queries import DEFAULT_FILTER, TableQueries, chosen_filter
+from .table_queries import DEFAULT_FILTER, TableQueries
 
 if TYPE_CHECKING:
     import numpy as np
@@ -236,10 +236,7 @@ class EcephysProjectCache:
         filter_by_validity: bool = True,
         *,
         unit_filter: UnitFilter | None = None,
-        amplitude_cutoff_maximum: float | None = 0.1,
-        presence_ratio_minimum: float | None = 0.95,
-        isi_violations_maximum: float | None = 0.5,
-        filter_out_of_brain_units: bool = True,
+        **bounds: Unpack[UnitBounds],
     ) -> pd.DataFrame:
         """Return the sorted units that pass the quality filter, with their channel, probe and session.
 
@@ -251,8 +248,10 @@ class EcephysProjectCache:
             Leave out units labelled ``noise``; the column ``quality`` is shown if False.
         unit_filter
             The whole filter as one object, instead of the arguments that follow.
-        amplitude_cutoff_maximum, presence_ratio_minimum, isi_violations_maximum, filter_out_of_brain_units
-            Bounds of :class:`.UnitFilter`, under AllenSDK's names. None turns a bound off.
+        **bounds
+            Bounds of :class:`.UnitFilter`, under AllenSDK's names: ``amplitude_cutoff_maximum`` (default 0.1),
+            ``presence_ratio_minimum`` (0.95), ``isi_violations_maximum`` (0.5), ``filter_out_of_brain_units`` (True).
+            None turns a bound off.
 
         Returns
         -------
@@ -262,14 +261,7 @@ class EcephysProjectCache:
             them (``name``, ``phase``, ``sampling_rate``, ``lfp_sampling_rate``, ``local_index``, ``genotype``) follow
             as aliases.
         """
-        chosen = chosen_filter(
-            unit_filter,
-            amplitude_cutoff_maximum=amplitude_cutoff_maximum,
-            presence_ratio_minimum=presence_ratio_minimum,
-            isi_violations_maximum=isi_violations_maximum,
-            filter_by_validity=filter_by_validity,
-            filter_out_of_brain_units=filter_out_of_brain_units,
-        )
+        chosen = UnitFilter.chosen(unit_filter, {"filter_by_validity": filter_by_validity, **bounds})
         return self.tables.units(suppress, chosen)
 
     # --- enumerations --------------------------------------------------------------------------------------------
@@ -331,11 +323,8 @@ class EcephysProjectCache:
         filter_by_validity: bool = True,
         *,
         unit_filter: UnitFilter | None = None,
-        amplitude_cutoff_maximum: float | None = 0.1,
-        presence_ratio_minimum: float | None = 0.95,
-        isi_violations_maximum: float | None = 0.5,
-        filter_out_of_brain_units: bool = True,
         names: MetricNames = "documented",
+        **bounds: Unpack[UnitBounds],
     ) -> pd.DataFrame:
         """Return the stimulus metrics of the units of one session type.
 
@@ -346,8 +335,7 @@ class EcephysProjectCache:
         annotate
             Put the columns of :meth:`get_units` before the metrics and filter the units. If False, the metrics of
             every unit are returned as published.
-        filter_by_validity, unit_filter, amplitude_cutoff_maximum, presence_ratio_minimum, isi_violations_maximum, \
-        filter_out_of_brain_units
+        filter_by_validity, unit_filter, **bounds
             See :meth:`get_units`.
         names
             See :meth:`get_unit_analysis_metrics`.
@@ -357,14 +345,7 @@ class EcephysProjectCache:
         UnknownNameError
             For a session type that the project does not have.
         """
-        chosen = chosen_filter(
-            unit_filter,
-            amplitude_cutoff_maximum=amplitude_cutoff_maximum,
-            presence_ratio_minimum=presence_ratio_minimum,
-            isi_violations_maximum=isi_violations_maximum,
-            filter_by_validity=filter_by_validity,
-            filter_out_of_brain_units=filter_out_of_brain_units,
-        )
+        chosen = UnitFilter.chosen(unit_filter, {"filter_by_validity": filter_by_validity, **bounds})
         metrics = self._queries.metrics_of_type(session_type)
         return self._queries.metrics(metrics, chosen, names, annotate=annotate)
 
@@ -375,11 +356,8 @@ class EcephysProjectCache:
         filter_by_validity: bool = True,
         *,
         unit_filter: UnitFilter | None = None,
-        amplitude_cutoff_maximum: float | None = 0.1,
-        presence_ratio_minimum: float | None = 0.95,
-        isi_violations_maximum: float | None = 0.5,
-        filter_out_of_brain_units: bool = True,
         names: MetricNames = "documented",
+        **bounds: Unpack[UnitBounds],
     ) -> pd.DataFrame:
         """Return the stimulus metrics of the units of one session.
 
@@ -387,8 +365,7 @@ class EcephysProjectCache:
         ----------
         session_id
             One of the index of :meth:`get_session_table`.
-        annotate, filter_by_validity, unit_filter, amplitude_cutoff_maximum, presence_ratio_minimum, \
-        isi_violations_maximum, filter_out_of_brain_units, names
+        annotate, filter_by_validity, unit_filter, names, **bounds
             See :meth:`get_unit_analysis_metrics_by_session_type`.
 
         Raises
@@ -396,14 +373,7 @@ class EcephysProjectCache:
         UnknownIdError
             For a session that the project does not have.
         """
-        chosen = chosen_filter(
-            unit_filter,
-            amplitude_cutoff_maximum=amplitude_cutoff_maximum,
-            presence_ratio_minimum=presence_ratio_minimum,
-            isi_violations_maximum=isi_violations_maximum,
-            filter_by_validity=filter_by_validity,
-            filter_out_of_brain_units=filter_out_of_brain_units,
-        )
+        chosen = UnitFilter.chosen(unit_filter, {"filter_by_validity": filter_by_validity, **bounds})
         metrics = self._queries.metrics_of_session(session_id)
         return self._queries.metrics(metrics, chosen, names, annotate=annotate)
 
@@ -415,11 +385,8 @@ class EcephysProjectCache:
         filter_by_validity: bool = True,
         *,
         unit_filter: UnitFilter | None = None,
-        amplitude_cutoff_maximum: float | None = 0.1,
-        presence_ratio_minimum: float | None = 0.95,
-        isi_violations_maximum: float | None = 0.5,
-        filter_out_of_brain_units: bool = True,
         stream: bool = False,
+        **bounds: Unpack[UnitBounds],
     ) -> EcephysSession:
         """Return one session, fetching its NWB file if it is not in the cache.
 
@@ -430,8 +397,7 @@ class EcephysProjectCache:
         ----------
         session_id
             One of the index of :meth:`get_session_table`.
-        filter_by_validity, unit_filter, amplitude_cutoff_maximum, presence_ratio_minimum, isi_violations_maximum, \
-        filter_out_of_brain_units
+        filter_by_validity, unit_filter, **bounds
             Which units the session shows (see :meth:`get_units`).
         stream
             Read only the byte ranges that a call needs instead of fetching whole files: of the session's file, and of
@@ -450,14 +416,7 @@ class EcephysProjectCache:
 
         from .companions import companions_of
 
-        chosen = chosen_filter(
-            unit_filter,
-            amplitude_cutoff_maximum=amplitude_cutoff_maximum,
-            presence_ratio_minimum=presence_ratio_minimum,
-            isi_violations_maximum=isi_violations_maximum,
-            filter_by_validity=filter_by_validity,
-            filter_out_of_brain_units=filter_out_of_brain_units,
-        )
+        chosen = UnitFilter.chosen(unit_filter, {"filter_by_validity": filter_by_validity, **bounds})
         source = self.session_stream(session_id) if stream else self.session_path(session_id)
         companions = companions_of(self._sessions, whole_number(session_id, "session"), stream=stream)
         return EcephysSession(source, unit_filter=chosen, companions=companions)

@@ -169,14 +169,3 @@ class TableQueries:
             values = (which,) if isinstance(which, str) else (which, which)
             self._metrics[name, which] = read_metrics(self.files.path_of(name, *values))
         return self._metrics[name, which]
-
-
-def chosen_filter(unit_filter: UnitFilter | None, **arguments: Any) -> UnitFilter:
-    """Return the filter that the arguments of a public method describe."""
-    described = UnitFilter.from_allensdk(arguments)
-    if unit_filter is None:
-        return described
-    if described != DEFAULT_FILTER:
-        msg = "give either unit_filter or single bounds, not both; unit_filter.replace(...) changes a bound"
-        raise UnknownNameError(msg)
-    return unit_filter

@@ -110,19 +110,14 @@ class EcephysSession:
         Raises
         ------
         ValueError
-            For another NWB version, or a filter given twice.
+            For another NWB version.
         UnknownNameError
-            For a name in `api_kwargs` that is no filter.
+            For a name in `api_kwargs` that is no filter, or a filter given twice.
         """
         if nwb_version != 2:
             msg = f"only NWB 2 files are read; got nwb_version={nwb_version!r}"
             raise ValueError(msg)
-        if api_kwargs and unit_filter is not None:
-            msg = "give the unit filter once: as unit_filter, or under AllenSDK's names in api_kwargs"
-            raise ValueError(msg)
-        if api_kwargs:
-            unit_filter = UnitFilter.from_allensdk(api_kwargs)
-        return cls(path, unit_filter=unit_filter, companions=companions)
+        return cls(path, unit_filter=UnitFilter.chosen(unit_filter, api_kwargs or {}), companions=companions)
 
     # --- the file, and what is known of it: each part knows the file, none another -------------------------------
 

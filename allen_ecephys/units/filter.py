@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from ..errors import FileFormatError, UnknownNameError, suggest
+from ..errors import FileFormatError, UnknownArgumentError, suggest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +24,19 @@ ALLENSDK_ARGUMENTS = {
     "filter_by_validity": "valid_only",
     "filter_out_of_brain_units": "in_brain_only",
 }
+
+
+class UnitBounds(TypedDict, total=False):
+    """Bounds of a :class:`UnitFilter` as keyword arguments, under AllenSDK's names.
+
+    What is left out has the default of :class:`UnitFilter`; None turns a bound off. ``filter_by_validity`` stands
+    before them in AllenSDK's signatures, and so in ours.
+    """
+
+    amplitude_cutoff_maximum: float | None
+    presence_ratio_minimum: float | None
+    isi_violations_maximum: float | None
+    filter_out_of_brain_units: bool
 
 
 @dataclass(frozen=True)
@@ -70,19 +83,43 @@ class UnitFilter:
 
     @classmethod
     def from_allensdk(cls, arguments: Mapping[str, Any]) -> UnitFilter:
-        """Return the filter that AllenSDK's keyword arguments describe.
+        """Return the filter that AllenSDK's keyword arguments describe; a :class:`UnitFilter`'s own names do as well.
 
         Raises
         ------
-        UnknownNameError
-            For a name that is no filter argument (AllenSDK ignores those silently).
+        UnknownArgumentError
+            For a name that is no filter argument (AllenSDK ignores those silently), or one bound under both names.
         """
         known = {field.name for field in fields(cls)} | set(ALLENSDK_ARGUMENTS)
         for name in arguments:
             if name not in known:
                 msg = f"{name!r} is not a unit filter{suggest(name, known)}. Known: {', '.join(sorted(known))}"
-                raise UnknownNameError(msg)
+                raise UnknownArgumentError(msg)
+            ours = ALLENSDK_ARGUMENTS.get(name, name)
+            if ours != name and ours in arguments:
+                msg = f"{name!r} and {ours!r} are one filter under two names: give one of them"
+                raise UnknownArgumentError(msg)
         return cls(**{ALLENSDK_ARGUMENTS.get(name, name): value for name, value in arguments.items()})
+
+    @classmethod
+    def chosen(cls, unit_filter: UnitFilter | None, arguments: Mapping[str, Any]) -> UnitFilter:
+        """Return the filter that a caller gave whole, or as single bounds under AllenSDK's names.
+
+        Raises
+        ------
+        UnknownArgumentError
+            For a name that is no bound, or where the filter is given both ways.
+        """
+        described = cls.from_allensdk(arguments)
+        if unit_filter is None:
+            return described
+        if described != cls():
+            msg = (
+                "give the unit filter once: whole, as unit_filter, or as single bounds, not both; "
+                "unit_filter.replace(...) changes a bound"
+            )
+            raise UnknownArgumentError(msg)
+        return unit_filter
 
     def replace(self, **changes: Any) -> UnitFilter:
         """Return a copy with some bounds changed."""

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from allen_ecephys.cache import EcephysProjectCache
-from allen_ecephys.errors import FileFormatError, UnknownIdError, UnknownNameError
+from allen_ecephys.errors import FileFormatError, UnknownArgumentError, UnknownIdError, UnknownNameError
 from allen_ecephys.units.filter import UnitFilter
 
 
@@ -94,6 +94,10 @@ def test_quality_is_shown_where_it_varies(cache):
 def test_unknown_arguments(cache):
     with pytest.raises(TypeError, match="amplitude_cutof_maximum"):
         cache.get_units(amplitude_cutof_maximum=0.2)
+    with pytest.raises(UnknownArgumentError, match="amplitude_cutoff_maximum"):
+        cache.get_units(amplitude_cutof_maximum=0.2)
+    with pytest.raises(UnknownArgumentError, match="one filter under two names"):
+        cache.get_units(valid_only=False)
     with pytest.raises(UnknownNameError, match="not both"):
         cache.get_units(unit_filter=UnitFilter.none(), presence_ratio_minimum=0.5)
     with pytest.raises(TypeError, match=r"suppress=\['sex'\]"):
