@@ -94,15 +94,17 @@ def published(folder: Path) -> Steps:
     def shapes():
         from scipy.signal import resample
 
+        from allen_ecephys.processing.shanks import ShankLines
         from allen_ecephys.processing.waveforms import propagation_metrics
         from allen_ecephys.processing.waveforms import shape as s
 
         times = np.linspace(0, 82 / 30000, 200)
+        lines = ShankLines.of(recording.geometry).used(used)
         for mean, _sd, _noise, peak in means:
             wave = resample(mean[peak], 200)
             for metric in (s.waveform_duration, s.waveform_halfwidth, s.repolarization_slope, s.recovery_slope):
                 metric(wave, times)
-            propagation_metrics(mean[used], int(np.abs(used - peak).argmin()))
+            propagation_metrics(mean[used], int(np.abs(used - peak).argmin()), lines)
 
     timed(steps, "waveform metrics", shapes)
     peaks = np.array([np.ptp(m[0][used], axis=1).argmax() for m in means])

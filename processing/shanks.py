@@ -110,9 +110,9 @@ class ShankLines:
         `one` and `other` are channels, broadcast against each other.
         """
         a, b = np.asarray(one, dtype=np.int64), np.asarray(other, dtype=np.int64)
-        along = np.abs(self.places[a] - self.places[b])
+        along = np.abs(self.positions[a, 1] - self.positions[b, 1])
         direct = np.hypot(*np.moveaxis(self.positions[a] - self.positions[b], -1, 0))
-        return np.where(self.shanks[a] == self.shanks[b], along, direct)
+        return np.asarray(np.where(self.shanks[a] == self.shanks[b], along, direct))
 
 
 def _runs(positions: Float64, shanks: Int64) -> tuple[Int64, Int64, int]:

@@ -26,7 +26,8 @@ def amplitude_cutoff(
     Parameters
     ----------
     amplitudes
-        Amplitude of each spike, any unit (scaling does not matter). Not-a-number values are left out.
+        Amplitude of each spike, any unit (scaling does not matter). Not-a-number values are left out. Where most are
+        negative, as depths of troughs are, their sizes count.
     n_bins
         Equal bins between smallest and largest amplitude.
     smoothing
@@ -48,6 +49,7 @@ def amplitude_cutoff(
     values = values[np.isfinite(values)]
     if values.size < 2 or values.min() == values.max():
         return float("nan")
+    values = -values if np.median(values) < 0 else values
     density, edges = np.histogram(values, n_bins, density=True)
     smooth = gaussian_filter1d(density, smoothing, mode="reflect")
     mode = int(smooth.argmax())

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 #: Length (s) of the intervals whose median depths are compared, and spikes needed in each.
 INTERVAL = 51.0
 MIN_SPIKES = 10
-#: Distance (um) from one channel to the next along Neuropixels 1.0.
-CHANNEL_PITCH = 10.0
 
 
 def drift_metrics(
@@ -80,34 +78,32 @@ def interval_medians(
     return medians
 
 
-def spike_depths(
-    first_components: NDArray[Any], first_site: int, channel_pitch: float = CHANNEL_PITCH
-) -> NDArray[np.float64]:
+def spike_depths(first_components: NDArray[Any], places: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the depth (um) of each spike: the centre of mass of its squared first principal components.
 
-    ``z = pitch * sum(k p_k^2) / sum(p_k^2)`` with ``p_k`` the positive part of the first component on sorted channel k.
+    ``z = sum(z_k p_k^2) / sum(p_k^2)`` with ``p_k`` the positive part of the first component on the site at ``z_k``. In
+    the release z_k is 10 um times the sorted channel's number, which is the place of a site along its shank
+    (:class:`~allen_ecephys.processing.shanks.ShankLines`) on the one kind of probe that it had.
 
     Parameters
     ----------
     first_components
         Shape (n_spikes, n_sites).
-    first_site
-        Sorted channel of the first site; sites are consecutive. Gaps that channels left out leave are ignored, as in
-        the release.
-    channel_pitch
-        um from one channel to the next.
+    places
+        Place (um) of each site along the shank, shape (n_sites,); those that are NaN are no sites.
 
     Returns
     -------
     numpy.ndarray
         float64, shape (n_spikes,); NaN where no component is positive.
     """
-    return _centres(np.asarray(first_components), first_site) * channel_pitch
+    origin = np.nanmin(places) if np.isfinite(places).any() else 0.0
+    return _centres(np.asarray(first_components), np.nan_to_num(places - origin)) + origin
 
 
 @njit(cache=True, nogil=True)
-def _centres(components: NDArray[Any], first_site: int) -> NDArray[np.float64]:
-    """Return the energy-weighted mean site of each spike."""
+def _centres(components: NDArray[Any], places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the energy-weighted mean place of each spike."""
     n_spikes, n_sites = components.shape
     centres = np.empty(n_spikes)
     for i in range(n_spikes):
@@ -115,6 +111,6 @@ def _centres(components: NDArray[Any], first_site: int) -> NDArray[np.float64]:
         for k in range(n_sites):
             value = max(np.float64(components[i, k]), 0.0)
             energy += value * value
-            moment += (first_site + k) * value * value
+            moment += places[k] * value * value
         centres[i] = moment / energy if energy > 0 else np.nan
     return centres

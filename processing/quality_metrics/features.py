@@ -12,6 +12,7 @@ from numba import njit
 from allen_ecephys.errors import MissingDataError
 
 from ..pipeline.outputs import new_npy
+from ..shanks import ShankLines
 from ..waveforms.extraction import CHUNK_SAMPLES, PRE_SAMPLES, check_spikes_fit, read_windows, select_spikes
 
 if TYPE_CHECKING:
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
 
 #: Samples that are projected, the spike at sample 20.
 FEATURE_SAMPLES = 61
-#: Channels to either side of a unit's peak, and components on each.
-CHANNEL_RANGE = 12
+#: How far from a unit's peak (um along the shank) its spikes are described, and components on each site.
+SITE_RANGE = 120.0
 N_COMPONENTS = 3
+#: Sites nearer to each other than this (um) tell the same: on denser probes some are enough.
+LEAST_DISTANCE = 15.0
 #: Spikes of each unit from which the components are learnt.
 COMPONENT_SPIKES = 100
 
@@ -42,11 +45,18 @@ class SpikeFeatures:
     amplitudes
         Size of each spike as a multiple of its unit's mean waveform, float32, shape (n_spikes,).
     first_sites
-        For each unit, the place among `channels` of its first site; its sites are consecutive. int64, shape (n_units,).
+        For each unit, the number among `channels` of its first site; its sites are consecutive. int64, shape
+        (n_units,).
     channels
-        Channels in use, in order of depth, int64, shape (n_channels,).
+        Channels that describe spikes, run by run, each from the tip up, int64, shape (n_slots,). A run of sites shorter
+        than a spike's neighbourhood ends with -1, which stands for no channel: its components are zero.
     components
         Waveforms of the components, float32, shape (3, 61), of unit length, positive for a typical spike.
+    places, runs
+        Place (um) of each of `channels` along its shank (NaN for none), float64, and the run it belongs to, int64,
+        shape (n_slots,).
+    shanks
+        Shank of each of `channels`, int64, shape (n_slots,).
     """
 
     pcs: NDArray[np.float32]
@@ -54,6 +64,9 @@ class SpikeFeatures:
     first_sites: NDArray[np.int64]
     channels: NDArray[np.int64]
     components: NDArray[np.float32]
+    places: NDArray[np.float64]
+    runs: NDArray[np.int64]
+    shanks: NDArray[np.int64]
 
     @property
     def n_sites(self) -> int:
@@ -71,7 +84,10 @@ def spike_features(
     seed: int = 0,
     chunk_samples: int = CHUNK_SAMPLES,
 ) -> SpikeFeatures:
-    """Describe every spike by three components on its unit's peak channel and the 12 to either side.
+    """Describe every spike by three components on the sites within 120 um of its unit's peak, along the shank.
+
+    These are 25 sites of a Neuropixels 1.0 probe: the peak channel and 12 to either side, as in the release. Near the
+    end of a run of sites the neighbourhood moves inwards and stays as large.
 
     Components are the first three singular vectors of spikes on their peak channels, not centred, so that the first is
     the typical spike. Each channel's constant offset is taken away before the projection. Two passes read the recording
@@ -108,12 +124,18 @@ def spike_features(
     if channels.size == 0:
         msg = f"all {recording.n_channels} channels are masked: there is nothing to describe spikes by"
         raise MissingDataError(msg)
-    n_sites = min(2 * CHANNEL_RANGE + 1, channels.size)
+    lines = ShankLines.of(recording.geometry, recording.shanks).used(channels)
+    slots, n_sites = site_slots(lines)
+    absent = slots < 0
+    channels = np.where(absent, 0, channels[slots])
+    places, runs = np.where(absent, np.nan, lines.places[slots]), np.where(absent, -1, lines.runs[slots])
+    shanks = np.where(absent, -1, lines.shanks[slots])
     means = waveforms.mean[:, channels]
+    means[:, absent] = 0.0
     peaks = np.ptp(means, axis=2).argmax(axis=1)
-    first_sites = np.clip(peaks - CHANNEL_RANGE, 0, channels.size - n_sites).astype(np.int64)
+    first_sites = _first_sites(peaks, runs, absent, n_sites)
     offsets = channel_offsets(recording, channels)
-    scale = np.asarray(recording.uv_per_bit, dtype=np.float64)[channels]
+    scale = np.where(absent, 0.0, np.asarray(recording.uv_per_bit, dtype=np.float64)[channels])
     components = learn_components(recording, spikes, channels[peaks], offsets[peaks], seed=seed)
     templates = np.stack(
         [means[u, s : s + n_sites, :FEATURE_SAMPLES].T for u, s in enumerate(first_sites)]
@@ -137,7 +159,41 @@ def spike_features(
         window = _padded_window(recording, int(spikes.samples[row]) - PRE_SAMPLES, channels, offsets)
         place = np.array([row])
         project(window, np.zeros(1, dtype=np.int64), spikes.unit_index[place], place, pcs, amplitudes)
-    return SpikeFeatures(pcs, amplitudes, first_sites, channels, components)
+    return SpikeFeatures(pcs, amplitudes, first_sites, np.where(absent, -1, channels), components, places, runs, shanks)
+
+
+def site_slots(lines: ShankLines) -> tuple[NDArray[np.int64], int]:
+    """Return the channels that describe spikes, and how many of them are around a peak.
+
+    Channels follow each other run by run; of channels nearer than 15 um to one before some are left out. Runs with
+    fewer than a neighbourhood are filled up with -1.
+    """
+    kept = []
+    for run in np.unique(lines.runs):
+        chosen: list[int] = []
+        for channel in lines.members(int(run)).tolist():
+            distance = np.hypot(*(lines.positions[chosen] - lines.positions[channel]).T)
+            if not (distance < LEAST_DISTANCE - 1e-6).any():
+                chosen.append(channel)
+        kept.append(np.array(chosen, dtype=np.int64))
+    n_sites = 1
+    for members in kept:
+        places = lines.places[members]
+        reach = np.abs(places[:, None] - places) <= SITE_RANGE + 1e-6
+        n_sites = max(n_sites, int(reach.sum(axis=1).max()))
+    filled = [np.pad(m, (0, max(n_sites - m.size, 0)), constant_values=-1) for m in kept]
+    return np.concatenate(filled), n_sites
+
+
+def _first_sites(
+    peaks: NDArray[np.int64], runs: NDArray[np.int64], absent: NDArray[np.bool_], n_sites: int
+) -> NDArray[np.int64]:
+    """Return the first slot of each unit's neighbourhood: its peak in the middle, or moved into the peak's run."""
+    number = np.arange(runs.size)
+    begins = np.flatnonzero(~absent & (np.diff(runs, prepend=-2) != 0))
+    begin = begins[np.searchsorted(begins, number, side="right") - 1]
+    end = np.append(begins[1:], runs.size)[np.searchsorted(begins, number, side="right") - 1]
+    return np.clip(peaks - n_sites // 2, begin[peaks], end[peaks] - n_sites).astype(np.int64)
 
 
 def learn_components(
@@ -255,7 +311,7 @@ def _padded_window(
 ) -> NDArray[np.float64]:
     """Return a window that an end of the recording cuts, the rest filled with each channel's offset."""
     window = np.zeros((FEATURE_SAMPLES, recording.n_channels))
-    window[:, channels] = offsets
+    window[:, channels] = offsets  # where a channel stands for an empty slot too, both have its offset
     first, last = max(start, 0), min(start + FEATURE_SAMPLES, recording.n_samples)
     window[first - start : last - start] = recording.read(first, last)
     return window

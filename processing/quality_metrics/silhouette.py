@@ -23,6 +23,7 @@ def silhouette_scores(
     spikes: SortedSpikes,
     depths: NDArray[np.float64],
     *,
+    shanks: NDArray[np.int64] | None = None,
     max_spikes: int = MAX_SPIKES,
     max_distance: float = MAX_DISTANCE,
     seed: int = 0,
@@ -40,6 +41,8 @@ def silhouette_scores(
         Features, and the spikes they belong to.
     depths
         Depth (um) of each unit's peak, shape (n_units,).
+    shanks
+        Shank of each unit's peak, shape (n_units,): units of two shanks are not near each other. Default: one shank.
     max_spikes
         Spikes drawn at random from all.
     max_distance
@@ -67,7 +70,8 @@ def silhouette_scores(
     members = [drawn[units == unit] for unit in range(spikes.n_units)]
     present = [unit for unit in range(spikes.n_units) if members[unit].size]
     points = {unit: np.asarray(features.pcs[members[unit]], dtype=np.float64) for unit in present}
-    pairs = _neighbor_pairs(np.asarray(present, dtype=np.int64), depths, max_distance)
+    on = np.zeros(spikes.n_units, dtype=np.int64) if shanks is None else shanks
+    pairs = _neighbor_pairs(np.asarray(present, dtype=np.int64), depths, on, max_distance)
     within = {unit: _mean_distance_within(points[unit]) for unit in present}
     scores = np.full(spikes.n_units, np.nan)
     for one, two in pairs:
@@ -79,17 +83,18 @@ def silhouette_scores(
 
 
 def _neighbor_pairs(
-    units: NDArray[np.int64], depths: NDArray[np.float64], max_distance: float
+    units: NDArray[np.int64], depths: NDArray[np.float64], shanks: NDArray[np.int64], max_distance: float
 ) -> list[tuple[int, int]]:
-    """Return pairs of units to compare, each once; a unit on its own is paired with the nearest."""
+    """Return pairs of units to compare, each once; a unit on its own is paired with the nearest, on its shank first."""
     pairs = set()
     for unit in units:
         others = units[units != unit]
         if others.size == 0:
             continue
         distance = np.abs(depths[others] - depths[unit])
-        near = others[distance < max_distance]
-        for other in near if near.size else others[[distance.argmin()]]:
+        elsewhere = shanks[others] != shanks[unit]
+        near = others[(distance < max_distance) & ~elsewhere]
+        for other in near if near.size else others[[np.lexsort((distance, elsewhere))[0]]]:
             pairs.add((int(min(unit, other)), int(max(unit, other))))
     return sorted(pairs)
 

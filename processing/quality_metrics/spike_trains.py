@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from allen_ecephys.errors import ParameterError
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -70,10 +72,16 @@ def isi_violations(
     float
         NaN without spikes or duration.
 
+    Raises
+    ------
+    ParameterError
+        If the censored period leaves nothing of the refractory period.
+
     Notes
     -----
     SpikeInterface keeps duplicates, has a censored period of 0 by default and takes the recording's whole duration.
     """
+    check_periods(isi_threshold, min_isi)
     violations, n_spikes = count_violations(times, isi_threshold, min_isi)
     if n_spikes == 0 or not duration > 0:
         return float("nan")
@@ -93,11 +101,22 @@ def isi_violations_corrected(
     ``1 - sqrt(1 - V D / (N^2 (threshold - min_isi)))``: violations between contaminants count too. NaN where there are
     more violations than any contamination by one other Poisson unit explains. Parameters as :func:`isi_violations`.
     """
+    check_periods(isi_threshold, min_isi)
     violations, n_spikes = count_violations(times, isi_threshold, min_isi)
     if n_spikes == 0 or not duration > 0:
         return float("nan")
     radicand = 1 - violations * duration / (n_spikes**2 * (isi_threshold - min_isi))
     return float(1 - np.sqrt(radicand)) if radicand >= 0 else float("nan")
+
+
+def check_periods(isi_threshold: float, min_isi: float) -> None:
+    """Raise unless the refractory period (s) is longer than the censored one, which is not negative."""
+    if not 0 <= min_isi < isi_threshold:
+        msg = (
+            f"min_isi is {min_isi:g} s and isi_threshold {isi_threshold:g} s: intervals between the two are counted; "
+            "give 0 <= min_isi < isi_threshold"
+        )
+        raise ParameterError(msg)
 
 
 def count_violations(times: ArrayLike, isi_threshold: float, min_isi: float) -> tuple[int, int]:

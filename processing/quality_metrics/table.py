@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .amplitudes import amplitude_cutoff
-from .drift import CHANNEL_PITCH, INTERVAL, MIN_SPIKES, drift_metrics, spike_depths
+from .drift import INTERVAL, MIN_SPIKES, drift_metrics, spike_depths
 from .isolation import MAX_NEIGHBOR_SPIKES, N_NEIGHBORS
 from .silhouette import MAX_DISTANCE, MAX_SPIKES, silhouette_scores
 from .spike_trains import ISI_THRESHOLD, MIN_ISI, firing_rate, isi_violations, isi_violations_corrected, presence_ratio
-from .unit_isolation import CHANNELS_TO_COMPARE, MAX_SPIKES_FOR_UNIT, isolation_metrics, peak_sites
+from .unit_isolation import COMPARED_RANGE, MAX_SPIKES_FOR_UNIT, isolation_metrics, peak_sites
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,21 +30,19 @@ class QualitySettings:
     ----------
     isi_threshold, min_isi
         Refractory and censored period (s).
-    channels_to_compare, max_spikes_for_unit, max_spikes_for_neighbors, n_neighbors
-        Of the isolation metrics.
+    compared_range, max_spikes_for_unit, max_spikes_for_neighbors, n_neighbors
+        Of the isolation metrics; the range in um.
     max_spikes_for_silhouette, silhouette_distance
         Of the silhouette score; the distance in um.
     drift_interval, drift_min_spikes
         Of the drift (s, spikes).
-    channel_pitch
-        Distance (um) from one channel to the next along the probe.
     seed
         Of all random draws.
     """
 
     isi_threshold: float = ISI_THRESHOLD
     min_isi: float = MIN_ISI
-    channels_to_compare: int = CHANNELS_TO_COMPARE
+    compared_range: float = COMPARED_RANGE
     max_spikes_for_unit: int = MAX_SPIKES_FOR_UNIT
     max_spikes_for_neighbors: int = MAX_NEIGHBOR_SPIKES
     n_neighbors: int = N_NEIGHBORS
@@ -52,7 +50,6 @@ class QualitySettings:
     silhouette_distance: float = MAX_DISTANCE
     drift_interval: float = INTERVAL
     drift_min_spikes: int = MIN_SPIKES
-    channel_pitch: float = CHANNEL_PITCH
     seed: int = 0
 
 
@@ -124,18 +121,19 @@ def quality_metrics(
     table |= isolation_metrics(
         features,
         spikes,
-        channels_to_compare=chosen.channels_to_compare,
+        compared_range=chosen.compared_range,
         max_spikes_for_unit=chosen.max_spikes_for_unit,
         max_spikes_for_neighbors=chosen.max_spikes_for_neighbors,
         n_neighbors=chosen.n_neighbors,
         seed=chosen.seed,
         rows=rows,
     )
-    depths = peak_sites(features, rows).astype(np.float64) * chosen.channel_pitch
+    peaks = peak_sites(features, rows)
     table["silhouette_score"] = silhouette_scores(
         features,
         spikes,
-        depths,
+        features.places[peaks],
+        shanks=features.shanks[peaks],
         max_spikes=chosen.max_spikes_for_silhouette,
         max_distance=chosen.silhouette_distance,
         seed=chosen.seed,
@@ -159,7 +157,8 @@ def _one_unit(
         return {"firing_rate": 0.0 if stop > start else float("nan")}
     isi = {"isi_threshold": settings.isi_threshold, "min_isi": settings.min_isi}
     first = np.ascontiguousarray(features.pcs[rows, 0])
-    depths = spike_depths(first, int(features.first_sites[unit]), settings.channel_pitch)
+    begin = int(features.first_sites[unit])
+    depths = spike_depths(first, features.places[begin : begin + features.n_sites])
     max_drift, cumulative_drift = drift_metrics(
         times, depths, start, stop, interval=settings.drift_interval, min_spikes=settings.drift_min_spikes
     )

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from ..sorted_spikes import SortedSpikes
     from .features import SpikeFeatures
 
-#: Channels around a unit's peak whose features are compared.
-CHANNELS_TO_COMPARE = 13
+#: How far from a unit's peak (um along the shank) features are compared: 13 channels of a Neuropixels 1.0 probe.
+COMPARED_RANGE = 60.0
 #: Spikes drawn from a unit; other units in proportion to their number of spikes.
 MAX_SPIKES_FOR_UNIT = 500
 #: Units with this many spikes or fewer are not measured.
@@ -37,7 +37,9 @@ def peak_sites(features: SpikeFeatures, rows: list[NDArray[np.int64]], max_spike
     for unit, spikes in enumerate(rows):
         if spikes.size:
             chosen = spikes[:: max(1, spikes.size // max_spikes)]
-            peaks[unit] += np.asarray(features.pcs[chosen, 0], dtype=np.float64).mean(axis=0).argmax()
+            mean = np.asarray(features.pcs[chosen, 0], dtype=np.float64).mean(axis=0)
+            mean[features.channels[peaks[unit] : peaks[unit] + features.n_sites] < 0] = -np.inf
+            peaks[unit] += mean.argmax()
     return peaks
 
 
@@ -45,7 +47,7 @@ def isolation_metrics(
     features: SpikeFeatures,
     spikes: SortedSpikes,
     *,
-    channels_to_compare: int = CHANNELS_TO_COMPARE,
+    compared_range: float = COMPARED_RANGE,
     max_spikes_for_unit: int = MAX_SPIKES_FOR_UNIT,
     max_spikes_for_neighbors: int = isolation.MAX_NEIGHBOR_SPIKES,
     n_neighbors: int = isolation.N_NEIGHBORS,
@@ -54,16 +56,16 @@ def isolation_metrics(
 ) -> dict[str, NDArray[np.float64]]:
     """Compute all isolation metrics for every unit.
 
-    A unit is compared with those that peak on the channels around its own peak, on the components of these channels.
-    Of a unit with more than 500 spikes 500 are drawn, and of the others as many as keep the proportion; otherwise all
-    spikes take part. Units whose sites do not hold all these channels are left out.
+    A unit is compared with those that peak on the sites around its own peak, within 60 um along the shank, on the
+    components of these sites. Of a unit with more than 500 spikes 500 are drawn, and of the others as many as keep the
+    proportion; otherwise all spikes take part. Units whose sites do not hold all of these are left out.
 
     Parameters
     ----------
     features, spikes
         Features, and the spikes they belong to.
-    channels_to_compare
-        Odd number of channels.
+    compared_range
+        How far from a unit's peak sites are compared, um.
     max_spikes_for_unit, max_spikes_for_neighbors, n_neighbors
         See above and :func:`.isolation.nearest_neighbor_rates`.
     seed
@@ -81,10 +83,10 @@ def isolation_metrics(
     result = {name: np.full(spikes.n_units, np.nan) for name in ISOLATION_METRICS}
     rows = spikes.rows_by_unit() if rows is None else rows
     peaks = peak_sites(features, rows)
-    half = channels_to_compare // 2
     for unit in range(spikes.n_units):
-        first = max(int(peaks[unit]) - half, 0)
-        last = min(int(peaks[unit]) + half, features.channels.size - 1)
+        distance = np.abs(features.places - features.places[peaks[unit]])
+        around = (features.runs == features.runs[peaks[unit]]) & (distance <= compared_range + 1e-6)
+        first, last = int(around.argmax()), int(np.flatnonzero(around)[-1])
         complete = (features.first_sites <= first) & (features.first_sites + features.n_sites > last)
         if not complete[unit]:
             continue

@@ -60,8 +60,16 @@ def run_double_counted_spikes(
     def work(place: Path) -> dict[str, Any]:
         masked = np.flatnonzero(~read_probe_info(depth.folder / INFO_FILE).mask)
         first_look = mean_waveforms(recording, spikes, spikes_per_unit=PEAK_SPIKES, seed=seed)
-        peaks = waveform_metrics(first_look, recording.geometry, masked_channels=masked)["peak_channel"]
-        found = find_double_counted_spikes(spikes, peaks.to_numpy(), sampling_rate=recording.sampling_rate)
+        peaks = waveform_metrics(first_look, recording.geometry, shanks=recording.shanks, masked_channels=masked)[
+            "peak_channel"
+        ]
+        found = find_double_counted_spikes(
+            spikes,
+            peaks.to_numpy(),
+            recording.geometry,
+            shanks=recording.shanks,
+            sampling_rate=recording.sampling_rate,
+        )
         kept = spikes.keep(found.keep)
         arrays = (kept.samples, kept.units, kept.unit_ids, found.keep, found.overlap, found.unit_ids)
         for name, array in zip(_ARRAYS, arrays, strict=True):

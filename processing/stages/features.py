@@ -69,6 +69,9 @@ def run_features(
             first_sites=features.first_sites,
             channels=features.channels,
             components=features.components,
+            places=features.places,
+            runs=features.runs,
+            shanks=features.shanks,
         )
         return {"n_spikes": len(spikes), "n_sites": features.n_sites}
 
@@ -82,6 +85,4 @@ def read_features(folder: Path) -> SpikeFeatures:
     # An array without rows cannot be mapped.
     projections = np.load(folder / PROJECTIONS, mmap_mode="r" if len(amplitudes) else None)
     with np.load(folder / SITES) as sites:
-        return SpikeFeatures(
-            projections[: len(amplitudes)], amplitudes, sites["first_sites"], sites["channels"], sites["components"]
-        )
+        return SpikeFeatures(projections[: len(amplitudes)], amplitudes, **sites)

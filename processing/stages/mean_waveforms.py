@@ -73,7 +73,11 @@ def run_mean_waveforms(
             for array, values in zip(_ARRAYS, (means.unit_ids, means.mean, means.sd, means.counts), strict=True):
                 np.save(target / f"{array}.npy", values)
             table = waveform_metrics(
-                means, recording.geometry, sampling_rate=recording.sampling_rate, masked_channels=masked
+                means,
+                recording.geometry,
+                shanks=recording.shanks,
+                sampling_rate=recording.sampling_rate,
+                masked_channels=masked,
             )
             tables.append(table.rename_axis("cluster_id").assign(epoch_name=name))
         pd.concat(tables).to_csv(place / METRICS_FILE)

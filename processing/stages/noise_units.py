@@ -59,6 +59,7 @@ def run_noise_units(
             read_cleaned_spikes(cleaned.folder),
             snr=read_waveform_metrics(averaged.folder)["snr"],
             duration=recording.n_samples / recording.sampling_rate,
+            shanks=recording.shanks,
             sampling_rate=recording.sampling_rate,
             masked_channels=np.flatnonzero(~info.mask),
             noise_floor=noise_floor_of(means.sd, means.counts),

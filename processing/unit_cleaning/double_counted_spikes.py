@@ -6,7 +6,8 @@ off. Uncorrected, the pairs show as refractory-period violations and as sharp ze
 Rules (those of the Allen pipeline, 2019-2020; see :func:`find_double_counted_spikes` for the differences to others):
 
 * within a unit, of two spikes less than the window apart the *earlier* goes;
-* between two units whose peak channels are less than five apart, the *later* goes, whatever the amplitudes.
+* between two units whose peaks are less than 50 um apart along a shank (five channels of a Neuropixels 1.0 probe), the
+  *later* goes, whatever the amplitudes.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
-from allen_ecephys.errors import SpikeTrainError
+from allen_ecephys.errors import GeometryError, SpikeTrainError
 
+from ..shanks import ShankLines
 from ..sorted_spikes import SortedSpikes
 
 if TYPE_CHECKING:
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 
 #: Gap (s) below which two spikes are one. At 30 kHz this is 4 samples, so that pairs up to 3 samples apart count.
 OVERLAP_WINDOW = 0.000166
-#: Units whose peak channels differ by less than this many channels are compared.
-CHANNEL_DISTANCE = 5
+#: Units whose peaks lie nearer to each other than this (um) along a shank are compared.
+PEAK_DISTANCE = 50.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +44,7 @@ class DoubleCountedSpikes:
         Removed spikes, int64, shape (n_units, n_units), upper triangular, units in order of depth: within a unit on the
         diagonal, between two units above it. A spike removed because of two units is counted for both.
     unit_ids
-        Units in the order of `overlap`'s rows: by peak channel, then by id.
+        Units in the order of `overlap`'s rows: shank by shank from the tip up, then by id.
     """
 
     keep: NDArray[np.bool_]
@@ -53,11 +55,13 @@ class DoubleCountedSpikes:
 def find_double_counted_spikes(
     spikes: SortedSpikes,
     peak_channels: ArrayLike,
+    geometry: ArrayLike,
     *,
+    shanks: ArrayLike | None = None,
     sampling_rate: float = 30000.0,
     within_window: float = OVERLAP_WINDOW,
     between_window: float = OVERLAP_WINDOW,
-    channel_distance: int = CHANNEL_DISTANCE,
+    peak_distance: float = PEAK_DISTANCE,
 ) -> DoubleCountedSpikes:
     """Find spikes counted twice.
 
@@ -72,13 +76,17 @@ def find_double_counted_spikes(
     peak_channels
         Channel (number on the probe) on which each unit is largest, shape (n_units,), in the order of
         ``spikes.unit_ids``.
+    geometry
+        Position (um) of every channel of the probe, shape (n_channels, 2).
+    shanks
+        Shank of each channel, shape (n_channels,); told by position by default.
     sampling_rate
         Samples per second.
     within_window, between_window
         Windows (s); converted to whole samples by truncation, and a pair counts if its gap is smaller. Between units
         only a spike of the *other* unit counts as predecessor, which matters where `between_window` is the longer one.
-    channel_distance
-        Units are compared if their peak channels differ by less than this.
+    peak_distance
+        um; units are compared if their peaks are on one shank and nearer to each other than this.
 
     Notes
     -----
@@ -89,7 +97,13 @@ def find_double_counted_spikes(
     if peaks.shape != (spikes.n_units,):
         msg = f"{spikes.n_units} units but peak channels of shape {peaks.shape}: give one channel for each unit"
         raise SpikeTrainError(msg)
-    depth_order = np.lexsort((spikes.unit_ids, peaks)).astype(np.int64)
+    lines = ShankLines.of(geometry, shanks)
+    if len(peaks) and not (np.min(peaks) >= 0 and np.max(peaks) < len(lines.places)):
+        msg = f"peak channels {np.min(peaks)} to {np.max(peaks)} are not all in the geometry of {len(lines.places)}"
+        raise GeometryError(msg)
+    peaks = peaks.astype(np.int64)
+    place_in_order = np.argsort(lines.order)
+    depth_order = np.lexsort((spikes.unit_ids, place_in_order[peaks])).astype(np.int64)
     rank = np.empty_like(depth_order)
     rank[depth_order] = np.arange(depth_order.size)
     spike_rank = rank[spikes.unit_index]
@@ -99,10 +113,11 @@ def find_double_counted_spikes(
     kept, overlap = _mark(
         times,
         ranks,
-        np.ascontiguousarray(peaks[depth_order], dtype=np.int64),
+        lines.places[peaks[depth_order]],
+        lines.shanks[peaks[depth_order]],
         window_in_samples(within_window, sampling_rate),
         window_in_samples(between_window, sampling_rate),
-        channel_distance,
+        float(peak_distance) - 1e-6,
     )
     keep = np.empty(len(spikes), dtype=bool)
     keep[order] = kept
@@ -141,13 +156,14 @@ def between_unit_duplicates(
 def _mark(
     times: NDArray[np.int64],
     ranks: NDArray[np.int64],
-    peaks: NDArray[np.int64],
+    places: NDArray[np.float64],
+    shanks: NDArray[np.int64],
     within: int,
     between: int,
-    distance: int,
+    distance: float,
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Mark spikes to keep. `times` ascend; `ranks` index units in order of depth; `peaks` are per rank."""
-    n, n_units = times.size, peaks.size
+    """Mark spikes to keep. `times` ascend; `ranks` index units in order of depth; places and shanks are per rank."""
+    n, n_units = times.size, places.size
     overlap = np.zeros((n_units, n_units), dtype=np.int64)
     single = np.ones(n, dtype=np.bool_)
     last = np.full(n_units, -1, dtype=np.int64)
@@ -166,7 +182,8 @@ def _mark(
         j = i - 1
         while j >= 0 and times[i] - times[j] < between:
             other = ranks[j]
-            if single[j] and other != unit and abs(peaks[other] - peaks[unit]) < distance:
+            near = shanks[other] == shanks[unit] and abs(places[other] - places[unit]) < distance
+            if single[j] and other != unit and near:
                 if _latest_of_its_unit(ranks, single, j, i):
                     overlap[min(unit, other), max(unit, other)] += 1
                 keep[i] = False

@@ -2,7 +2,8 @@
 
 The rules of the Allen pipeline's heuristic (default there since August 2019): a template is noise if it fails the
 spread test, the temporal test or the spatial test. Templates are windows of 61 samples in which a spike's trough lies
-at sample 20; channels are counted in order of depth, of the channels that were sorted.
+at sample 20. What the release counted in channels is measured in um along the shank, 10 um a channel of the probe that
+it had, so that the limits mean the same on any probe.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ import numpy as np
 
 from allen_ecephys.errors import GeometryError
 
+from ..shanks import ShankLines
+
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
 #: Length of the window (samples) for which the limits on times below are meant.
 TEMPLATE_SAMPLES = 61
-#: Columns across the probe onto which the spatial test interpolates; the outer two are not used.
+#: Columns across the shank onto which the spatial test interpolates; the outer two are not used; and distance of rows.
 GRID_COLUMNS = 7
+GRID_ROWS_UM = 10.0
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,13 @@ class TemplateThresholds:
     amplitude
         Fraction of the largest channel above which a channel counts as reached, with and without smoothing.
     smoothing
-        SD (channels) of the Gaussian along the probe.
-    min_spread, mid_spread, max_spread
-        Channels. Below `min_spread` (unsmoothed): artefact of one channel. Above `mid_spread` (smoothed) the shape test
-        decides; above `max_spread` it is noise.
-    shape_range
-        Largest distance (channels) of the columns that the shape test compares, in steps of four.
+        SD (um) of the Gaussian along the shank.
+    min_channels
+        A template that reaches fewer channels (unsmoothed) is an artefact of one channel.
+    mid_spread, max_spread
+        um along the shank (smoothed). Above `mid_spread` the shape test decides; above `max_spread` it is noise.
+    shape_step, shape_range
+        Distance (um) of the sites that the shape test compares, one above the other, and the farthest of them.
     wavelet_width, min_wavelet_height, wavelet_location
         Ricker wavelet (samples) of the shape test, the least height of its maximum, and the open interval (samples) in
         which that must lie.
@@ -49,17 +54,18 @@ class TemplateThresholds:
     peak_height, peak_prominence
         Of the foci, as fractions of their column's maximum.
     peak_range
-        Foci this many channels or more from the peak channel are ignored.
+        Foci this far (um) or farther from the peak channel are ignored.
     peak_spread
-        SD (channels) of the foci's places above which there are several.
+        SD (um) of the foci's places above which there are several.
     """
 
     amplitude: float = 0.2
-    smoothing: float = 2.0
-    min_spread: int = 2
-    mid_spread: int = 16
-    max_spread: int = 25
-    shape_range: int = 12
+    smoothing: float = 20.0
+    min_channels: int = 2
+    mid_spread: float = 160.0
+    max_spread: float = 250.0
+    shape_step: float = 40.0
+    shape_range: float = 120.0
     wavelet_width: int = 5
     min_wavelet_height: float = 0.0
     wavelet_location: tuple[int, int] = (15, 25)
@@ -67,32 +73,36 @@ class TemplateThresholds:
     column_amplitude: float = 0.25
     peak_height: float = 0.2
     peak_prominence: float = 0.2
-    peak_range: int = 24
-    peak_spread: float = 3.5
+    peak_range: float = 240.0
+    peak_spread: float = 35.0
 
 
 def noise_template_tests(
     templates: ArrayLike,
     geometry: ArrayLike,
     thresholds: TemplateThresholds | None = None,
+    *,
+    lines: ShankLines | None = None,
 ) -> pd.DataFrame:
     """Run the three template tests.
 
     Parameters
     ----------
     templates
-        Shape (n_units, n_channels, n_samples), any unit of measurement, channels in order of depth; a spike's trough
-        lies at sample 20.
+        Shape (n_units, n_channels, n_samples), any unit of measurement; a spike's trough lies at sample 20.
     geometry
         Position (um) of each channel, shape (n_channels, 2): across, along the probe.
     thresholds
         Limits; those of the release by default.
+    lines
+        How these channels lie along their shanks, where that follows from more channels than these (of which some are
+        left out). Default: from `geometry`.
 
     Returns
     -------
     pandas.DataFrame
-        One row for each template: ``smoothed_spread``, ``spread`` (channels), ``wavelet_height``, ``wavelet_location``
-        (NaN where the shape test was not asked), ``peak_time`` (sample), ``foci_sd`` (channels; NaN without foci), and
+        One row for each template: ``smoothed_spread``, ``spread`` (um), ``wavelet_height``, ``wavelet_location``
+        (NaN where the shape test was not asked), ``peak_time`` (sample), ``foci_sd`` (um; NaN without foci), and
         the verdicts ``fails_spread``, ``fails_time``, ``fails_foci``.
 
     Notes
@@ -111,13 +121,14 @@ def noise_template_tests(
             "(units, channels, samples) and (channels, 2) are needed"
         )
         raise GeometryError(msg)
-    smoothed, plain = template_spread(shapes, limits)
+    along = ShankLines.of(positions) if lines is None else lines
+    smoothed, plain, n_reached = template_spread(shapes, along, limits)
     times = peak_times(shapes)
-    foci = foci_spread(shapes, times, positions, limits)
+    foci = foci_spread(shapes, times, along, limits)
     large = (smoothed > limits.mid_spread) & (smoothed <= limits.max_spread)
     height, location = np.full(len(shapes), np.nan), np.full(len(shapes), np.nan)
     for unit in np.flatnonzero(large):
-        height[unit], location[unit] = wavelet_peak(shapes[unit], limits)
+        height[unit], location[unit] = wavelet_peak(shapes[unit], along, limits)
     low, high = limits.wavelet_location
     shape_passes = (height > limits.min_wavelet_height) & (location > low) & (location < high)
     small = smoothed <= limits.mid_spread
@@ -129,7 +140,7 @@ def noise_template_tests(
             "wavelet_location": location,
             "peak_time": times,
             "foci_sd": foci,
-            "fails_spread": np.where(small, plain < limits.min_spread, ~(large & shape_passes)),
+            "fails_spread": np.where(small, n_reached < limits.min_channels, ~(large & shape_passes)),
             "fails_time": (times < limits.peak_time[0]) | (times > limits.peak_time[1]),
             "fails_foci": foci > limits.peak_spread,
         }
@@ -137,16 +148,21 @@ def noise_template_tests(
 
 
 def template_spread(
-    templates: NDArray[np.float64], limits: TemplateThresholds
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Count the channels each template reaches, smoothed along the probe and not, int64, shape (n_units,) each."""
+    templates: NDArray[np.float64], lines: ShankLines, limits: TemplateThresholds
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return how far each template reaches (um), smoothed along the shank and not, and the number of channels."""
     from scipy.ndimage import gaussian_filter1d
 
     size = np.abs(templates).max(axis=2)
     largest = size.max(axis=1, keepdims=True)
     relative = np.divide(size, largest, out=np.zeros_like(size), where=largest > 0)
-    smooth = gaussian_filter1d(relative, limits.smoothing, axis=1, mode="reflect")
-    return (smooth > limits.amplitude).sum(axis=1), (relative > limits.amplitude).sum(axis=1)
+    smooth = np.zeros_like(relative)
+    for run in np.unique(lines.runs):
+        members = lines.members(int(run))
+        sigma = limits.smoothing / lines.pitches[run]
+        smooth[:, members] = gaussian_filter1d(relative[:, members], sigma, axis=1, mode="reflect")
+    reached = relative > limits.amplitude
+    return (smooth > limits.amplitude) @ lines.pitch, reached @ lines.pitch, reached.sum(axis=1)
 
 
 def peak_times(templates: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -165,7 +181,7 @@ def ricker(n_points: int, width: float) -> NDArray[np.float64]:
     return np.asarray(2 / (np.sqrt(3 * width) * np.pi**0.25) * (1 - squared) * np.exp(-squared / 2))
 
 
-def wavelet_peak(template: NDArray[np.float64], limits: TemplateThresholds) -> tuple[float, float]:
+def wavelet_peak(template: NDArray[np.float64], lines: ShankLines, limits: TemplateThresholds) -> tuple[float, float]:
     """Return height and place (sample) of the wavelet transform's maximum for one template (n_channels, n_samples).
 
     What is transformed is how the neighbouring sites' normalised waveforms differ, on average, from that of the peak
@@ -173,10 +189,9 @@ def wavelet_peak(template: NDArray[np.float64], limits: TemplateThresholds) -> t
     """
     from scipy.signal import convolve
 
-    n_channels, n_samples = template.shape
+    n_samples = template.shape[1]
     peak = int(np.ptp(template, axis=1).argmax())
-    sites = peak + np.arange(-limits.shape_range, limits.shape_range + 1, 4)
-    sites = sites[(sites >= 0) & (sites < n_channels)]
+    sites = _one_above_the_other(peak, lines, limits)
     size = np.abs(template[sites]).max(axis=1, keepdims=True)
     columns = np.divide(template[sites], size, out=np.zeros((sites.size, n_samples)), where=size > 0)
     difference = (columns - columns[sites == peak]).mean(axis=0)
@@ -187,26 +202,45 @@ def wavelet_peak(template: NDArray[np.float64], limits: TemplateThresholds) -> t
     return float(transform.max()), float(transform.argmax())
 
 
+def _one_above_the_other(peak: int, lines: ShankLines, limits: TemplateThresholds) -> NDArray[np.int64]:
+    """Return the peak channel and those of its column every 40 um (as far as whole rows allow) up to 120 um away."""
+    run = int(lines.runs[peak])
+    members = lines.members(run)
+    place = int(np.flatnonzero(members == peak)[0])
+    row = lines.pitches[run] * lines.columns[run]
+    rows = max(round(limits.shape_step / row), 1)
+    n_steps = round(limits.shape_range / (rows * row))
+    sites = place + rows * int(lines.columns[run]) * np.arange(-n_steps, n_steps + 1)
+    return np.asarray(members[sites[(sites >= 0) & (sites < members.size)]])
+
+
 def foci_spread(
     templates: NDArray[np.float64],
     times: NDArray[np.int64],
-    positions: NDArray[np.float64],
+    lines: ShankLines,
     limits: TemplateThresholds,
 ) -> NDArray[np.float64]:
-    """Return the SD (channels) of the places of each template's foci at its peak time; NaN without foci."""
+    """Return the SD (um) of the places of each template's foci at its peak time, on its run; NaN without foci."""
     slices = np.take_along_axis(templates, times[:, None, None], axis=2)[:, :, 0]
     peaks = np.ptp(templates, axis=2).argmax(axis=1)
-    grid, channel_rows = _interpolate(slices, positions)
-    return np.array([_foci_sd(image, row, limits) for image, row in zip(grid, channel_rows[peaks], strict=True)])
+    spread = np.full(len(templates), np.nan)
+    for run in np.unique(lines.runs[peaks]):
+        members = lines.members(int(run))
+        here = np.flatnonzero(lines.runs[peaks] == run)
+        grid, rows, places = _interpolate(slices[np.ix_(here, members)], lines.positions[members])
+        peak_places = places[np.argsort(members)[np.searchsorted(np.sort(members), peaks[here])]]
+        for unit, image, place in zip(here, grid, peak_places, strict=True):
+            spread[unit] = _foci_sd(image, rows, float(place), limits)
+    return spread
 
 
 def _interpolate(
     slices: NDArray[np.float64], positions: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Interpolate values at the sites to (n_units, rows, columns), cubic, zero outside the sites.
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Interpolate values at the sites of a run to (n_units, rows, columns), cubic, zero outside the sites.
 
-    Rows lie as densely as channels do along the probe (10 um on Neuropixels 1.0), so that a row's number is a
-    channel's; the second array (n_channels,) says which. The triangulation is made once, for all templates.
+    Rows lie 10 um apart. The other two arrays are the places (um) of rows, and of channels: the channels of a row share
+    its extent. The triangulation is made once, for all templates.
     """
     from scipy.interpolate import CloughTocher2DInterpolator
     from scipy.spatial import Delaunay
@@ -215,21 +249,19 @@ def _interpolate(
     depths, depth_index, sites_per_depth = np.unique(y, return_inverse=True, return_counts=True)
     if depths.size < 2 or np.unique(x).size < 2 or y.size < 4:
         # Sites in one line have no triangulation: they are their own single column.
-        return slices[:, :, None], np.arange(y.size)
+        return slices[:, :, None], y, y
     pitch = np.diff(depths).min()
-    row_distance = pitch / sites_per_depth.max()
-    rows = np.arange(y.min(), y.max() + pitch - row_distance / 2, row_distance)
+    rows = np.arange(y.min(), y.max() + pitch - GRID_ROWS_UM / 2, GRID_ROWS_UM)
     columns = np.linspace(x.min(), x.max(), GRID_COLUMNS)[1:-1]
     across, along = np.meshgrid(columns, rows)
     surface = CloughTocher2DInterpolator(Delaunay(positions), slices.T, fill_value=0.0)
     image = np.moveaxis(surface(across, along), 2, 0)
-    # Sites at one depth take consecutive numbers, as channels do.
-    place_at_depth = np.array([(depth_index[:i] == depth_index[i]).sum() for i in range(y.size)])
-    return image, np.rint((y - y.min()) / row_distance).astype(np.int64) + place_at_depth
+    at_depth = np.array([(depth_index[:i] == depth_index[i]).sum() for i in range(y.size)])
+    return image, rows, y + pitch * at_depth / sites_per_depth.max()
 
 
-def _foci_sd(image: NDArray[np.float64], peak: int, limits: TemplateThresholds) -> float:
-    """Return the population SD of the rows of all foci of one template (rows, columns) near the row of its peak."""
+def _foci_sd(image: NDArray[np.float64], rows: NDArray[np.float64], peak: float, limits: TemplateThresholds) -> float:
+    """Return the population SD (um) of the places of all foci of one template (rows, columns) near that of its peak."""
     from scipy.signal import find_peaks
 
     size = np.abs(image).max(axis=0)
@@ -237,10 +269,11 @@ def _foci_sd(image: NDArray[np.float64], peak: int, limits: TemplateThresholds) 
     if largest == 0:
         return float("nan")
     sign = np.sign(image.flat[np.abs(image).argmax()])
-    places: list[NDArray[np.int64]] = []
+    places: list[NDArray[np.float64]] = []
     for column in np.flatnonzero(size >= limits.column_amplitude * largest):
         profile = sign * image[:, column] / size[column]
         found, _ = find_peaks(profile, height=limits.peak_height, prominence=limits.peak_prominence)
-        places.append(found[np.abs(found - peak) < limits.peak_range])
-    rows = np.concatenate(places)
-    return float(rows.std()) if rows.size else float("nan")
+        foci = rows[found]
+        places.append(foci[np.abs(foci - peak) < limits.peak_range - 1e-6])
+    near = np.concatenate(places)
+    return float(near.std()) if near.size else float("nan")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
+from ..shanks import ShankLines
 from .noise_templates import TEMPLATE_SAMPLES, TemplateThresholds, noise_template_tests
 
 if TYPE_CHECKING:
@@ -40,13 +41,14 @@ class NoiseThresholds:
     max_extent
         Energy-weighted mean distance (um) to the template's centre.
     edge_spread
-        Channels; a template this wide whose peak is the last channel is an artefact of the edge.
+        um; a template wider than this whose peak is the last channel of a run of sites is an artefact of the edge.
     lobe_height, max_lobes
         More than `max_lobes` lobes above this fraction of the trough within 1 ms after it: an oscillation.
     window_end
         Fraction of the peak to which the waveform is back at both ends of its window.
     coincidence_window, coincidence_distance, max_coincidence
-        Samples, um, fraction of spikes: spikes at one time far apart on the probe are electrical artefacts.
+        Samples, um, fraction of spikes: spikes at one time far apart on the probe (along a shank, or on another) are
+        electrical artefacts.
     """
 
     template: TemplateThresholds = field(default_factory=TemplateThresholds)
@@ -55,7 +57,7 @@ class NoiseThresholds:
     min_amplitude: float = 15.0
     min_snr: float = 1.0
     max_extent: float = 100.0
-    edge_spread: int = 20
+    edge_spread: float = 200.0
     lobe_height: float = 0.4
     max_lobes: int = 1
     window_end: float = 0.5
@@ -85,6 +87,7 @@ def find_noise_units(
     *,
     snr: ArrayLike,
     duration: float,
+    shanks: ArrayLike | None = None,
     sampling_rate: float = 30000.0,
     masked_channels: ArrayLike = (),
     noise_floor: ArrayLike | None = None,
@@ -95,8 +98,8 @@ def find_noise_units(
     Parameters
     ----------
     waveforms
-        Mean waveform (uV) of each unit, shape (n_units, n_channels, n_samples), trough near sample 20, channels in
-        order of depth. The template tests see the first 61 samples.
+        Mean waveform (uV) of each unit, shape (n_units, n_channels, n_samples), trough near sample 20. The template
+        tests see the first 61 samples.
     geometry
         Positions (um), shape (n_channels, 2).
     spikes
@@ -105,6 +108,8 @@ def find_noise_units(
         Signal-to-noise ratio of each unit, shape (n_units,).
     duration
         Length (s) of the recording, for the firing rate.
+    shanks
+        Shank of each channel, shape (n_channels,); told by position by default.
     masked_channels
         Channels without usable data (references, dead); they take no part in the tests.
     noise_floor
@@ -136,21 +141,22 @@ def find_noise_units(
     if used.shape[1] == 0:
         # A probe without one usable channel has no waveforms, and so no neurons.
         used, masked = shapes * 0.0, np.zeros_like(masked)
-    sites = positions[~masked]
-    table = noise_template_tests(used[:, :, :TEMPLATE_SAMPLES], sites, limits.template)
+    lines = ShankLines.of(positions, shanks).used(np.flatnonzero(~masked))
+    sites = lines.positions
+    table = noise_template_tests(used[:, :, :TEMPLATE_SAMPLES], sites, limits.template, lines=lines)
     amplitude = np.ptp(used, axis=2)
     peak = amplitude.argmax(axis=1)
     at_peak = used[np.arange(len(used)), peak]
     counts = spikes.counts()
     rates = counts / duration if duration > 0 else np.zeros(counts.size)
     table["extent"] = energy_extent(amplitude, sites)
-    table["coincidence"] = coincidence(spikes, sites[peak, 1], limits)
+    table["coincidence"] = coincidence(spikes, lines.separation(peak[:, None], peak[None, :]), limits)
     table["too_few_spikes"] = (counts < limits.min_spikes) | (rates < limits.min_firing_rate)
     table["no_waveform"] = (-at_peak.min(axis=1) < limits.min_amplitude) & ~(
         np.asarray(snr, dtype=np.float64) >= limits.min_snr
     )
     table["too_extended"] = table["extent"] > limits.max_extent
-    table["at_edge"] = (peak == sites.shape[0] - 1) & (table["smoothed_spread"] > limits.edge_spread)
+    table["at_edge"] = np.isin(peak, _last_of_runs(lines)) & (table["smoothed_spread"] > limits.edge_spread)
     table["oscillates"] = [oscillates(wave, sampling_rate, limits) for wave in at_peak]
     table["coincident"] = table["coincidence"] > limits.max_coincidence
     table["positive_peak"] = at_peak.max(axis=1) > -at_peak.min(axis=1)
@@ -159,6 +165,11 @@ def find_noise_units(
     table["reasons"] = [",".join(np.asarray(RULES)[row]) for row in verdicts]
     table.index = pd.Index(spikes.unit_ids, name="unit_id")
     return table.astype({"quality": "str", "reasons": "str"})
+
+
+def _last_of_runs(lines: ShankLines) -> list[int]:
+    """Return the uppermost channel of each run of sites."""
+    return [int(lines.members(int(run))[-1]) for run in np.unique(lines.runs)]
 
 
 def noise_floor_of(sd: NDArray[np.float64], counts: NDArray[np.int64], n_errors: float = 5.0) -> NDArray[np.float64]:
@@ -203,21 +214,19 @@ def oscillates(waveform: NDArray[np.float64], sampling_rate: float, limits: Nois
     return bool(lobes.size > limits.max_lobes)
 
 
-def coincidence(spikes: SortedSpikes, depths: NDArray[np.float64], limits: NoiseThresholds) -> NDArray[np.float64]:
+def coincidence(spikes: SortedSpikes, distances: NDArray[np.float64], limits: NoiseThresholds) -> NDArray[np.float64]:
     """Return the fraction of each unit's spikes that coincide, beyond chance, with spikes far away on the probe.
 
     With a probability ``p`` of a coincidence and ``p0`` of one by chance (Poisson, from the rate of all far units) it
-    is ``(p - p0) / (1 - p0)``, so that a thousand active units do not call each other artefacts. `depths` (um) are
-    those of the units' peak channels; shape (n_units,), NaN for units without spikes.
+    is ``(p - p0) / (1 - p0)``, so that a thousand active units do not call each other artefacts. `distances` (um)
+    are those between the units' peak channels, shape (n_units, n_units). NaN for units without spikes.
     """
     order = np.argsort(spikes.samples, kind="stable")
     times = spikes.samples[order]
-    hits = _count_coincident(
-        times, spikes.unit_index[order], depths, limits.coincidence_window, limits.coincidence_distance
-    )
+    far = distances > limits.coincidence_distance
+    hits = _count_coincident(times, spikes.unit_index[order], far, limits.coincidence_window)
     counts = spikes.counts()
     fraction = np.divide(hits, counts, out=np.full(counts.size, np.nan), where=counts > 0)
-    far = np.abs(depths[:, None] - depths) > limits.coincidence_distance
     span = max(int(times[-1] - times[0]), 1) if times.size else 1
     expected = (far @ counts) * (2 * limits.coincidence_window + 1) / span
     return np.asarray((fraction - 1) * np.exp(np.minimum(expected, 50.0)) + 1)
@@ -227,19 +236,18 @@ def coincidence(spikes: SortedSpikes, depths: NDArray[np.float64], limits: Noise
 def _count_coincident(
     times: NDArray[np.int64],
     units: NDArray[np.int64],
-    depths: NDArray[np.float64],
+    far: NDArray[np.bool_],
     window: int,
-    distance: float,
 ) -> NDArray[np.int64]:
-    """Count, for each unit, spikes with another within `window` samples on a unit more than `distance` away."""
-    hits = np.zeros(depths.size, dtype=np.int64)
+    """Count, for each unit, spikes with another within `window` samples on a unit far away (n_units, n_units)."""
+    hits = np.zeros(far.shape[0], dtype=np.int64)
     first = 0
     for i in range(times.size):
         while times[i] - times[first] > window:
             first += 1
         j = first
         while j < times.size and times[j] - times[i] <= window:
-            if abs(depths[units[j]] - depths[units[i]]) > distance:
+            if far[units[i], units[j]]:
                 hits[units[i]] += 1
                 break
             j += 1

@@ -2,11 +2,12 @@
 
 The release's tables carry two known errors, and so do the metrics that bear its names, to stay comparable:
 
-* ``spread`` counts every second channel and multiplies by 10 um, though those lie 20 um apart: half the true extent;
+* ``spread`` counts sites 20 um apart, one a row, and multiplies by 10 um: half the true extent;
 * ``velocity_above`` and ``velocity_below`` look times of the 82-point waveform up on the 200-point axis: 0.412 times
   the true inverse velocity.
 
-The same quantities without these errors, from the probe's true positions, have names that end in ``_corrected``.
+The same quantities without these errors have names that end in ``_corrected``. Sites are looked at within 160 um of the
+peak, one of each row (on a Neuropixels 1.0 probe every second channel, as the release had it), whatever the probe.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from .shape import RESAMPLED_POINTS
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from ..shanks import ShankLines
+
 #: Sites at or below this fraction of the largest amplitude are not reached.
 SPREAD_THRESHOLD = 0.12
-#: Channels above and below the peak that are looked at, every second one.
-SITE_RANGE = 16
-#: Distance (m) for one channel, as the release had it.
-SITE_SPACING = 10e-6
+#: How far above and below the peak sites are looked at, um.
+SITE_RANGE = 160.0
 
 
 @dataclass(frozen=True)
@@ -45,41 +46,37 @@ class PropagationMetrics:
 def propagation_metrics(
     waveform: NDArray[np.float64],
     peak: int,
+    lines: ShankLines,
     *,
-    depths: NDArray[np.float64] | None = None,
     sampling_rate: float = 30000.0,
-    site_spacing: float = SITE_SPACING,
     spread_threshold: float = SPREAD_THRESHOLD,
-    site_range: int = SITE_RANGE,
+    site_range: float = SITE_RANGE,
 ) -> PropagationMetrics:
     """Measure how a mean waveform extends and travels along the probe.
 
     Parameters
     ----------
     waveform
-        Mean waveform (uV), shape (n_channels, n_samples), sorted channels in order of depth.
+        Mean waveform (uV), shape (n_channels, n_samples), of the channels in use.
     peak
         Row of the peak channel.
-    depths
-        Position (um) of each channel along the probe, for the corrected metrics (NaN without).
+    lines
+        Where these channels are.
     sampling_rate
         Samples per second.
-    site_spacing
-        Distance (m) that the release's definitions assume for one channel.
     spread_threshold
         Fraction of the amplitude above which a site is reached.
     site_range
-        Channels to either side of the peak.
+        um to either side of the peak.
 
     Notes
     -----
     SpikeInterface: spread is the depth range above 20 % with smoothing; velocities are robust fits in um/ms.
     """
-    sites = np.arange(peak - site_range, peak + site_range + 1, 2)
-    sites = sites[(sites > 0) & (sites < waveform.shape[0])]
+    sites = _sites(peak, lines, site_range)
     if sites.size == 0 or not np.ptp(waveform[sites], axis=1).any():
         nan = float("nan")
-        return PropagationMetrics(0.0, 0.0, nan, nan, nan if depths is None else 0.0, nan, nan)
+        return PropagationMetrics(0.0, 0.0, nan, nan, 0.0, nan, nan)
     sizes = np.ptp(waveform[sites], axis=1)
     amplitude = float(sizes.max())
     reached = np.flatnonzero(sizes > spread_threshold * amplitude)
@@ -91,24 +88,34 @@ def propagation_metrics(
     released_step = n_samples / sampling_rate / (n_points - 1)
     troughs = waveform[sites].argmin(axis=1)
     delays = (troughs - troughs[sizes.argmax()])[reached].astype(np.float64)
-    offsets = (sites - peak)[reached].astype(np.float64)
+    offsets = (lines.places[sites] - lines.places[peak])[reached]
     above, below = offsets >= 0, offsets <= 0
-    spread_corrected = velocity_above = velocity_below = float("nan")
-    if depths is not None:
-        heights = depths[sites] - depths[peak]
-        spread_corrected = float(reached.size * np.median(np.abs(np.diff(heights)))) if sites.size > 1 else 0.0
-        metres, seconds = heights[reached] * 1e-6, delays / sampling_rate
-        velocity_above, velocity_below = _slope(metres[above], seconds[above]), _slope(metres[below], seconds[below])
+    heights = lines.positions[sites, 1] - lines.positions[peak, 1]
+    metres, seconds = heights[reached] * 1e-6, delays / sampling_rate
+    run = lines.runs[peak]
+    row = lines.pitches[run] * lines.columns[run]
     times = delays * released_step
     return PropagationMetrics(
         amplitude=amplitude,
-        spread=reached.size * site_spacing * 1e6,
-        velocity_above=_slope(offsets[above], times[above]) / site_spacing,
-        velocity_below=_slope(offsets[below], times[below]) / site_spacing,
-        spread_corrected=spread_corrected,
-        velocity_above_corrected=velocity_above,
-        velocity_below_corrected=velocity_below,
+        spread=float(reached.size * row / 2),
+        velocity_above=_slope(offsets[above], times[above]) * 1e6,
+        velocity_below=_slope(offsets[below], times[below]) * 1e6,
+        spread_corrected=float(reached.size * np.median(np.abs(np.diff(heights)))) if sites.size > 1 else 0.0,
+        velocity_above_corrected=_slope(metres[above], seconds[above]),
+        velocity_below_corrected=_slope(metres[below], seconds[below]),
     )
+
+
+def _sites(peak: int, lines: ShankLines, reach: float) -> NDArray[np.int64]:
+    """Return one channel a row, up and down from the peak on its run of sites; as in the release never the lowest."""
+    run = int(lines.runs[peak])
+    members = lines.members(run)
+    place = int(np.flatnonzero(members == peak)[0])
+    step = int(lines.columns[run])
+    chosen = np.arange(place % step, members.size, step)
+    sites = members[chosen[chosen > 0]]
+    near = np.abs(lines.places[sites] - lines.places[peak]) <= reach + 1e-6
+    return np.asarray(sites[near])
 
 
 def is_inlier(values: ArrayLike, threshold: float = 1.5) -> NDArray[np.bool_]:

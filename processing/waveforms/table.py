@@ -9,7 +9,8 @@ import numpy as np
 
 from allen_ecephys.errors import GeometryError
 
-from .propagation import SITE_SPACING, propagation_metrics
+from ..shanks import ShankLines
+from .propagation import propagation_metrics
 from .shape import (
     recovery_slope,
     repolarization_slope,
@@ -31,10 +32,10 @@ def waveform_metrics(
     waveforms: MeanWaveforms,
     geometry: ArrayLike,
     *,
+    shanks: ArrayLike | None = None,
     sampling_rate: float = 30000.0,
     peak_channels: ArrayLike | None = None,
     masked_channels: ArrayLike = (),
-    site_spacing: float = SITE_SPACING,
 ) -> pd.DataFrame:
     """Measure every unit's mean waveform.
 
@@ -44,14 +45,14 @@ def waveform_metrics(
         Means and SDs, before any offset is subtracted.
     geometry
         Channel positions (um), shape (n_channels, 2): across, along the probe.
+    shanks
+        Shank of each channel, shape (n_channels,); told by position by default.
     sampling_rate
         Samples per second.
     peak_channels
         Channel of each unit, shape (n_units,). Default: the unmasked channel with the largest peak-to-peak amplitude.
     masked_channels
-        Channels left out (references, dead); the two-dimensional metrics count the remaining ones.
-    site_spacing
-        Distance (m) of one channel in the release's definitions of spread and velocity.
+        Channels left out (references, dead); the two-dimensional metrics look at the remaining ones.
 
     Returns
     -------
@@ -70,21 +71,14 @@ def waveform_metrics(
         raise GeometryError(msg)
     used = np.setdiff1d(np.arange(n_channels), np.asarray(masked_channels, dtype=np.int64))
     peaks = _peaks(waveforms, used) if peak_channels is None else np.asarray(peak_channels, dtype=np.int64)
+    lines = ShankLines.of(positions, shanks).used(used)
     rows = []
     for unit in range(n_units):
         row: dict[str, float] = {"peak_channel": int(peaks[unit])}
         if waveforms.counts[unit] > 0 and used.size:
             row |= _one_unit(waveforms.mean[unit], waveforms.sd[unit], int(peaks[unit]), sampling_rate)
-            nearest = int(np.abs(used - peaks[unit]).argmin())
-            row |= asdict(
-                propagation_metrics(
-                    waveforms.mean[unit, used],
-                    nearest,
-                    depths=positions[used, 1],
-                    sampling_rate=sampling_rate,
-                    site_spacing=site_spacing,
-                )
-            )
+            nearest = int(np.hypot(*(positions[used] - positions[peaks[unit]]).T).argmin())
+            row |= asdict(propagation_metrics(waveforms.mean[unit, used], nearest, lines, sampling_rate=sampling_rate))
         rows.append(row)
     index = pd.Index(waveforms.unit_ids, name="unit_id")
     table = pd.DataFrame(rows, index=index, columns=list(WAVEFORM_METRICS))

@@ -95,6 +95,6 @@ def test_places_follow_rows_columns_and_gaps() -> None:
 
 def test_separation_is_along_a_shank_and_across_shanks() -> None:
     lines = ShankLines.of([[0.0, 0.0], [32.0, 0.0], [0.0, 15.0], [250.0, 0.0], [250.0, 15.0]])
-    assert lines.separation(0, [1, 2]).tolist() == [7.5, 15.0]
+    assert lines.separation(0, [1, 2]).tolist() == [0.0, 15.0]
     assert lines.separation(0, 3) == 250.0
     np.testing.assert_allclose(lines.separation(0, 4), np.hypot(250, 15))

@@ -147,6 +147,9 @@ def probe(
         first.astype(np.int64),
         np.arange(n_channels),
         np.zeros((3, 61), dtype=np.float32),
+        10.0 * np.arange(n_channels),
+        np.zeros(n_channels, dtype=np.int64),
+        np.zeros(n_channels, dtype=np.int64),
     )
     return spikes, features
 

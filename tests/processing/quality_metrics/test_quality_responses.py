@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -175,13 +175,7 @@ def test_an_epoch_counts_only_its_own_spikes(clean: Measured) -> None:
     found = quality_metrics(clean.spikes, clean.features, epoch=epoch, settings=SETTINGS)
     seconds = clean.spikes.samples / 30_000
     mask = (seconds > 10) & (seconds < 30)
-    kept = SpikeFeatures(
-        clean.features.pcs[mask],
-        clean.features.amplitudes[mask],
-        clean.features.first_sites,
-        clean.features.channels,
-        clean.features.components,
-    )
+    kept = replace(clean.features, pcs=clean.features.pcs[mask], amplitudes=clean.features.amplitudes[mask])
     pd.testing.assert_frame_equal(found, quality_metrics(clean.spikes.keep(mask), kept, settings=SETTINGS))
     assert (found["firing_rate"] != clean.quality["firing_rate"]).any()
 
@@ -191,13 +185,7 @@ def test_order_of_spikes_does_not_matter_where_nothing_is_drawn(clean: Measured)
     shuffled = SortedSpikes.from_arrays(
         clean.spikes.samples[order], clean.spikes.units[order], unit_ids=clean.spikes.unit_ids
     )
-    features = SpikeFeatures(
-        clean.features.pcs[order],
-        clean.features.amplitudes[order],
-        clean.features.first_sites,
-        clean.features.channels,
-        clean.features.components,
-    )
+    features = replace(clean.features, pcs=clean.features.pcs[order], amplitudes=clean.features.amplitudes[order])
     found = quality_metrics(shuffled, features, settings=SETTINGS)
     own = [n for n in QUALITY_METRICS if n in {"firing_rate", "presence_ratio", "isi_violations", "max_drift"}]
     pd.testing.assert_frame_equal(found[own], clean.quality[own])
@@ -206,21 +194,18 @@ def test_order_of_spikes_does_not_matter_where_nothing_is_drawn(clean: Measured)
 def test_units_without_spikes_and_single_units(clean: Measured) -> None:
     """P9: zero spikes, one spike, one unit: a row without numbers, never a wrong one."""
     none = SortedSpikes.from_arrays([], [], unit_ids=[4, 5])
-    empty = SpikeFeatures(
-        clean.features.pcs[:0], clean.features.amplitudes[:0], np.zeros(2, dtype=np.int64),
-        clean.features.channels, clean.features.components,
+    empty = replace(
+        clean.features, pcs=clean.features.pcs[:0], amplitudes=clean.features.amplitudes[:0],
+        first_sites=np.zeros(2, dtype=np.int64),
     )  # fmt: skip
     assert quality_metrics(none, empty).isna().all(axis=None)
     one = clean.spikes.keep(np.arange(len(clean.spikes)) == 3)
-    features = SpikeFeatures(
-        clean.features.pcs[3:4], clean.features.amplitudes[3:4], clean.features.first_sites,
-        clean.features.channels, clean.features.components,
-    )  # fmt: skip
+    features = replace(clean.features, pcs=clean.features.pcs[3:4], amplitudes=clean.features.amplitudes[3:4])
     single = quality_metrics(one, features)
     assert single.drop(columns="firing_rate").isna().all(axis=None)
     nobody = SortedSpikes.from_arrays([], [])
-    none_left = SpikeFeatures(
-        clean.features.pcs[:0], clean.features.amplitudes[:0], np.zeros(0, dtype=np.int64),
-        clean.features.channels, clean.features.components,
+    none_left = replace(
+        clean.features, pcs=clean.features.pcs[:0], amplitudes=clean.features.amplitudes[:0],
+        first_sites=np.zeros(0, dtype=np.int64),
     )  # fmt: skip
     assert quality_metrics(nobody, none_left).shape == (0, len(QUALITY_METRICS))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from allen_ecephys.errors import ParameterError
 from allen_ecephys.processing.quality_metrics.amplitudes import amplitude_cutoff
 from allen_ecephys.processing.quality_metrics.drift import drift_metrics, interval_medians, spike_depths
 from allen_ecephys.processing.quality_metrics.spike_trains import (
@@ -87,6 +88,21 @@ def test_equal_and_missing_amplitudes_have_no_cutoff() -> None:
     assert amplitude_cutoff(np.append(amplitudes, np.nan)) == amplitude_cutoff(amplitudes)
 
 
+def test_depths_of_troughs_are_cut_off_as_their_sizes_are() -> None:
+    """Amplitudes that count downwards miss the spikes nearest to zero, not the largest ones."""
+    amplitudes = np.random.default_rng(0).normal(10, 2, 3000)
+    cut = amplitudes[amplitudes > 8.5]
+    assert amplitude_cutoff(-cut) == amplitude_cutoff(cut)
+    assert amplitude_cutoff(-cut) > 0.1
+
+
+@pytest.mark.parametrize("min_isi", [0.0015, 0.002, -0.001, float("nan")])
+def test_a_censored_period_that_leaves_nothing_to_count_is_refused(min_isi: float) -> None:
+    for metric in (isi_violations, isi_violations_corrected):
+        with pytest.raises(ParameterError, match="min_isi"):
+            metric([0.0, 0.5, 0.501], 1.0, min_isi=min_isi)
+
+
 # --- drift -------------------------------------------------------------------------------------------------------
 
 
@@ -97,11 +113,12 @@ def depth_twin(components: np.ndarray, sites: np.ndarray) -> np.ndarray:
 
 def test_spike_depth_is_the_energy_weighted_site() -> None:
     components = np.random.default_rng(0).normal(1, 2, (500, 25)).astype(np.float32)
-    np.testing.assert_allclose(spike_depths(components, 30), depth_twin(components, 30 + np.arange(25)), rtol=1e-12)
+    sites = 30 + np.arange(25)
+    np.testing.assert_allclose(spike_depths(components, 10.0 * sites), depth_twin(components, sites), rtol=1e-12)
     one = np.zeros((2, 25), dtype=np.float32)
     one[0, 4] = 3
     one[1] = -1
-    depths = spike_depths(one, 30)
+    depths = spike_depths(one, 10.0 * (30 + np.arange(25)))
     assert depths[0] == 340
     assert np.isnan(depths[1])
 

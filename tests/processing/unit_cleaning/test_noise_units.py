@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from allen_ecephys.errors import GeometryError
+from allen_ecephys.processing.shanks import ShankLines
 from allen_ecephys.processing.sorted_spikes import SortedSpikes
 from allen_ecephys.processing.unit_cleaning.noise_templates import (
     TemplateThresholds,
@@ -60,7 +61,7 @@ def test_single_channel_is_noise() -> None:
     template = np.zeros((N_CHANNELS, 61))
     template[200] = 100 * spike_shape()
     result = noise_template_tests(template[None], GEOMETRY).iloc[0]
-    assert result["spread"] == 1
+    assert result["spread"] == 10
     assert result["fails_spread"]
 
 
@@ -68,8 +69,8 @@ def test_spread_of_thirty_channels_is_noise() -> None:
     template = np.zeros((N_CHANNELS, 61))
     template[185:215] = 100 * spike_shape()
     result = noise_template_tests(template[None], GEOMETRY).iloc[0]
-    assert result["spread"] == 30
-    assert result["smoothed_spread"] > 25
+    assert result["spread"] == 300
+    assert result["smoothed_spread"] > 250
     assert result["fails_spread"]
 
 
@@ -95,7 +96,7 @@ def test_two_foci_far_apart_are_noise() -> None:
 def test_wide_template_is_judged_by_its_shape() -> None:
     late = np.roll(wide_template(True), 8, axis=1)
     table = noise_template_tests(np.stack([wide_template(True), wide_template(False), late]), GEOMETRY)
-    assert ((table["smoothed_spread"] > 16) & (table["smoothed_spread"] <= 25)).all()
+    assert ((table["smoothed_spread"] > 160) & (table["smoothed_spread"] <= 250)).all()
     assert table["fails_spread"].tolist() == [False, True, True]
     assert table["wavelet_height"].iloc[1] == 0.0
     assert table["wavelet_location"].iloc[2] >= 25
@@ -104,14 +105,14 @@ def test_wide_template_is_judged_by_its_shape() -> None:
 
 def test_shape_test_does_not_wrap_around_the_tip() -> None:
     template = wide_template(True)
-    cut = template[200:]
-    height, _ = wavelet_peak(cut, TemplateThresholds())
+    cut, lines = template[200:], ShankLines.of(GEOMETRY[200:])
+    height, _ = wavelet_peak(cut, lines, TemplateThresholds())
     far_end_changed = cut.copy()
     far_end_changed[-12:] = 50 * spike_shape(trough=35)
     far_end_changed[0] *= 3
     cut = cut.copy()
     cut[0] *= 3
-    assert wavelet_peak(far_end_changed, TemplateThresholds()) == wavelet_peak(cut, TemplateThresholds())
+    assert wavelet_peak(far_end_changed, lines, TemplateThresholds()) == wavelet_peak(cut, lines, TemplateThresholds())
     assert np.isfinite(height)
 
 
@@ -125,7 +126,7 @@ def test_interpolation_of_a_mirrored_probe_gives_the_same_foci() -> None:
     mirrored = GEOMETRY.copy()
     mirrored[:, 0] = 59 - mirrored[:, 0]
     here = noise_template_tests(template, GEOMETRY)["foci_sd"].iloc[0]
-    assert here == pytest.approx(noise_template_tests(template, mirrored)["foci_sd"].iloc[0], abs=0.2)
+    assert here == pytest.approx(noise_template_tests(template, mirrored)["foci_sd"].iloc[0], abs=2.0)
 
 
 def test_sites_in_one_column_are_their_own_grid() -> None:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from allen_ecephys.errors import GeometryError
+from allen_ecephys.processing.probes import neuropixels_1_geometry
+from allen_ecephys.processing.shanks import ShankLines
 from allen_ecephys.processing.waveforms import MeanWaveforms, propagation_metrics, waveform_metrics
 from allen_ecephys.processing.waveforms.propagation import is_inlier
 from allen_ecephys.processing.waveforms.shape import (
@@ -21,6 +23,10 @@ from allen_ecephys.processing.waveforms.shape import (
 
 TIME = np.arange(82) / 30000
 GOLDEN = -100 * np.exp(-(((TIME - 20 / 30000) / 0.12e-3) ** 2)) + 40 * np.exp(-(((TIME - 38 / 30000) / 0.25e-3) ** 2))
+
+
+GEOMETRY = neuropixels_1_geometry(40)
+LINES = ShankLines.of(GEOMETRY)
 
 
 def golden_on_probe() -> np.ndarray:
@@ -53,12 +59,12 @@ def test_golden_snr() -> None:
 
 
 def test_golden_propagation() -> None:
-    metrics = propagation_metrics(golden_on_probe(), 20)
+    metrics = propagation_metrics(golden_on_probe(), 20, LINES)
     assert metrics.amplitude == pytest.approx(139.873955, abs=1e-6)
     assert metrics.spread == pytest.approx(130)
     assert metrics.velocity_above == pytest.approx(0.416966, abs=5e-7)
     assert metrics.velocity_below == pytest.approx(-0.416966, abs=5e-7)
-    wide = propagation_metrics(golden_on_probe(), 20, site_spacing=20e-6)
+    wide = propagation_metrics(golden_on_probe(), 20, ShankLines.of(GEOMETRY * [1, 2]), site_range=320.0)
     assert wide.spread == pytest.approx(260)
     assert wide.velocity_above == pytest.approx(0.208483, abs=5e-7)
     assert wide.velocity_below == pytest.approx(-0.208483, abs=5e-7)
@@ -71,18 +77,16 @@ def test_golden_inliers() -> None:
 
 def test_corrected_metrics_measure_what_was_built() -> None:
     """A trough that moves one sample every 20 um has an inverse velocity of 33.3 us / 20 um = 1.667 s/m."""
-    depths = 20.0 * (np.arange(80) // 2)
     waveform = np.zeros((80, 82))
     for channel in range(80):
         rows = abs(channel // 2 - 20)
         waveform[channel] = np.roll(GOLDEN * np.exp(-rows / 6), rows)
-    metrics = propagation_metrics(waveform, 40, depths=depths)
+    metrics = propagation_metrics(waveform, 40, ShankLines.of(neuropixels_1_geometry(80)))
     assert metrics.velocity_above_corrected == pytest.approx(1 / 30000 / 20e-6)
     assert metrics.velocity_below_corrected == pytest.approx(-1 / 30000 / 20e-6)
     # The release's numbers are 0.412 and 0.5 times the true ones.
     assert metrics.velocity_above / metrics.velocity_above_corrected == pytest.approx(0.4121, abs=1e-4)
     assert metrics.spread / metrics.spread_corrected == pytest.approx(0.5)
-    assert np.isnan(propagation_metrics(waveform, 40).spread_corrected)
 
 
 def test_inverted_waveform_mirrors_the_upright_one() -> None:
@@ -115,18 +119,19 @@ def test_metrics_without_a_crossing_or_points_are_nan() -> None:
 
 def test_peak_at_the_tip_and_flat_waveform() -> None:
     waveform = golden_on_probe()[20:]
-    metrics = propagation_metrics(waveform, 0)
+    metrics = propagation_metrics(waveform, 0, ShankLines.of(GEOMETRY[:20]))
     # Channel 0 itself takes no part, by the release's definition.
     assert metrics.amplitude == pytest.approx(np.ptp(waveform[2]))
     assert np.isfinite(metrics.velocity_above)
     assert np.isnan(metrics.velocity_below)
-    flat = propagation_metrics(np.zeros((40, 82)), 20, depths=np.arange(40.0))
+    flat = propagation_metrics(np.zeros((40, 82)), 20, LINES)
     assert flat.amplitude == flat.spread == flat.spread_corrected == 0
     assert np.isnan(flat.velocity_above)
 
 
-def test_duplicated_depths_have_no_velocity() -> None:
-    metrics = propagation_metrics(golden_on_probe(), 20, depths=np.zeros(40))
+def test_sites_side_by_side_have_no_velocity() -> None:
+    row = np.column_stack((np.arange(40.0), np.zeros(40)))
+    metrics = propagation_metrics(golden_on_probe(), 20, ShankLines.of(row))
     assert np.isnan(metrics.velocity_above_corrected)
 
 
