@@ -86,7 +86,7 @@ class ConvertibleSession(Protocol):
     def get_stimulus_epochs(self) -> pd.DataFrame:
         """Return the contiguous runs of one stimulus and block."""
 
-    def get_pupil_data(self) -> pd.DataFrame:
+    def get_pupil_data(self) -> pd.DataFrame | None:
         """Return the ellipses of pupil, corneal reflection and eye."""
 
 
@@ -135,8 +135,9 @@ def to_pynapple(session: ConvertibleSession) -> dict[str, nap.TsGroup | nap.Inte
         speed = session.running_speed
         middle = (speed["start_time"].to_numpy() + speed["end_time"].to_numpy()) / 2
         out["running_speed"] = nap.Tsd(middle, speed["velocity"].to_numpy())
-    if session.has_eye_tracking:
-        pupil = session.get_pupil_data().filter(regex="^pupil_")
+    ellipses = session.get_pupil_data() if session.has_eye_tracking else None
+    if ellipses is not None:
+        pupil = ellipses.filter(regex="^pupil_")
         out["pupil"] = nap.TsdFrame(pupil.index.to_numpy(), pupil.to_numpy(), columns=list(pupil.columns))
     return out
 

@@ -77,7 +77,11 @@ class ReportedSession(Protocol):
     def get_stimulus_epochs(self) -> pd.DataFrame:
         """Return the contiguous runs of one stimulus and block."""
 
-    def get_pupil_data(self) -> pd.DataFrame:
+    @property
+    def has_eye_tracking(self) -> bool:
+        """Whether there is a pupil."""
+
+    def get_pupil_data(self) -> pd.DataFrame | None:
         """Return the ellipses of pupil, corneal reflection and eye."""
 
     def presentationwise_spike_counts(self, bin_edges: ArrayLike, stimulus_presentation_ids: Trials) -> xr.DataArray:

@@ -241,7 +241,10 @@ def _running(session: ReportedSession) -> tuple[str, np.ndarray, np.ndarray]:
 
 
 def _pupil(session: ReportedSession) -> tuple[str, np.ndarray, np.ndarray]:
-    table = session.get_pupil_data()
+    table = session.get_pupil_data() if session.has_eye_tracking else None
+    if table is None:
+        msg = "this session has no eye tracking"
+        raise MissingDataError(msg)
     size = np.sqrt(_numbers(table["pupil_width"]) * _numbers(table["pupil_height"]))
     return "pupil\n(pixels)", _numbers(table.index), size
 

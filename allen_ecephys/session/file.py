@@ -150,6 +150,11 @@ class SessionFile:
         return self.presentations.conditions()
 
     @cached_property
+    def legacy_conditions(self) -> pd.DataFrame:
+        """The same in AllenSDK's form."""
+        return self.presentations.conditions(legacy=True)
+
+    @cached_property
     def spikes(self) -> SpikeStore:
         """The spikes of all units."""
         return SpikeStore(self.reader, self.reader.array(f"{layout.UNITS}/id").astype(np.int64))

@@ -7,10 +7,11 @@ The session says here what each call gives; what it does stands where the call l
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from ..errors import AllenEcephysError, MissingDataError
 from ..nwb import layout
@@ -20,7 +21,7 @@ from .signals import SessionSignals
 from .spikes import SessionSpikes
 from .stimuli import SessionStimuli
 from .summary import as_html, as_text, ending
-from .tables import SessionTables, checked_filter
+from .tables import SessionTables, checked_filter, handed_out
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
     from pynwb import NWBFile
 
+    from ..compatibility import Compatibility
     from ..interop import SpikeInterfaceUnits
     from ..nwb.opening import BinaryFile
-    from ..spikes.aligned import Compatibility
     from ..spikes.sparse_counts import SparseCounts
     from ..spikes.store import MeanWaveforms, SpikeAmplitudes, SpikeTimes
     from ..stimulus.trials import Trials
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     TimeDomainCallback = Callable[[np.ndarray[Any, Any]], ArrayLike]
 
 __all__ = ["EcephysSession", "SessionCompanions"]
+
+Held = TypeVar("Held")
 
 
 class EcephysSession:
@@ -60,6 +63,10 @@ class EcephysSession:
         Which units are shown; by default those of the release's quality thresholds. ``UnitFilter.none()`` shows all.
     companions
         What a project cache knows beyond the file: true CCF coordinates, analysis metrics, where LFP files are.
+    compat
+        ``"allensdk"`` answers as AllenSDK does, for code written for it: the text ``'null'`` for a missing stimulus
+        parameter and text for numbers in every table of stimuli, all epochs, bins closed at both ends and spikes in
+        ``(start, stop]``. ``docs/differences_from_allensdk.md`` lists what it changes.
 
     Raises
     ------
@@ -78,7 +85,11 @@ class EcephysSession:
         *,
         unit_filter: UnitFilter | None = None,
         companions: SessionCompanions | None = None,
+        compat: Compatibility = None,
     ) -> None:
+        from ..compatibility import is_compatible
+
+        self._compat: Compatibility = "allensdk" if is_compatible(compat) else None
         self._unit_filter = checked_filter(UnitFilter() if unit_filter is None else unit_filter)
         self._file = SessionFile(path, companions or SessionCompanions())
 
@@ -91,6 +102,7 @@ class EcephysSession:
         *,
         unit_filter: UnitFilter | None = None,
         companions: SessionCompanions | None = None,
+        compat: Compatibility = None,
     ) -> Self:
         """Return the session of an NWB file; AllenSDK's way to open one.
 
@@ -106,6 +118,8 @@ class EcephysSession:
             The same as a :class:`UnitFilter`; not both.
         companions
             What a project cache knows beyond the file.
+        compat
+            As of the class.
 
         Raises
         ------
@@ -117,7 +131,8 @@ class EcephysSession:
         if nwb_version != 2:
             msg = f"only NWB 2 files are read; got nwb_version={nwb_version!r}"
             raise ValueError(msg)
-        return cls(path, unit_filter=UnitFilter.chosen(unit_filter, api_kwargs or {}), companions=companions)
+        chosen = UnitFilter.chosen(unit_filter, api_kwargs or {})
+        return cls(path, unit_filter=chosen, companions=companions, compat=compat)
 
     # --- the file, and what is known of it: each part knows the file, none another -------------------------------
 
@@ -127,7 +142,7 @@ class EcephysSession:
 
     @cached_property
     def _stimuli(self) -> SessionStimuli:
-        return SessionStimuli(self._file)
+        return SessionStimuli(self._file, legacy=self._compat is not None)
 
     @cached_property
     def _spikes(self) -> SessionSpikes:
@@ -156,7 +171,7 @@ class EcephysSession:
 
     def __getstate__(self) -> dict[str, Any]:
         # What was read is read again: a pickle holds the path, not the data.
-        return {"_file": self._file, "_unit_filter": self._unit_filter}
+        return {"_file": self._file, "_unit_filter": self._unit_filter, "_compat": self._compat}
 
     @property
     def nwbfile(self) -> NWBFile:
@@ -253,7 +268,8 @@ class EcephysSession:
         Views share the file handle and everything read from it; closing one closes all.
         """
         view = object.__new__(type(self))
-        shared = {"_file": self._file, "_stimuli": self._stimuli, "_signals": self._signals}
+        names = ("_file", "_compat", "_stimuli", "_signals")
+        shared = {name: getattr(self, name) for name in names}
         view.__dict__.update(shared, _unit_filter=checked_filter(unit_filter))
         return view
 
@@ -340,17 +356,18 @@ class EcephysSession:
     def stimulus_presentations(self) -> pd.DataFrame:
         """All presentations in order of their start; index ``stimulus_presentation_id`` from 0.
 
-        Columns: ``start_time``, ``stop_time``, ``duration`` (s), ``stimulus_name``, ``stimulus_block`` (Int64),
+        Columns: ``start_time``, ``stop_time``, ``duration`` (s), ``stimulus_name``, ``stimulus_block``,
         the parameters of the stimuli, ``stimulus_condition_id`` (presentations of equal stimulus and parameters share
         it) and ``is_blank``: a grey sweep between others of its stimulus (in natural scenes, ``frame`` is -1 there).
 
-        Numbers are numbers: float64, or Int64 for ``frame`` and ``stimulus_block``. A parameter that does not apply
-        is missing (NaN, or NA in Int64). ``phase``, ``size`` and ``spatial_frequency`` are floats, or tuples where the
-        file holds a pair. Presentations that touch an invalid time of the stimulus are named
-        ``invalid_presentation`` and keep only their start and stop. Parameters of drawing, such as ``mask``, are in
+        Numbers are numbers (float64), and a parameter that does not apply is missing (NaN): comparing a column with
+        AllenSDK's text ``'null'`` means ``isna()`` and warns. The same along both axes is one number; where the file
+        holds two (``size`` of a movie, 1920 by 1080) the column holds pairs, and the table of a stimulus without such
+        a pair numbers. Presentations that touch an invalid time of the stimulus are named ``invalid_presentation``
+        and keep only their start and stop. Parameters of drawing, such as ``mask``, are in
         :meth:`get_stimulus_table`.
         """
-        return handed_out(self._stimuli.presentations)
+        return self._stimuli.presentations
 
     @property
     def num_stimulus_presentations(self) -> int:
@@ -365,7 +382,7 @@ class EcephysSession:
     @property
     def stimulus_conditions(self) -> pd.DataFrame:
         """One row for each distinct stimulus with its parameters; index ``stimulus_condition_id`` from 0."""
-        return handed_out(self._file.conditions)
+        return self._stimuli.conditions
 
     @property
     def inter_presentation_intervals(self) -> pd.DataFrame:
@@ -420,8 +437,7 @@ class EcephysSession:
         UnknownNameError
             If the session does not show such a stimulus.
         """
-        chosen = self._stimuli.table(stimulus_names, include_detailed_parameters, include_unused_parameters, legacy)
-        return handed_out(chosen)
+        return self._stimuli.table(stimulus_names, include_detailed_parameters, include_unused_parameters, legacy)
 
     def get_stimulus_epochs(self, duration_thresholds: Mapping[str, float] | None = None) -> pd.DataFrame:
         """Return the contiguous runs of one stimulus and block.
@@ -435,7 +451,7 @@ class EcephysSession:
         Returns
         -------
         DataFrame
-            start_time, stop_time, duration (s), stimulus_name, stimulus_block (Int64). The index counts all epochs.
+            start_time, stop_time, duration (s), stimulus_name, stimulus_block (NaN: none). The index counts all epochs.
         """
         return self._stimuli.epochs(duration_thresholds)
 
@@ -460,7 +476,7 @@ class EcephysSession:
         dict
             Parameter -> its values; parameters missing in every presentation are left out.
         """
-        return self._stimuli.parameter_values(self.get_stimulus_table(stimulus_name), drop_nulls)
+        return self._stimuli.parameter_values_of(stimulus_name, drop_nulls)
 
     def get_stimulus_parameter_values(
         self, stimulus_presentation_ids: ArrayLike | None = None, drop_nulls: bool = True
@@ -469,7 +485,7 @@ class EcephysSession:
 
         See :meth:`get_parameter_values_for_stimulus` for `drop_nulls` and the result.
         """
-        return self._stimuli.parameter_values(self._stimuli.trials(stimulus_presentation_ids), drop_nulls)
+        return self._stimuli.parameter_values_in(stimulus_presentation_ids, drop_nulls)
 
     # --- spikes --------------------------------------------------------------------------------------------------
 
@@ -587,7 +603,7 @@ class EcephysSession:
             dtype=dtype,
             large_bin_size_threshold=large_bin_size_threshold,
             time_domain_callback=time_domain_callback,
-            compat=compat,
+            compat=compat or self._compat,
             sparse=sparse,
         )
 
@@ -635,7 +651,7 @@ class EcephysSession:
             trials,
             start_offset=start_offset,
             stop_offset=stop_offset,
-            compat=compat,
+            compat=compat or self._compat,
         )
 
     def conditionwise_spike_statistics(
@@ -676,6 +692,7 @@ class EcephysSession:
 
         units = self._spikes.selected(unit_ids)
         trials = self._stimuli.trials(stimulus_presentation_ids)
+        compat = compat or self._compat
         return condition_spike_statistics(self.spike_times, units, trials, use_rates=use_rates, compat=compat)
 
     def psth(
@@ -779,13 +796,20 @@ class EcephysSession:
         """Return the wheel encoder's rotation and voltages (:func:`.behavior.read_raw_running_data`)."""
         return self._signals.read_raw_running_data()
 
-    def get_pupil_data(self) -> pd.DataFrame:
-        """Return the ellipses of pupil, corneal reflection and eye (:func:`.behavior.read_pupil_data`)."""
-        return handed_out(self._signals.pupil)
+    def get_pupil_data(self) -> pd.DataFrame | None:
+        """Return the ellipses of pupil, corneal reflection and eye (:func:`.behavior.read_pupil_data`).
 
-    def get_screen_gaze_data(self, include_filtered_data: bool = False) -> pd.DataFrame:
-        """Return where on the screen the mouse looked (:func:`.behavior.read_screen_gaze_data`)."""
-        return self._signals.read_screen_gaze(include_filtered_data)
+        None, with a warning, where the file holds no eye tracking: :attr:`has_eye_tracking` tells beforehand.
+        """
+        pupil = _or_none(lambda: self._signals.pupil)
+        return None if pupil is None else handed_out(pupil)
+
+    def get_screen_gaze_data(self, include_filtered_data: bool = False) -> pd.DataFrame | None:
+        """Return where on the screen the mouse looked (:func:`.behavior.read_screen_gaze_data`).
+
+        None, with a warning, where the file holds no eye tracking: :attr:`has_eye_tracking` tells beforehand.
+        """
+        return _or_none(lambda: self._signals.read_screen_gaze(include_filtered_data))
 
     @property
     def optogenetic_stimulation_epochs(self) -> pd.DataFrame:
@@ -793,14 +817,14 @@ class EcephysSession:
         return self._signals.read_optogenetic_stimulation_epochs()
 
     @property
-    def rig_geometry_data(self) -> pd.DataFrame:
-        """Positions (mm) and rotations (degrees) of monitor, camera and light (index x, y, z)."""
-        return self._signals.read_rig_geometry()
+    def rig_geometry_data(self) -> pd.DataFrame | None:
+        """Positions (mm) and rotations (degrees) of monitor, camera and light (index x, y, z); None if not known."""
+        return _or_none(self._signals.read_rig_geometry)
 
     @property
-    def rig_equipment_name(self) -> str:
-        """Name of the rig, as ``NP.1``."""
-        return self._signals.read_rig_equipment_name()
+    def rig_equipment_name(self) -> str | None:
+        """Name of the rig, as ``NP.1``; None if not known."""
+        return _or_none(self._signals.read_rig_equipment_name)
 
     def presentationwise_running_speed(
         self, bin_edges: Any, stimulus_presentation_ids: Trials = None, *, max_gap: float = 0.25
@@ -987,9 +1011,13 @@ class EcephysSession:
         return lines
 
 
-def handed_out(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame that its receiver may change without changing the session's own."""
-    import pandas as pd
+def _or_none(read: Callable[[], Held]) -> Held | None:
+    """Return what a part of the file holds, or None where the file lacks it, with a warning that says so.
 
-    # pandas 3 copies what is written to, when it is written to.
-    return frame.copy(deep=int(pd.__version__.split(".")[0]) < 3)
+    Loops over all sessions of the release ask ``if gaze is None``: some were released without eye tracking.
+    """
+    try:
+        return read()
+    except MissingDataError as error:
+        warnings.warn(f"{error}: None is returned", UserWarning, stacklevel=3)
+        return None

@@ -96,3 +96,11 @@ def checked_filter(unit_filter: object) -> UnitFilter:
         msg = f"unit_filter must be a UnitFilter, such as UnitFilter(presence_ratio_minimum=None); got {unit_filter!r}"
         raise TypeError(msg)
     return unit_filter
+
+
+def handed_out(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame that its receiver may change without changing the session's own."""
+    import pandas as pd
+
+    # pandas 3 copies what is written to, when it is written to.
+    return frame.copy(deep=int(pd.__version__.split(".")[0]) < 3)

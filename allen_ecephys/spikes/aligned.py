@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import UnknownNameError, suggest
+from ..compatibility import Compatibility, is_compatible
 from ..stimulus.conditions import CONDITION
 from ..stimulus.trials import require_columns
 from .condition_statistics import condition_statistics
@@ -23,22 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from .store import SpikeTimes
-
-Compatibility = Literal["allensdk"] | None
-
-
-def is_compatible(compat: Compatibility) -> bool:
-    """Tell whether AllenSDK's bins and windows are asked for.
-
-    Raises
-    ------
-    UnknownNameError
-        For anything but None and ``"allensdk"``.
-    """
-    if compat not in {None, "allensdk"}:
-        msg = f"compat must be None or 'allensdk'; got {compat!r}{suggest(str(compat), ['allensdk'])}"
-        raise UnknownNameError(msg)
-    return compat == "allensdk"
 
 
 def checked_edges(bin_edges: ArrayLike) -> Floats:

@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from ..errors import MissingDataError, UnknownNameError, suggest
+from ..stimulus.epochs import tightened
 from ..stimulus.trials import ALIGNED_TIME, aligned_coords, windows
 from .aligned import checked_edges
 from .counting import count_in_bins, count_in_windows
@@ -288,7 +289,7 @@ def _unit_blocks(units: int, cells: int) -> Iterator[tuple[int, int]]:
 
 def _plain(column: pd.Series[Any]) -> np.ndarray:
     """Return a column as NumPy holds it: nullable numbers as float64 with NaN, text as objects."""
-    column = column.infer_objects()  # numbers of this stimulus, where others have tuples
+    column = tightened(column.to_frame("values"))["values"]  # numbers of this stimulus, where others have pairs
     if pd.api.types.is_bool_dtype(column.dtype) and not column.isna().any():
         return column.to_numpy(dtype=bool)
     if pd.api.types.is_integer_dtype(column.dtype) and not column.isna().any():

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..ids import as_names
 from .conditions import NOT_OF_CONDITION
-from .presentations import shown_columns
-
-if TYPE_CHECKING:
-    pass
+from .presentations import MISSING_TEXT, shown_columns
 
 #: Epochs of these stimuli that are shorter (s) are left out by default: the grey between two blocks.
 EPOCH_THRESHOLDS: Mapping[str, float] = {"spontaneous": 90.0}
@@ -34,31 +31,31 @@ def without_unused(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table without the columns in which every row is missing (or 'null', in the legacy form)."""
     if not len(table):
         return table
-    empty = [name for name, column in table.items() if column.isna().all() or bool((column == "null").all())]
+    columns = pd.DataFrame(table).items()  # plain ones: the text is what is looked for
+    empty = [name for name, column in columns if column.isna().all() or bool(column.isin(["", MISSING_TEXT]).all())]
     return table.drop(columns=empty)
 
 
 def tightened(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with columns as numbers that only other stimuli make a mixture of numbers and tuples."""
+    """Return the table with columns as numbers that only other stimuli make columns of pairs."""
     out = {}
     for name, column in table.items():
         if column.dtype.kind == "O" and not isinstance(column.dtype, pd.StringDtype):
-            held = column[column.notna()]
-            if len(held) and all(isinstance(v, float) for v in held.unique()):
-                out[name] = column.astype(np.float64)
-    return table.assign(**{str(k): v for k, v in out.items()}) if out else table
+            distinct = column[column.notna()].unique()
+            if len(distinct) and all(isinstance(v, tuple) and len(v) == 2 and v[0] == v[1] for v in distinct):
+                out[str(name)] = column.map({v: v[0] for v in distinct}).astype(np.float64)
+    return table.assign(**out) if out else table
 
 
-def stimulus_epochs(presentations: pd.DataFrame, duration_thresholds: Mapping[str, float] | None) -> pd.DataFrame:
+def stimulus_epochs(presentations: pd.DataFrame, thresholds: Mapping[str, float]) -> pd.DataFrame:
     """Return the contiguous runs of one stimulus block (see :meth:`EcephysSession.get_stimulus_epochs`)."""
-    thresholds = EPOCH_THRESHOLDS if duration_thresholds is None else duration_thresholds
     names = presentations["stimulus_name"]
     block = (
-        presentations["stimulus_block"].astype("Float64")
+        presentations["stimulus_block"]
         if "stimulus_block" in presentations
-        else pd.Series(pd.NA, index=presentations.index, dtype="Float64")
+        else pd.Series(np.nan, index=presentations.index)
     )
-    key = block.to_numpy(dtype=float, na_value=np.nan)
+    key = pd.to_numeric(block, errors="coerce").to_numpy(dtype=np.float64)  # 'null' in AllenSDK's form
     same_block = (key[1:] == key[:-1]) | (np.isnan(key[1:]) & np.isnan(key[:-1]))
     same = same_block & (names.to_numpy()[1:] == names.to_numpy()[:-1])
     first = np.flatnonzero(np.concatenate(([True], ~same))) if len(names) else np.empty(0, dtype=np.int64)
@@ -71,7 +68,7 @@ def stimulus_epochs(presentations: pd.DataFrame, duration_thresholds: Mapping[st
             "stop_time": stop,
             "duration": stop - start,
             "stimulus_name": names.array.take(first),
-            "stimulus_block": block.array.take(first).astype("Int64"),
+            "stimulus_block": block.array.take(first),
         }
     )
     least = epochs["stimulus_name"].map(dict(thresholds)).astype(float)
@@ -89,22 +86,24 @@ def inter_presentation_intervals(presentations: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"interval": start[1:] - stop[:-1]}, index=index)
 
 
-def parameter_values(table: pd.DataFrame, drop_nulls: bool) -> dict[str, np.ndarray[Any, Any]]:
-    """Return the distinct values of each parameter in order of appearance; a missing one last, if not dropped."""
+def parameter_values(table: pd.DataFrame, drop_nulls: bool, legacy: bool = False) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the distinct values of each parameter in order of appearance; a missing one last, if not dropped.
+
+    In AllenSDK's form of the table (`legacy`) a missing value is the text 'null', and NaN, which masked presentations
+    have, is a value.
+    """
     values: dict[str, np.ndarray[Any, Any]] = {}
     if not len(table):
         return values
-    for name, column in without_unused(shown_columns(table, detailed=False)).items():
+    for name, column in tightened(without_unused(shown_columns(table, detailed=False))).items():
         if name in NOT_OF_CONDITION or name == "stimulus_name":
             continue
-        held = column[column.notna()]
-        distinct = held.unique()
+        gone = column == MISSING_TEXT if legacy else column.isna()
+        distinct = [*column[~gone].unique()]
+        if not drop_nulls and gone.any():
+            distinct.append(MISSING_TEXT if legacy else np.nan)
         found = np.empty(len(distinct), dtype=object)
-        found[:] = list(distinct)
-        if not drop_nulls and len(held) < len(column):
-            gap = np.empty(1, dtype=object)
-            gap[0] = np.nan
-            found = np.concatenate([found, gap])
+        found[:] = distinct
         if all(isinstance(v, (int, float, np.integer, np.floating)) for v in found):
             found = np.asarray(found.tolist())
         values[str(name)] = found

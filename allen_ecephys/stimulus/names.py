@@ -134,8 +134,9 @@ def capital_twins(columns: Iterable[str]) -> list[tuple[str, str]]:
 def parsed(text: str) -> float | tuple[float, ...] | str | None:
     """Return a parameter's text as what it says: a number, a tuple of numbers, a text, or None where it says nothing.
 
-    ``'0.08'`` -> 0.08, ``'[20.0, 20.0]'`` -> (20.0, 20.0), ``'circle'`` stays, ``''``, ``'N/A'``, ``'null'`` and
-    ``'nan'`` -> None. Nothing is evaluated as code.
+    ``'0.08'`` -> 0.08, ``'[20.0, 20.0]'`` -> 20.0 (the same along both axes is one number), ``'[1920.0, 1080.0]'`` ->
+    (1920.0, 1080.0), ``'circle'`` stays, ``''``, ``'N/A'``, ``'null'`` and ``'nan'`` -> None. Nothing is evaluated as
+    code.
     """
     stripped = text.strip()
     if stripped in {"", "N/A", "null", "nan", "NaN"}:
@@ -146,9 +147,10 @@ def parsed(text: str) -> float | tuple[float, ...] | str | None:
         pass
     if stripped[0] in "[(" and stripped[-1] in "])":
         try:
-            return tuple(float(part) for part in stripped[1:-1].split(",") if part.strip())
+            held = tuple(float(part) for part in stripped[1:-1].split(",") if part.strip())
         except ValueError:
             return stripped
+        return held[0] if len(held) == 2 and held[0] == held[1] else held
     return stripped
 
 

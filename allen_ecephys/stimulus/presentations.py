@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 #: Name given to presentations within invalid times.
 INVALID_NAME = "invalid_presentation"
 
-#: Parameters that are whole numbers; Int64, as they can be missing.
-WHOLE_NUMBERS = ("stimulus_block", "frame")
+#: What stands for a missing parameter in AllenSDK's form of the tables.
+MISSING_TEXT = "null"
 
 #: Directions: a grey sweep of gratings or of dot motion has none, where its stimulus has one. Grey sweeps of natural
 #: scenes have frame -1.
@@ -91,8 +91,8 @@ class Coded:
         return held
 
     def typed(self) -> Any:
-        """Return the values as what they say: float64, text, or objects where a column mixes numbers and tuples."""
-        values = [parsed(v) if isinstance(v, str) else v for v in self.levels]
+        """Return the values as what they say: float64, text, or tuples of numbers where one of them is a tuple."""
+        values = _of_one_kind([parsed(v) if isinstance(v, str) else v for v in self.levels])
         if all(isinstance(v, (int, float)) for v in values):
             return np.asarray([np.nan, *values], dtype=np.float64)[self.codes + 1]
         if all(isinstance(v, str) for v in values):
@@ -100,6 +100,15 @@ class Coded:
         objects = np.empty(len(values) + 1, dtype=object)
         objects[:] = [np.nan, *values]
         return objects[self.codes + 1]
+
+
+def _of_one_kind(values: list[Any]) -> list[Any]:
+    """Return tuples for the numbers beside a tuple: ``(20.0, 20.0)`` for 20.0 beside ``(1920.0, 1080.0)``.
+
+    A column of numbers and tuples could not be stored (Parquet, Feather) or compared.
+    """
+    width = max((len(v) for v in values if isinstance(v, tuple)), default=0)
+    return [(float(v),) * width if width and isinstance(v, (int, float)) else v for v in values]
 
 
 @dataclass
@@ -160,7 +169,7 @@ class Presentations:
         for name in order:
             data[name] = self._column(name, invalid, legacy)
         data["duration"] = np.where(invalid, np.nan, self.stop_time - self.start_time)
-        data[CONDITION] = _whole(self.condition, invalid, legacy)
+        data[CONDITION] = np.where(invalid, np.nan, self.condition) if invalid.any() else self.condition
         if not legacy:
             data["is_blank"] = self.is_blank() & ~invalid
         index = pd.RangeIndex(len(self), name="stimulus_presentation_id")
@@ -173,28 +182,16 @@ class Presentations:
             if name == "color":  # flashes: '-1.0' and '1.0'
                 numbers = {v: parsed(v) for v in column.levels if isinstance(v, str)}
                 held = np.array([numbers.get(v, v) for v in held], dtype=object)
-            held[(column.codes < 0) & ~invalid] = "null"
+            held[(column.codes < 0) & ~invalid] = MISSING_TEXT
             return pd.Series(held).infer_objects().array
-        values = column.typed()
-        if name in WHOLE_NUMBERS and values.dtype == np.float64 and not np.any(values % 1 > 0):
-            return _whole(np.where(np.isnan(values), 0, values).astype(np.int64), np.isnan(values), always=True)
-        return values
+        return column.typed()
 
-    def conditions(self) -> pd.DataFrame:
+    def conditions(self, legacy: bool = False) -> pd.DataFrame:
         """Return one row a condition: index stimulus_condition_id; stimulus_name and all parameters but the block."""
         first = np.unique(self.condition, return_index=True)[1]
-        table: pd.DataFrame = self.table(np.zeros(len(self), dtype=bool)).take(first)
+        table: pd.DataFrame = self.table(np.zeros(len(self), dtype=bool), legacy).take(first)
         table = table.drop(columns=["start_time", "stop_time", "duration", "stimulus_block"], errors="ignore")
         return table.set_index(CONDITION)
-
-
-def _whole(
-    values: np.ndarray[Any, Any], gone: np.ndarray[Any, np.dtype[np.bool_]], legacy: bool = False, always: bool = False
-) -> Any:
-    """Return whole numbers: int64, or Int64 (`legacy`: float64) where some are missing or `always`."""
-    if legacy:
-        return np.where(gone, np.nan, values.astype(float)) if gone.any() else values
-    return pd.arrays.IntegerArray(values.astype(np.int64), gone.copy()) if always or gone.any() else values
 
 
 def read_presentations(reader: NwbReader) -> Presentations:
