@@ -1,0 +1,143 @@
+"""Probes of a simulated rig: clocks of their own, tuned units, and an LFP that answers to flashes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ..raw.recording import ChannelFaults, RawGroundTruth, write_recording
+from .lines import barcode_edges
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = npt.NDArray[np.float64]
+
+NOMINAL_RATE: Final = 30_000.0
+LFP_UV: Final = 0.195
+#: When the LFP is largest after a flash (s), how long it lasts (s), and its size (uV).
+LFP_DELAY: Final = 0.05
+LFP_WIDTH: Final = 0.012
+LFP_SIZE: Final = 300.0
+
+
+@dataclass(frozen=True, eq=False)
+class RigProbe:
+    """A probe of a simulated rig, and what it recorded.
+
+    Attributes
+    ----------
+    name
+        As ``probeA``.
+    start
+        Session time of its sample 0 (s).
+    rate
+        Samples in a second of the session's clock.
+    recording
+        Raw data with their truth.
+    preferred_orientation
+        Of each unit (degrees).
+    lfp_sink_um
+        Depth at which the LFP after a flash changes its sign.
+    """
+
+    name: str
+    start: float
+    rate: float
+    recording: RawGroundTruth = field(repr=False)
+    preferred_orientation: Floats = field(repr=False)
+    lfp_sink_um: float
+
+    def samples(self, seconds: npt.ArrayLike) -> Floats:
+        """Return the sample number, with its fraction, of session times."""
+        return (np.asarray(seconds, dtype=np.float64) - self.start) * self.rate
+
+    def seconds(self, samples: npt.ArrayLike) -> Floats:
+        """Return the session time of sample numbers."""
+        return self.start + np.asarray(samples, dtype=np.float64) / self.rate
+
+
+def record_probe(
+    folder: Path,
+    *,
+    name: str,
+    start: float,
+    stop: float,
+    ppm: float,
+    presentations: pd.DataFrame,
+    barcodes: tuple[Floats, npt.NDArray[np.int64]],
+    n_units: int,
+    n_channels: int,
+    seed: int,
+) -> RigProbe:
+    """Record a probe from session time `start` to `stop` with a clock that is `ppm` parts in a million too fast."""
+    rng = np.random.default_rng([seed, 11])
+    rate = NOMINAL_RATE * (1.0 + ppm * 1e-6)
+    preferred = 45.0 * rng.permutation(np.arange(n_units) % 8)
+    gratings = presentations[presentations["stimulus_name"] == "drifting_gratings"].dropna(subset="orientation")
+    trains = [(_tuned_train(gratings, unit, start, stop, rng) - start) * (rate / NOMINAL_RATE) for unit in preferred]
+    duration = (stop - start) * rate / NOMINAL_RATE
+    surface = round(0.8 * n_channels)
+    truth = write_recording(
+        folder, duration=duration, n_units=n_units, n_channels=n_channels, form="open_ephys", seed=seed,
+        amplitude_range=(120.0, 300.0), surface_channel=surface, trains=trains,
+        faults=ChannelFaults(references=(n_channels // 2,)),
+    )  # fmt: skip
+    probe = RigProbe(name, start, rate, truth, preferred, float(truth.geometry[:surface, 1].mean()))
+    flashes = presentations.loc[presentations["stimulus_name"] == "flashes", "start_time"].to_numpy(np.float64)
+    _write_lfp(probe, flashes, rng)
+    _write_events(folder, probe, *barcodes)
+    return probe
+
+
+def _tuned_train(
+    gratings: pd.DataFrame, preferred: float, start: float, stop: float, rng: np.random.Generator
+) -> Floats:
+    """Fire at 2 Hz, and at up to 32 Hz while the preferred direction is shown; never within 2 ms."""
+    spikes = [rng.uniform(start, stop, rng.poisson(2.0 * (stop - start)))]
+    for row in gratings.itertuples():
+        angle = np.deg2rad(float(row.orientation) - preferred)  # type: ignore[arg-type]
+        rate = 30.0 * np.exp(2.5 * (np.cos(angle) - 1.0))
+        begin, end = float(row.start_time), float(row.stop_time)  # type: ignore[arg-type]
+        spikes.append(rng.uniform(begin, end, rng.poisson(rate * (end - begin))))
+    times = np.sort(np.concatenate(spikes))
+    times = times[(times > start + 0.01) & (times < stop - 0.01)]
+    return times[np.diff(times, prepend=-np.inf) > 2e-3]
+
+
+def _write_lfp(probe: RigProbe, flashes: Floats, rng: np.random.Generator) -> None:
+    """Replace the LFP band by noise common to all channels, an offset each, and a sink after every flash."""
+    recording = probe.recording.recording("lfp")
+    n, n_channels = recording.n_samples, recording.n_channels
+    seconds = probe.seconds(12.0 * np.arange(n))
+    since = seconds - flashes[(np.searchsorted(flashes, seconds) - 1).clip(0)] if len(flashes) else np.full(n, np.inf)
+    evoked = np.exp(-0.5 * ((since - LFP_DELAY) / LFP_WIDTH) ** 2)
+    depth = probe.recording.geometry[:, 1]
+    in_brain = np.arange(n_channels) < probe.recording.surface_channel
+    profile = np.where(
+        in_brain, (depth - probe.lfp_sink_um) * np.exp(-0.5 * ((depth - probe.lfp_sink_um) / 100.0) ** 2), 0
+    )
+    profile *= LFP_SIZE / max(np.abs(profile).max(), 1e-9)
+    common = np.cumsum(rng.normal(0.0, 3.0, n)) * 0.2
+    common -= np.linspace(0.0, common[-1], n)
+    own = np.where(in_brain, 15.0, 3.0) * rng.standard_normal((n, n_channels))
+    slow = np.apply_along_axis(lambda x: np.convolve(x, np.ones(9) / 3.0, mode="same"), 0, own) * in_brain
+    uv = evoked[:, None] * profile + common[:, None] + slow + 3.0 * own / 15.0 + rng.normal(0.0, 100.0, n_channels)
+    np.rint(uv / LFP_UV).clip(-32768, 32767).astype("<i2").tofile(recording.path)
+
+
+def _write_events(folder: Path, probe: RigProbe, starts: Floats, codes: npt.NDArray[np.int64]) -> None:
+    """Write the barcodes that the probe saw, as Open Ephys does."""
+    rising, falling = barcode_edges(starts, codes)
+    samples = np.floor(probe.samples(np.concatenate([rising, falling]))).astype(np.int64)
+    states = np.repeat([1, -1], [len(rising), len(falling)]).astype(np.int16)
+    seen = (samples >= 0) & (samples < probe.recording.n_samples)
+    order = np.argsort(samples[seen], kind="stable")
+    place = folder / "events" / "Neuropix-3a-100.0" / "TTL_1"
+    place.mkdir(parents=True)
+    np.save(place / "event_timestamps.npy", samples[seen][order])
+    np.save(place / "channel_states.npy", states[seen][order])
