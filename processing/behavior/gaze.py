@@ -105,4 +105,5 @@ class EyeRig:
         """Return places on the monitor (n, 2; cm) as meridian and elevation seen from the eye (degrees)."""
         x, y = np.asarray(on_monitor, dtype=np.float64).T
         distance = np.linalg.norm(self.monitor_position)
-        return np.rad2deg(np.column_stack([np.arctan(x / distance), np.arctan(y / np.hypot(x, distance))]))
+        angles = np.column_stack([np.arctan(x / distance), np.arctan(y / np.hypot(x, distance))])
+        return np.asarray(np.rad2deg(angles))
