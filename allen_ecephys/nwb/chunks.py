@@ -1,7 +1,8 @@
 """Parts of a chunked, compressed table of samples: only the chunks asked for, inflated in parallel.
 
-HDF5 inflates chunks one after the other, whole, under one lock. Here the compressed bytes of each chunk are fetched as
-they are and inflated by a few threads, and only as far as the last row asked for.
+HDF5 inflates chunks one after the other under one lock. Here the compressed bytes of each chunk are fetched as they are
+and inflated by a few threads. Every stream is inflated to its end, where its checksum lies, and must give exactly what
+a chunk holds: neither a flipped bit nor a stream that goes on for ever comes back as samples.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from ..config import threads
 from ..errors import CorruptFileError, FileFormatError
+from .stored import check_chunk_size, is_stored_as
 
 if TYPE_CHECKING:
     import h5py
@@ -30,6 +32,9 @@ UNCHUNKED_BYTES = 8_000_000
 #: they save (measured: 4.6 MB in 30 kB chunks take 18 ms of CPU in one thread, 28 ms in two).
 LARGE_CHUNK = 100_000
 LARGE_RESULT = 16_000_000
+
+#: A chunk is held whole while it is read; ones beyond this many bytes are no LFP's.
+LARGEST_CHUNK = 1 << 30
 
 #: HDF5's numbers of the filters that are undone here.
 DEFLATE, SHUFFLE = 1, 2
@@ -47,7 +52,7 @@ class Part:
     columns: Rows
     to_rows: Rows  # where they go in the result
     to_columns: Rows
-    last_row: int  # last row wanted, counted within the chunk
+    last_row: int  # last row wanted, counted within the chunk: HDF5 is not asked for more
 
 
 class SampleTable:
@@ -68,21 +73,29 @@ class SampleTable:
 
     def __init__(self, reader: NwbReader, path: str) -> None:
         dataset = reader.dataset(path)
-        if dataset.ndim != 2:
-            msg = f"{path} of {reader.name} has shape {dataset.shape}; expected samples x channels"
+        if dataset.ndim != 2 or dataset.dtype.kind not in "iuf":
+            msg = (
+                f"{path} of {reader.name} has shape {dataset.shape} and type {dataset.dtype}; expected numbers, "
+                "samples x channels"
+            )
             raise FileFormatError(msg)
         self.reader = reader
         self.path = path
         self.shape: tuple[int, int] = (int(dataset.shape[0]), int(dataset.shape[1]))
         self.dtype = np.dtype(dataset.dtype)
         self.chunks = dataset.chunks
-        self.filters = _filters(dataset)
+        with reader.reading(path):
+            self.filters = _filters(dataset)
         row_bytes = max(1, self.shape[1] * self.dtype.itemsize)
         self.block: tuple[int, int] = (
             (int(self.chunks[0]), int(self.chunks[1]))
             if self.chunks
             else (max(1, UNCHUNKED_BYTES // row_bytes), max(1, self.shape[1]))
         )
+        self._chunk_bytes = self.block[0] * self.block[1] * self.dtype.itemsize
+        if self.chunks and self._chunk_bytes > LARGEST_CHUNK:
+            msg = f"{path} of {reader.name} has chunks of {self._chunk_bytes:,} bytes: no LFP of the layout"
+            raise FileFormatError(msg)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"reader": self.reader, "path": self.path}
@@ -109,8 +122,7 @@ class SampleTable:
         dataset = self.reader.dataset(self.path)
         self._prefetch(dataset, self._parts(rows, columns))
         parts = self._parts(rows, columns)
-        chunk_bytes = self.block[0] * self.block[1] * self.dtype.itemsize
-        pays = self.filters is not None and (chunk_bytes >= LARGE_CHUNK or result.nbytes >= LARGE_RESULT)
+        pays = self.filters is not None and (self._chunk_bytes >= LARGE_CHUNK or result.nbytes >= LARGE_RESULT)
         workers = threads() if pays else 1
         if workers == 1:
             for part in parts:
@@ -137,69 +149,66 @@ class SampleTable:
         """Have a file that is streamed fetch the chunks of `parts` together, not one request after the other."""
         if self.chunks is None or not self.reader.fetches_ahead:
             return
-        found = (dataset.id.get_chunk_info_by_coord((part.row, part.column)) for part in parts)
+        with self.reader.reading(self.path):
+            found = [dataset.id.get_chunk_info_by_coord((part.row, part.column)) for part in parts]
         stored = [(info.byte_offset, info.byte_offset + info.size) for info in found if info.byte_offset is not None]
         self.reader.prefetch_bytes(stored)
 
     def _fetch(self, dataset: h5py.Dataset, part: Part) -> bytes | np.ndarray:
         """Return the chunk as it lies in the file, or decoded by HDF5 where its filters are not undone here."""
-        try:
-            if self.filters is not None:
-                info = dataset.id.get_chunk_info_by_coord((part.row, part.column))
-                if info.byte_offset is not None and info.filter_mask == 0:
-                    return bytes(dataset.id.read_direct_chunk((part.row, part.column))[1])
+        place = (part.row, part.column)
+        with self.reader.reading(f"{self.path} near sample {part.row:,}"):
+            if self.chunks is not None:
+                info = dataset.id.get_chunk_info_by_coord(place)
+                if info.byte_offset is None:
+                    raise self._damage(part, "was never written")
+                check_chunk_size(self.reader.name, self.path, info.size, self._chunk_bytes)
+                if self.filters is not None and info.filter_mask == 0:
+                    return bytes(dataset.id.read_direct_chunk(place)[1])
             height = part.last_row + 1
             return np.asarray(dataset[part.row : part.row + height, part.column : part.column + self.block[1]])
-        except OSError as error:
-            if type(error) is not OSError:
-                raise
-            msg = f"{self.path} of {self.reader.name} is damaged near sample {part.row:,}: fetch the file again"
-            raise CorruptFileError(msg) from error
 
     def _place(self, part: Part, chunk: bytes | np.ndarray, result: np.ndarray) -> None:
-        values = self._inflate(part, chunk) if isinstance(chunk, bytes) else chunk
+        values = self._decoded(part, chunk) if isinstance(chunk, bytes) else chunk
         picked = values[part.rows, :][:, part.columns]
         if isinstance(part.to_rows, slice) or isinstance(part.to_columns, slice):
             result[part.to_rows, part.to_columns] = picked
         else:
             result[np.ix_(part.to_rows, part.to_columns)] = picked
 
-    def _inflate(self, part: Part, raw: bytes) -> np.ndarray:
-        """Return the rows of a chunk up to the last one wanted."""
-        height, width = self.block
-        size = height * width * self.dtype.itemsize
-        wanted = (part.last_row + 1) * width * self.dtype.itemsize
-        if self.filters == (DEFLATE,):
-            inflater = zlib.decompressobj()
-            chunk = self._checked(part, inflater.decompress, raw, wanted)
-            return np.frombuffer(chunk, dtype=self.dtype, count=wanted // self.dtype.itemsize).reshape(-1, width)
-        chunk = self._checked(part, zlib.decompress, raw, zlib.MAX_WBITS, size) if self.filters else raw
-        if len(chunk) < size:
-            raise self._damage(part)
+    def _decoded(self, part: Part, raw: bytes) -> np.ndarray:
+        """Return the samples of a chunk from its bytes in the file."""
+        chunk = self._inflated(part, raw) if self.filters else raw
+        if len(chunk) != self._chunk_bytes:
+            raise self._damage(part, f"holds {len(chunk):,} bytes instead of {self._chunk_bytes:,}")
         if self.filters and self.filters[0] == SHUFFLE:
-            shuffled = np.frombuffer(chunk, dtype=np.uint8, count=size).reshape(self.dtype.itemsize, -1)
+            shuffled = np.frombuffer(chunk, dtype=np.uint8).reshape(self.dtype.itemsize, -1)
             chunk = shuffled.T.tobytes()
-        return np.frombuffer(chunk, dtype=self.dtype, count=height * width).reshape(height, width)
+        return np.frombuffer(chunk, dtype=self.dtype).reshape(self.block)
 
-    def _checked(self, part: Part, inflate: Any, raw: bytes, *arguments: int) -> bytes:
+    def _inflated(self, part: Part, raw: bytes) -> bytes:
+        """Inflate a stream to its end; nothing behind what a chunk holds is ever kept."""
+        inflater = zlib.decompressobj()
         try:
-            chunk: bytes = inflate(raw, *arguments)
+            # One byte more than a chunk holds, so that zlib goes on to the stream's end and compares the checksum there
+            # (RFC 1950, section 2.2).
+            chunk = inflater.decompress(raw, self._chunk_bytes + 1)
         except zlib.error as error:
-            raise self._damage(part) from error
-        if self.filters == (DEFLATE,) and len(chunk) < arguments[0]:
-            raise self._damage(part)
+            raise self._damage(part, f"does not decompress ({error})") from error
+        if not inflater.eof:
+            raise self._damage(part, "does not end where it should")
         return chunk
 
-    def _damage(self, part: Part) -> CorruptFileError:
+    def _damage(self, part: Part, how: str) -> CorruptFileError:
         return CorruptFileError(
             f"{self.path} of {self.reader.name} is damaged: the chunk at sample {part.row:,}, channel {part.column} "
-            "does not decompress. Fetch the file again."
+            f"{how}. Fetch the file again."
         )
 
 
 def _filters(dataset: h5py.Dataset) -> tuple[int, ...] | None:
     """Return the filters of a chunked dataset if all can be undone here, else None (HDF5 then reads)."""
-    if dataset.chunks is None:
+    if dataset.chunks is None or not is_stored_as(dataset, dataset.dtype):
         return None
     properties = dataset.id.get_create_plist()
     filters = tuple(int(properties.get_filter(i)[0]) for i in range(properties.get_nfilters()))

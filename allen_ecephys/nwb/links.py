@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: How a virtual dataset names its own file.
 SAME_FILE = "."
 
+#: Soft links followed one after the other before a file is refused; HDF5's own limit.
+MOST_LINKS = 16
+
 
 class Links:
     """The links of one open file, followed as far as they stay in it.
@@ -47,9 +50,9 @@ class Links:
         Raises
         ------
         FileFormatError
-            If a link on the way points to another file.
+            If a link on the way points to another file, or links follow one another for too long.
         """
-        return self._reach(path, frozenset())
+        return self._reach(path, ())
 
     def object(self, path: str) -> h5py.Group | h5py.Dataset | None:
         """Return what lies at `path`, None where there is nothing; refuse what is kept in another file.
@@ -89,14 +92,20 @@ class Links:
             elif kind == h5py.h5l.TYPE_HARD:
                 self.object(path)
 
-    def _reach(self, path: str, seen: frozenset[str]) -> bool:
+    def _reach(self, path: str, links: tuple[str, ...]) -> bool:
+        """Tell what :meth:`reach` tells; `links` are the soft links on the way here."""
         import h5py
 
         path = "/" + path.strip("/")
         if path in self._inside or path == "/":
             return True
+        if path in links:
+            return False
+        if len(links) > MOST_LINKS:
+            msg = f"{path} of {self._name} lies behind a chain of more than {MOST_LINKS} links: refused"
+            raise FileFormatError(msg)
         parent, _, name = path.rpartition("/")
-        if path in seen or not self._reach(parent, seen | {path}):
+        if not self._reach(parent, links):
             return False
         group = self._file[parent or "/"]
         link = group.get(name, getlink=True) if isinstance(group, h5py.Group) else None
@@ -105,7 +114,7 @@ class Links:
             raise FileFormatError(msg)
         if isinstance(link, h5py.SoftLink):
             target = link.path if link.path.startswith("/") else f"{parent}/{link.path}"
-            if not self._reach(target, seen | {path}):
+            if not self._reach(target, (*links, path)):
                 return False
         if link is not None:
             self._inside.add(path)
@@ -130,7 +139,11 @@ class Links:
             if "%" in source.dset_name:  # HDF5 puts numbers in: which datasets are meant is not known beforehand
                 msg = f"{dataset.name} of {self._name} shows datasets by a pattern, {source.dset_name!r}: refused"
                 raise FileFormatError(msg)
-            if self._reach(source.dset_name, frozenset()) and source.dset_name in self._file:
-                origin = self._file[source.dset_name]
-                if isinstance(origin, h5py.Dataset):
-                    self._check_values(origin, seen | {dataset.name})
+            origin = self._file[source.dset_name] if self._reach(source.dset_name, ()) else None
+            if not isinstance(origin, h5py.Dataset):
+                msg = (
+                    f"{dataset.name} of {self._name} shows values of {source.dset_name!r}, which the file does not "
+                    "hold: HDF5 would give fill values in their place. The file was written wrongly"
+                )
+                raise FileFormatError(msg)
+            self._check_values(origin, seen | {dataset.name})

@@ -27,6 +27,9 @@ _TRUNCATED = re.compile(r"truncated file: eof = (\d+).*stored_eof = (\d+)")
 #: ... and for locks that it cannot get, or that are not those of another handle of the process.
 _LOCKS = re.compile(r"\block(ing)?\b")
 
+#: What h5py raises beside OSError of a file whose header makes no sense.
+_NOT_UNDERSTOOD = (KeyError, RuntimeError, ValueError)
+
 #: Bytes fetched at once, and blocks of that size kept, where a URL is read through fsspec: at most 128 MiB.
 _BLOCK_SIZE = 1 << 20
 _BLOCKS = 128
@@ -107,6 +110,8 @@ def open_hdf5(source: str | BinaryFile, name: str) -> h5py.File:
             return h5py.File(source, mode="r")
         except OSError as error:
             raise _explained(error, source, name) from error
+        except _NOT_UNDERSTOOD as error:
+            raise _damaged(error, name) from error
     failure = OSError()
     # HDF5's default comes first: all handles of one process must agree about locks, and other libraries take it. The
     # others serve file systems without locks and files that this process holds open in another way already. Nothing is
@@ -118,6 +123,8 @@ def open_hdf5(source: str | BinaryFile, name: str) -> h5py.File:
             failure = error
             if not _LOCKS.search(str(error)):
                 break
+        except _NOT_UNDERSTOOD as error:
+            raise _damaged(error, name) from error
     raise _explained(failure, source, name) from failure
 
 
@@ -132,10 +139,14 @@ def _explained(error: OSError, source: str | BinaryFile, name: str) -> OSError |
     if not head:
         return CorruptFileError(f"{name} is empty (0 bytes): its copy or download did not happen; fetch it again")
     if head == HDF5_SIGNATURE:
-        return CorruptFileError(f"{name} is a damaged HDF5 file; fetch it again ({error})")
+        return _damaged(error, name)
     return FileFormatError(
         f"{name} is not an HDF5 file and so no NWB file (it starts with {head!r}); check what was saved there"
     )
+
+
+def _damaged(error: Exception, name: str) -> CorruptFileError:
+    return CorruptFileError(f"{name} is a damaged HDF5 file; fetch it again ({error})")
 
 
 def _first_bytes(source: str | BinaryFile, count: int) -> bytes:
@@ -157,7 +168,7 @@ def check_version(file: h5py.File, name: str) -> None:
         what = "is an NWB 1 file; only NWB 2 is read" if old else "is an HDF5 file, but not an NWB file"
         msg = f"{name} {what} (it has no attribute 'nwb_version'); open a session file of the release"
         raise FileFormatError(msg)
-    text = version.decode() if isinstance(version, bytes) else str(version)
+    text = version.decode(errors="replace") if isinstance(version, bytes) else str(version)
     numbers = version_numbers(text)
     if numbers[:1] < (2,):
         msg = f"{name} is an NWB {text} file; only NWB 2 is read"

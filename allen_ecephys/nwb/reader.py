@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ClosedSessionError, CorruptFileError, FileFormatError, MissingDataError, suggest
+from ..errors import (
+    AllenEcephysError,
+    ClosedSessionError,
+    CorruptFileError,
+    FileFormatError,
+    MissingDataError,
+    suggest,
+)
 from .links import Links
 from .opening import BinaryFile, absolute, check_exists, check_version, open_hdf5, open_url
+from .stored import check_stored
 
 if TYPE_CHECKING:
     import h5py
     import pandas as pd
+
+
+#: What h5py raises of damaged metadata, and of objects whose file was closed meanwhile.
+_HDF5_ERRORS = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, SystemError, TypeError, ValueError)
 
 
 class NwbReader:
@@ -45,6 +58,8 @@ class NwbReader:
         self._closed = False
         self._lock = threading.RLock()
         self._followed: Links | None = None
+        self._datasets: dict[str, h5py.Dataset] = {}
+        self._whole: set[str] = set()  # datasets that may be read whole
         if isinstance(self.source, str) and "://" not in self.source:
             check_exists(Path(self.source))
 
@@ -87,6 +102,7 @@ class NwbReader:
         """Close the handle. What was read before stays usable; a second call does nothing."""
         with self._lock:
             self._closed = True
+            self._datasets.clear()
             if self._file is not None:
                 self._file.close()
             if self._stream is not None:
@@ -120,17 +136,49 @@ class NwbReader:
             source = self._stream = open_url(source)
         file = open_hdf5(source, self.name)
         try:
-            check_version(file, self.name)
-        except FileFormatError:
+            with self.reading("nwb_version"):
+                check_version(file, self.name)
+        except AllenEcephysError:
             file.close()
             raise
         return file
+
+    @contextmanager
+    def reading(self, what: str) -> Iterator[None]:
+        """Give what HDF5 raises inside its name; for h5py calls alone. `what` says what is read.
+
+        Errors of a source that streams (connection, permission) pass as they are.
+
+        Raises
+        ------
+        ClosedSessionError
+            If the file was closed meanwhile, as by another thread.
+        CorruptFileError
+            If HDF5 cannot make sense of the file.
+        FileFormatError
+            If what is read does not fit into memory.
+        """
+        try:
+            yield
+        except AllenEcephysError:
+            raise
+        except _HDF5_ERRORS as error:
+            if self._closed:
+                msg = f"{self.name} was closed while {what} was read from it"
+                raise ClosedSessionError(msg) from error
+            if isinstance(error, OSError) and type(error) is not OSError:
+                raise
+            msg = f"{what} of {self.name} cannot be read: the file is damaged; fetch it again ({error})"
+            raise CorruptFileError(msg) from error
+        except MemoryError as error:
+            msg = f"{what} of {self.name} does not fit into memory: it says that it holds more than there is"
+            raise FileFormatError(msg) from error
 
     # --- objects -----------------------------------------------------------------------------------------------
 
     def has(self, path: str) -> bool:
         """Tell whether the file holds a group or dataset at `path`."""
-        with self._lock:
+        with self._lock, self.reading(path):
             return self._links.reach(path) and path in self.file
 
     def dataset(self, path: str) -> h5py.Dataset:
@@ -141,15 +189,27 @@ class NwbReader:
         MissingDataError
             If there is none.
         FileFormatError
-            If it, or a link on the way to it, points out of the file.
+            If it, or a link on the way to it, points out of the file, or it holds nothing.
+        CorruptFileError
+            If HDF5 does not understand what the file says of it.
         """
         import h5py
 
-        found = self._object(path)
-        if not isinstance(found, h5py.Dataset):
-            msg = f"{path} of {self.name} is a group, not a dataset"
-            raise FileFormatError(msg)
-        return found
+        with self._lock:
+            if path in self._datasets and not self._closed:
+                return self._datasets[path]
+            found = self._object(path)
+            if not isinstance(found, h5py.Dataset):
+                msg = f"{path} of {self.name} is a group, not a dataset"
+                raise FileFormatError(msg)
+            with self.reading(path):
+                empty = found.shape is None
+                _ = found.dtype, found.chunks  # what is damaged shows here, not where they are used
+            if empty:
+                msg = f"{path} of {self.name} holds no value at all: the file was written wrongly"
+                raise FileFormatError(msg)
+            self._datasets[path] = found
+            return found
 
     def array(self, path: str, selection: Any = ()) -> np.ndarray[Any, Any]:
         """Return the values of the dataset at `path`, or those that `selection` picks (h5py indexing).
@@ -161,8 +221,8 @@ class NwbReader:
 
         dataset = self.dataset(path)
         if h5py.check_string_dtype(dataset.dtype) is not None:
-            return decoded(np.asarray(self._read(dataset, selection)))
-        values = np.asarray(self._read(dataset, selection))
+            return self._decoded(np.asarray(self._read(path, selection)), path)
+        values = np.asarray(self._read(path, selection))
         return values.astype(bool) if h5py.check_enum_dtype(dataset.dtype) == {"FALSE": 0, "TRUE": 1} else values
 
     def prefetch(self, rows: Iterable[tuple[str, int, int | None]]) -> None:
@@ -179,7 +239,8 @@ class NwbReader:
         ranges: list[tuple[int, int]] = []
         for path, start, stop in rows:
             dataset = self.dataset(path)
-            offset = dataset.id.get_offset()
+            with self.reading(path):
+                offset = dataset.id.get_offset()
             if offset is not None and dataset.shape and dataset.shape[0]:
                 row_bytes = dataset.nbytes // dataset.shape[0]
                 last = dataset.shape[0] if stop is None else stop
@@ -207,21 +268,53 @@ class NwbReader:
         dataset = self.dataset(path)
         if h5py.check_string_dtype(dataset.dtype) is None:
             return None
-        codes, distinct = pd.factorize(np.asarray(self._read(dataset, ()), dtype=object))
-        return codes, decoded(np.asarray(distinct, dtype=object)).tolist()
+        if dataset.ndim != 1:
+            msg = f"{path} of {self.name} has shape {dataset.shape}; a column of text has one dimension"
+            raise FileFormatError(msg)
+        codes, distinct = pd.factorize(np.asarray(self._read(path, ()), dtype=object))
+        return codes, self._decoded(np.asarray(distinct, dtype=object), path).tolist()
 
     def text(self, path: str) -> str:
-        """Return the scalar text at `path`."""
-        value = self._read(self.dataset(path), ())
-        return value.decode() if isinstance(value, bytes) else str(value)
+        """Return the scalar text at `path`.
+
+        Raises
+        ------
+        FileFormatError
+            If it is no single text.
+        """
+        import h5py
+
+        dataset = self.dataset(path)
+        if dataset.shape != () or h5py.check_string_dtype(dataset.dtype) is None:
+            msg = f"{path} of {self.name} has shape {dataset.shape} and type {dataset.dtype}; expected one text"
+            raise FileFormatError(msg)
+        return self._text(self._read(path, ()), path)
 
     def attribute(self, path: str, name: str, default: Any = None) -> Any:
         """Return attribute `name` of the object at `path`, as a Python value or an array, or `default`."""
         with self._lock:
-            value = self._object(path).attrs.get(name, default)
-        if isinstance(value, bytes):
-            return value.decode()
+            found = self._object(path)
+            with self.reading(f"attribute {name!r} of {path}"):
+                value = found.attrs.get(name, default)
+        if isinstance(value, (bytes, str)):
+            return self._text(value, f"attribute {name!r} of {path}")
         return value.item() if isinstance(value, np.generic) else value
+
+    def number(self, path: str, name: str, default: float = np.nan) -> float:
+        """Return attribute `name` of the object at `path` as a float, or `default` where it has none.
+
+        Raises
+        ------
+        FileFormatError
+            If it is no number.
+        """
+        value = self.attribute(path, name, default)
+        if isinstance(value, np.ndarray) and value.size == 1:
+            value = value.item()
+        if not isinstance(value, (int, float)):
+            msg = f"attribute {name!r} of {path} in {self.name} is {value!r}; expected a number"
+            raise FileFormatError(msg)
+        return float(value)
 
     def children(self, path: str = "/") -> list[str]:
         """Return the names in the group at `path`, or an empty list where there is no such group."""
@@ -229,8 +322,13 @@ class NwbReader:
 
         if path.strip("/") and not self.has(path):
             return []
-        group = self._object(path)
-        return list(group) if isinstance(group, h5py.Group) else []
+        with self._lock:
+            group = self._object(path)
+            if not isinstance(group, h5py.Group):
+                return []
+            with self.reading(f"names in {path}"):
+                names = list(group)
+        return [self._text(name, f"a name in {path}") for name in names]
 
     def table(self, path: str, columns: Iterable[str] | None = None, exclude_ragged: bool = True) -> pd.DataFrame:
         """Return the columns of the DynamicTable at `path`.
@@ -277,7 +375,7 @@ class NwbReader:
         present = self.children(path)
         if listed is None:
             return [name for name in present if name != "id" and not name.endswith("_index")]
-        names = [name.decode() if isinstance(name, bytes) else str(name) for name in np.atleast_1d(listed)]
+        names = [self._text(name, f"'colnames' of {path}") for name in np.atleast_1d(listed).ravel().tolist()]
         return [name for name in names if name in present]
 
     def _column(self, path: str, exclude_ragged: bool) -> Any:
@@ -303,7 +401,7 @@ class NwbReader:
     # --- safety ------------------------------------------------------------------------------------------------
 
     def _object(self, path: str) -> h5py.Group | h5py.Dataset:
-        with self._lock:
+        with self._lock, self.reading(path):
             found = self._links.object(path)
         if found is None:
             parent, _, name = path.strip("/").rpartition("/")
@@ -322,21 +420,37 @@ class NwbReader:
     def check_links(self) -> None:
         """Refuse the whole file if anything of it leads to another file (:meth:`.Links.check_all`)."""
         with self._lock:
-            self._links.check_all()
+            with self.reading("the list of its objects"):
+                self._links.check_all()
 
-    def _read(self, dataset: h5py.Dataset, selection: Any) -> Any:
-        try:
+    def _read(self, path: str, selection: Any) -> Any:
+        dataset = self.dataset(path)
+        with self.reading(path):
+            if isinstance(selection, tuple) and not selection and path not in self._whole:
+                check_stored(dataset, self.name)
+                self._whole.add(path)
             return dataset[selection]
-        except OSError as error:
-            if type(error) is not OSError:
-                raise
-            msg = f"{dataset.name} of {self.name} cannot be read: the file is damaged; fetch it again ({error})"
-            raise CorruptFileError(msg) from error
 
+    def _decoded(self, values: np.ndarray[Any, Any], path: str) -> np.ndarray[Any, Any]:
+        """Return an object array of text as HDF5 gives it as one of str."""
+        flat = [self._text(v, path) for v in values.ravel().tolist()]
+        out = np.empty(len(flat), dtype=object)
+        out[:] = flat
+        return out.reshape(values.shape)
 
-def decoded(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return an object array of bytes as one of str; the file's text is UTF-8 or ASCII."""
-    flat = [v.decode() if isinstance(v, bytes) else str(v) for v in values.ravel().tolist()]
-    out = np.empty(len(flat), dtype=object)
-    out[:] = flat
-    return out.reshape(values.shape)
+    def _text(self, value: Any, where: str) -> str:
+        """Return text as str; the file's text is UTF-8 or ASCII.
+
+        Raises
+        ------
+        FileFormatError
+            If it is neither.
+        """
+        try:
+            if isinstance(value, str):
+                value.encode()  # h5py hands on bytes that are no UTF-8 as surrogates
+                return value
+            return value.decode() if isinstance(value, bytes) else str(value)
+        except UnicodeError as error:
+            msg = f"text of {where} in {self.name} is not UTF-8 ({value!r:.60}): the file is damaged or written wrongly"
+            raise FileFormatError(msg) from error

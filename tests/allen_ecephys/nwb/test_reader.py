@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import pickle
+import threading
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -222,7 +224,7 @@ def test_damage_in_the_middle_shows_when_it_is_read(session_file: Path) -> None:
         raw.write(b"\x00" * place.size)
     reader = NwbReader(session_file)
     assert reader.text("identifier") == "12345"
-    with pytest.raises(CorruptFileError, match=r"/packed of .* cannot be read: the file is damaged"):
+    with pytest.raises(CorruptFileError, match=r"packed of .* cannot be read: the file is damaged"):
         reader.array("packed")
 
 
@@ -362,3 +364,138 @@ def test_replica_is_read_completely(replica: Path) -> None:
             table = reader.table(path, exclude_ragged=False)
             # Object references are what a table leaves out.
             assert set(reader.column_names(path)) - set(table.columns) <= {"timeseries", "group"}
+
+
+# --- damage that shows as something else than an error of HDF5 -----------------------------------------------------
+
+
+def test_text_that_is_not_utf8_is_named(session_file: Path) -> None:
+    with h5py.File(session_file, "a") as file:
+        for path in ("units/quality", "general/subject/sex", "identifier"):
+            shape = file[path].shape
+            del file[path]
+            file.create_dataset(path, data=np.full(shape, b"\xff\xfe", dtype=object), dtype=h5py.string_dtype())
+        file["general/subject"].attrs["specimen_name"] = np.bytes_(b"\xff\xfe")
+        file["units"].attrs["colnames"] = np.array([b"snr", b"\xff"])
+    reader = NwbReader(session_file)
+    for read in (
+        lambda: reader.array("units/quality"),
+        lambda: reader.coded_text("units/quality"),
+        lambda: reader.text("identifier"),
+        lambda: reader.text("general/subject/sex"),
+        lambda: reader.attribute("general/subject", "specimen_name"),
+        lambda: reader.table("units"),
+    ):
+        with pytest.raises(FileFormatError, match="is not UTF-8"):
+            read()
+
+
+@pytest.mark.parametrize("size", [10**10, 3 * 10**8])
+def test_a_shape_that_no_column_has_takes_no_memory(session_file: Path, size: int) -> None:
+    with h5py.File(session_file, "a") as file:
+        del file["units/snr"]
+        file.create_dataset("units/snr", shape=(size,), dtype="f8", chunks=(1000,))
+    with pytest.raises(FileFormatError, match=r"units/snr .* says that it holds"):
+        NwbReader(session_file).table("units")
+
+
+@pytest.mark.parametrize("storage", [{}, {"chunks": (1,), "compression": "gzip"}])
+def test_values_that_were_never_written_are_not_zeros(session_file: Path, storage: dict[str, Any]) -> None:
+    with h5py.File(session_file, "a") as file:
+        del file["units/snr"]
+        made = file.create_dataset("units/snr", shape=(2,), dtype="f8", **storage)
+        if storage:
+            made[0] = 1.0
+    with pytest.raises(CorruptFileError, match=r"units/snr .* is incomplete: values of it were never written"):
+        NwbReader(session_file).table("units")
+
+
+def test_a_column_that_inflates_without_end_is_refused(session_file: Path) -> None:
+    endless = zlib.compressobj(9)
+    bomb = endless.compress(bytes(64 << 20)) + endless.flush()
+    with h5py.File(session_file, "a") as file:
+        del file["units/snr"]
+        made = file.create_dataset("units/snr", shape=(2,), dtype="f8", chunks=(2,), compression="gzip")
+        made.id.write_direct_chunk((0,), bomb)
+    with pytest.raises(CorruptFileError, match=r"a chunk of it takes [\d,]+ bytes in the file and holds 16"):
+        NwbReader(session_file).table("units")
+
+
+def test_a_dataset_without_values_and_text_where_there_is_none(session_file: Path) -> None:
+    with h5py.File(session_file, "a") as file:
+        del file["units/snr"]
+        file["units/snr"] = h5py.Empty("f8")
+        del file["identifier"]
+        file["identifier"] = [1.0, 2.0]
+    reader = NwbReader(session_file)
+    with pytest.raises(FileFormatError, match="holds no value at all"):
+        reader.array("units/snr")
+    with pytest.raises(FileFormatError, match="expected one text"):
+        reader.text("identifier")
+
+
+def test_a_long_chain_of_links_is_refused(session_file: Path) -> None:
+    with h5py.File(session_file, "a") as file:
+        for step in range(3000):
+            file[f"link{step}"] = h5py.SoftLink(f"/link{step + 1}")
+        file["link3000"] = 1.0
+    reader = NwbReader(session_file)
+    with pytest.raises(FileFormatError, match="chain of more than 16 links"):
+        reader.array("link0")
+    assert reader.array("link2990").tolist() == 1.0
+
+
+def test_damaged_headers_are_named(session_file: Path) -> None:
+    with h5py.File(session_file) as file:
+        address = h5py.h5o.get_info(file["units/snr"].id).addr
+    intact = session_file.read_bytes()
+    named = 0
+    for byte in range(0, 200, 2):
+        raw = bytearray(intact)
+        raw[address + byte] ^= 0xFF
+        session_file.write_bytes(raw)
+        with NwbReader(session_file) as reader:
+            try:
+                reader.table("units")
+            except (CorruptFileError, FileFormatError):
+                named += 1
+    assert named > 20
+
+
+def test_closing_while_another_thread_reads(session_file: Path) -> None:
+    with h5py.File(session_file, "a") as file:
+        file.create_dataset("long", data=np.arange(400_000.0), chunks=(1000,), compression="gzip")
+    failures: list[Exception] = []
+    for _ in range(5):
+        reader = NwbReader(session_file)
+        _ = reader.file
+        begun = threading.Barrier(4)
+
+        def read(reader: NwbReader = reader, begun: threading.Barrier = begun) -> None:
+            begun.wait()
+            try:
+                for start in range(0, 400_000, 1000):
+                    reader.array("long", slice(start, start + 1000))
+                    reader.has("units/snr")
+            except Exception as error:  # whatever it is, the assertion below names it
+                failures.append(error)
+
+        threads = [threading.Thread(target=read) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        begun.wait()
+        reader.close()
+        for thread in threads:
+            thread.join()
+    assert failures
+    assert {type(error) for error in failures} == {ClosedSessionError}
+
+
+def test_a_virtual_dataset_whose_source_is_gone_gives_no_fill_values(session_file: Path) -> None:
+    with h5py.File(session_file, "a") as file:
+        layout = h5py.VirtualLayout((3,), "f8")
+        layout[:] = h5py.VirtualSource(".", "gone", (3,))
+        del file["units/spike_times"]
+        file.create_virtual_dataset("units/spike_times", layout)
+    with pytest.raises(FileFormatError, match="shows values of 'gone', which the file does not hold"):
+        NwbReader(session_file).array("units/spike_times")

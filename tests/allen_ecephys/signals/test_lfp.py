@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -283,6 +285,77 @@ def test_a_damaged_chunk_is_named(tmp_path: Path) -> None:
     assert np.isfinite(lfp[:500].values).all()
     with pytest.raises(CorruptFileError, match="chunk at sample 500, channel 2"):
         lfp[590:600].load()
+
+
+@pytest.mark.parametrize("storage", ["one channel a chunk", "shuffled", "checksummed"])
+def test_no_flipped_bit_of_a_compressed_chunk_comes_back_as_samples(tmp_path: Path, storage: str) -> None:
+    path = write_lfp(tmp_path / "lfp.nwb", samples(), nearly_regular(), range(7), **STORAGE[storage])
+    with h5py.File(path) as file:
+        info = file[f"{SERIES}/data"].id.get_chunk_info_by_coord((500, 2))
+    intact, rng = path.read_bytes(), np.random.default_rng(3)
+    for bit in rng.choice(8 * info.size, 40, replace=False).tolist():
+        raw = bytearray(intact)
+        raw[info.byte_offset + bit // 8] ^= 1 << bit % 8
+        path.write_bytes(raw)
+        with NwbReader(path) as reader:
+            table = SampleTable(reader, f"{SERIES}/data")
+            try:
+                found = table.read(slice(500, 560), slice(0, 7))  # the checksum lies behind the rest of the chunk
+            except CorruptFileError:
+                continue
+            np.testing.assert_array_equal(found, samples()[500:560])  # a bit that zlib leaves out of account
+
+
+@pytest.mark.parametrize("storage", ["one channel a chunk", "shuffled", "checksummed"])
+def test_a_chunk_of_another_size_is_refused_before_it_takes_memory(tmp_path: Path, storage: str) -> None:
+    path = write_lfp(tmp_path / "lfp.nwb", samples(), nearly_regular(), range(7), **STORAGE[storage])
+    endless = zlib.compressobj(9)
+    bomb = endless.compress(bytes(64 << 20)) + endless.flush()
+    with h5py.File(path, "r+") as file:
+        file[f"{SERIES}/data"].id.write_direct_chunk((500, 0), bomb)
+    table = SampleTable(NwbReader(path), f"{SERIES}/data")
+    tracemalloc.start()
+    with pytest.raises(CorruptFileError, match="damaged"):
+        table.read(slice(500, 600), slice(0, 1))
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+def test_a_stream_cut_before_its_checksum_is_damage(tmp_path: Path) -> None:
+    path = write_lfp(tmp_path / "lfp.nwb", samples(), nearly_regular(), range(7), **STORAGE["one channel a chunk"])
+    stream = zlib.compress(samples()[500:600, 2].tobytes())
+    with h5py.File(path, "r+") as file:
+        file[f"{SERIES}/data"].id.write_direct_chunk((500, 2), stream[:-4])
+    with pytest.raises(CorruptFileError, match="does not end where it should"):
+        open_lfp(NwbReader(path), PROBE)[500:501].load()
+
+
+def test_samples_that_were_never_written_are_not_zeros(tmp_path: Path) -> None:
+    path = write_lfp(tmp_path / "lfp.nwb", samples(), nearly_regular(), range(7), **STORAGE["one channel a chunk"])
+    with h5py.File(path, "r+") as file:
+        del file[f"{SERIES}/data"]
+        data = file.create_dataset(f"{SERIES}/data", shape=(1037, 7), dtype="f4", chunks=(100, 7), compression="gzip")
+        data[:500] = samples()[:500]
+    lfp = open_lfp(NwbReader(path), PROBE)
+    np.testing.assert_array_equal(lfp[:500].values, samples()[:500])
+    with pytest.raises(CorruptFileError, match="sample 500, channel 0 was never written"):
+        lfp[400:520].load()
+
+
+def test_numbers_that_hdf5_converts_are_left_to_hdf5(tmp_path: Path) -> None:
+    path = write_lfp(tmp_path / "lfp.nwb", samples(), nearly_regular(), range(7))
+    twelve_bits = h5py.h5t.STD_I16LE.copy()
+    twelve_bits.set_precision(12)
+    twelve_bits.set_offset(4)
+    numbers = np.arange(-1037, 1037, 2, dtype=np.int16)[:, np.newaxis].repeat(7, axis=1)
+    with h5py.File(path, "r+") as file:
+        del file[f"{SERIES}/data"]
+        storage = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        storage.set_chunk((100, 7))
+        space = h5py.h5s.create_simple(numbers.shape)
+        made = h5py.h5d.create(file[SERIES].id, b"data", twelve_bits, space, storage)
+        made.write(h5py.h5s.ALL, h5py.h5s.ALL, numbers)
+    np.testing.assert_array_equal(open_lfp(NwbReader(path), PROBE).values, numbers.astype(np.float32))
 
 
 def backwards(times: np.ndarray) -> np.ndarray:
