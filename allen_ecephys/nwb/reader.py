@@ -419,9 +419,8 @@ class NwbReader:
 
     def check_links(self) -> None:
         """Refuse the whole file if anything of it leads to another file (:meth:`.Links.check_all`)."""
-        with self._lock:
-            with self.reading("the list of its objects"):
-                self._links.check_all()
+        with self._lock, self.reading("the list of its objects"):
+            self._links.check_all()
 
     def _read(self, path: str, selection: Any) -> Any:
         dataset = self.dataset(path)
