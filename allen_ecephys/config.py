@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from .errors import InvalidValueError
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -72,7 +74,7 @@ def threads() -> int:
             number = 0
         if number < 1:
             msg = f"{THREADS.variable} must be a whole number of at least 1; got {chosen!r}"
-            raise ValueError(msg)
+            raise InvalidValueError(msg)
         return number
     return min(8, os.cpu_count() or 1)
 

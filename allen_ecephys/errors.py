@@ -11,6 +11,42 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
+__all__ = [
+    "AccessError",
+    "AllenEcephysError",
+    "AlreadyPresentError",
+    "ChannelCountError",
+    "ChecksumError",
+    "ClosedSessionError",
+    "CorruptFileError",
+    "DiskFullError",
+    "DownloadError",
+    "FileFormatError",
+    "GeometryError",
+    "InvalidContentsError",
+    "InvalidTypeError",
+    "InvalidValueError",
+    "ManifestError",
+    "MissingDataError",
+    "MissingExtraError",
+    "MissingFileError",
+    "NonFiniteError",
+    "OfflineError",
+    "RecordingTooShortError",
+    "RemoteChangedError",
+    "RemoteNotFoundError",
+    "SortingError",
+    "SpikeTrainError",
+    "StageError",
+    "SynchronizationError",
+    "TooFewChannelsError",
+    "UnknownArgumentError",
+    "UnknownIdError",
+    "UnknownNameError",
+    "UnsafePathError",
+    "UnsafePickleError",
+]
+
 
 class AllenEcephysError(Exception):
     """Base class of all errors raised by this package."""
@@ -20,7 +56,7 @@ class AllenEcephysError(Exception):
 
 
 class UnknownIdError(AllenEcephysError, KeyError):
-    """An id (session, unit, presentation, probe, channel) that the table asked does not hold."""
+    """An id (session, unit, presentation, probe, channel), or the time of a sample, that the data asked do not hold."""
 
     def __str__(self) -> str:
         # KeyError shows the repr of its argument; a message is to be read, not parsed.
@@ -33,6 +69,14 @@ class UnknownNameError(AllenEcephysError, ValueError):
 
 class UnknownArgumentError(UnknownNameError, TypeError):
     """A keyword argument that does not exist, or one that is given twice under different names."""
+
+
+class InvalidValueError(AllenEcephysError, ValueError):
+    """An argument whose value is out of range or of the wrong kind (a negative seed, a threshold of 0)."""
+
+
+class InvalidTypeError(AllenEcephysError, TypeError):
+    """An argument that is no number, name or object of the kind that is needed."""
 
 
 class MissingDataError(AllenEcephysError, LookupError):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import UnknownIdError, UnknownNameError, suggest
+from .errors import InvalidTypeError, UnknownIdError, UnknownNameError, suggest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,7 @@ def as_ids(ids: ArrayLike | None, table: pd.DataFrame, what: str) -> np.ndarray[
     ------
     UnknownIdError
         If the table does not hold one of them.
-    TypeError
+    InvalidTypeError
         If they are no whole numbers.
     """
     if ids is None:
@@ -35,7 +35,7 @@ def as_ids(ids: ArrayLike | None, table: pd.DataFrame, what: str) -> np.ndarray[
             array = array.astype(np.int64)
         else:
             msg = f"{what} ids must be whole numbers, one or a flat list of them; got {ids!r}"
-            raise TypeError(msg)
+            raise InvalidTypeError(msg)
     found = array.astype(np.int64)
     unknown = found[~np.isin(found, table.index.to_numpy())]
     if len(unknown):

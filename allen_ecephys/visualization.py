@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .errors import InvalidValueError
 from .plotting import figures
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def plot_spike_counts(
     times = np.asarray(time_coords, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] != len(times):
         msg = f"counts must be rows x {len(times)} times; they have the shape {values.shape}: transpose or average them"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     figure, ax = _figure((8, 8))
     image = ax.imshow(values, aspect="auto", interpolation="none", origin="upper")
     figure.colorbar(image, ax=ax, label=cbar_label)

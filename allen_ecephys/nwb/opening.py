@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from ..errors import CorruptFileError, FileFormatError, MissingFileError, suggest, truncated_file
+from ..errors import CorruptFileError, FileFormatError, InvalidTypeError, MissingFileError, suggest, truncated_file
 
 if TYPE_CHECKING:
     import h5py
@@ -62,7 +62,7 @@ def absolute(source: object) -> str | BinaryFile:
     if not isinstance(source, str):
         if not isinstance(source, BinaryFile):
             msg = f"a path, a URL or an open binary file is needed; got {source!r}"
-            raise TypeError(msg)
+            raise InvalidTypeError(msg)
         return source
     source = source.removeprefix("file://")
     return source if "://" in source else str(Path(source).expanduser().absolute())

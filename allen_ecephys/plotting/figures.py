@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import UnknownIdError, missing_extra
+from ..errors import InvalidValueError, UnknownIdError, missing_extra
 from ..stimulus.trials import ALIGNED_TIME
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def plot_psth(psth: xr.Dataset, ax: Axes | None = None, *, unit_id: int | None =
     ------
     UnknownIdError
         If the result lacks the unit.
-    ValueError
+    InvalidValueError
         If it has several units and groups, and no unit is chosen.
     """
     ax = _axes(ax)
@@ -116,7 +116,7 @@ def plot_psth(psth: xr.Dataset, ax: Axes | None = None, *, unit_id: int | None =
     lines = [str(d) for d in psth["rate"].dims if d != ALIGNED_TIME and (d != "unit_id" or psth.sizes["unit_id"] > 1)]
     if len(lines) > 1:
         msg = f"choose one unit: this histogram has {psth.sizes['unit_id']} units and groups of {lines[0]}"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     time = psth[ALIGNED_TIME].to_numpy()
     psth = psth.squeeze("unit_id") if "unit_id" in psth["rate"].dims and psth.sizes["unit_id"] == 1 else psth
     count = psth.sizes[lines[0]] if lines else 1
@@ -183,7 +183,7 @@ def plot_spike_counts(counts: xr.DataArray, ax: Axes | None = None, *, label: st
     if len(others) != 1 or ALIGNED_TIME not in counts.dims:
         held = ", ".join(map(str, counts.dims))
         msg = f"counts must have the dimensions {ALIGNED_TIME} and one other; they have {held}"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     ax = _axes(ax)
     values = counts.transpose(others[0], ALIGNED_TIME)
     edges = _edges(values[ALIGNED_TIME].to_numpy())

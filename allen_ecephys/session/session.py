@@ -13,7 +13,7 @@ from functools import cached_property, partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
-from ..errors import AllenEcephysError, MissingDataError
+from ..errors import AllenEcephysError, InvalidValueError, MissingDataError
 from ..nwb import layout
 from ..units.filter import UnitFilter
 from .file import SessionCompanions, SessionFile
@@ -123,14 +123,14 @@ class EcephysSession:
 
         Raises
         ------
-        ValueError
+        InvalidValueError
             For another NWB version.
         UnknownNameError
             For a name in `api_kwargs` that is no filter, or a filter given twice.
         """
         if nwb_version != 2:
             msg = f"only NWB 2 files are read; got nwb_version={nwb_version!r}"
-            raise ValueError(msg)
+            raise InvalidValueError(msg)
         chosen = UnitFilter.chosen(unit_filter, api_kwargs or {})
         return cls(path, unit_filter=chosen, companions=companions, compat=compat)
 
@@ -583,7 +583,7 @@ class EcephysSession:
         ------
         UnknownIdError
             For a presentation or unit that is not in the session, or is hidden by its filter.
-        ValueError
+        InvalidValueError
             For edges that are fewer than two, not finite or not ascending, or a `dtype` too small.
 
         Warns

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import InvalidTypeError
 from ..units.filter import UnitFilter
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def checked_filter(unit_filter: object) -> UnitFilter:
     """Return a unit filter; anything else is a TypeError."""
     if not isinstance(unit_filter, UnitFilter):
         msg = f"unit_filter must be a UnitFilter, such as UnitFilter(presence_ratio_minimum=None); got {unit_filter!r}"
-        raise TypeError(msg)
+        raise InvalidTypeError(msg)
     return unit_filter
 
 

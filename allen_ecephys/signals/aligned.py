@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 from numba import njit
 
-from ..errors import UnknownNameError, suggest
+from ..errors import InvalidValueError, UnknownNameError, suggest
 from ..spikes.aligned import checked_edges
 from ..stimulus.trials import ALIGNED_TIME, aligned_coords, windows
 
@@ -88,7 +88,7 @@ def mean_in_bins(times: np.ndarray, values: np.ndarray, edges: np.ndarray, max_g
     """
     if not max_gap > 0:
         msg = f"max_gap must be a positive number of seconds; got {max_gap!r}"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     means = np.empty((edges.shape[0], edges.shape[1] - 1, values.shape[0]))
     _mean_in_bins(
         np.ascontiguousarray(times, dtype=np.float64),

@@ -21,6 +21,7 @@ from xarray.core.indexing import (
 )
 from xarray.indexes import PandasIndex
 
+from ..errors import UnknownIdError, UnknownNameError
 from ..nwb.timestamps import Timestamps
 
 Key = int | np.integer[Any] | slice | np.ndarray
@@ -176,7 +177,7 @@ class TimestampIndex(PandasIndex):
             positions = np.where(self.times.take(positions) == values, positions, -1)
         else:
             msg = f"method must be 'nearest', 'pad', 'ffill', 'backfill' or 'bfill'; got {method!r}"
-            raise ValueError(msg)
+            raise UnknownNameError(msg)
         if tolerance is not None:
             far = np.abs(self.times.take(np.maximum(positions, 0)) - values) > np.asarray(tolerance)
             positions = np.where(far, -1, positions)
@@ -186,7 +187,7 @@ class TimestampIndex(PandasIndex):
                 f"no sample at {float(bad)!r} s (samples from {self.times.take(np.array([0]))[0]:.4f} to "
                 f"{self.times.take(np.array([size - 1]))[0]:.4f} s); method='nearest' takes the closest one"
             )
-            raise KeyError(msg)
+            raise UnknownIdError(msg)
         return positions
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..compatibility import Compatibility, is_compatible
+from ..errors import InvalidValueError
 from ..stimulus.conditions import CONDITION
 from ..stimulus.trials import require_columns
 from .condition_statistics import condition_statistics
@@ -30,17 +31,17 @@ def checked_edges(bin_edges: ArrayLike) -> Floats:
 
     Raises
     ------
-    ValueError
+    InvalidValueError
         Unless they are two or more finite numbers in strictly ascending order.
     """
     edges = np.asarray(bin_edges)
     if edges.ndim != 1 or len(edges) < 2 or edges.dtype.kind not in "iuf":
         msg = f"bin_edges must be two or more numbers (seconds from stimulus onset); got {bin_edges!r}"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     edges = edges.astype(np.float64)
     if not np.all(np.isfinite(edges)):
         msg = f"bin_edges must be finite; edges {np.flatnonzero(~np.isfinite(edges)).tolist()[:5]} are not"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     wrong = np.flatnonzero(np.diff(edges) <= 0)
     if len(wrong):
         at = int(wrong[0])
@@ -48,7 +49,7 @@ def checked_edges(bin_edges: ArrayLike) -> Floats:
             f"bin_edges must ascend; {len(wrong)} of them do not: edge {at + 1} is {edges[at + 1]:g}, "
             f"after {edges[at]:g}. Sort them with numpy.unique"
         )
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     return edges
 
 
@@ -61,7 +62,7 @@ def time_domain(starts: Floats, edges: Floats, callback: Callable[[Any], Any] | 
 
     Raises
     ------
-    ValueError
+    InvalidValueError
         If the callback returns another shape, or edges that are not finite or descend.
     """
     domain = starts[:, None] + edges
@@ -70,7 +71,7 @@ def time_domain(starts: Floats, edges: Floats, callback: Callable[[Any], Any] | 
     changed = np.asarray(callback(domain), dtype=np.float64)
     if changed.shape != domain.shape:
         msg = f"time_domain_callback must keep the shape {domain.shape}; it returned {changed.shape}"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     wrong = ~np.all(np.isfinite(changed), axis=1) | np.any(np.diff(changed, axis=1) < 0, axis=1)
     if wrong.any():
         at = int(np.flatnonzero(wrong)[0])
@@ -78,7 +79,7 @@ def time_domain(starts: Floats, edges: Floats, callback: Callable[[Any], Any] | 
             f"time_domain_callback returned edges that descend or are not finite for {int(wrong.sum())} of "
             f"{len(wrong)} presentations, first for the one at position {at}"
         )
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     return np.ascontiguousarray(changed)
 
 
@@ -125,7 +126,7 @@ def spike_counts(
     if sparse:
         if binarize or dtype is not None:
             msg = "sparse=True gives int32 counts; it goes with neither binarize nor dtype"
-            raise ValueError(msg)
+            raise InvalidValueError(msg)
         return SparseCounts(ids, centres, unit_ids, count_sparsely(ragged, domain, closed), label)
     kind = np.dtype(dtype if dtype is not None else np.uint8 if binarize else np.int32)
     counts = count_in_bins(ragged, domain, closed=closed, dtype=kind, binarize=binarize)
@@ -154,7 +155,7 @@ def presentation_spike_times(
             f"{n} of {len(begins)} windows are empty: start_offset {start_offset:g} s and stop_offset "
             f"{stop_offset:g} s make them stop before they start"
         )
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     warn_of_overlap(begins, ends)
     time, window, unit, since = spikes_in_windows(
         spike_times.ragged(unit_ids),

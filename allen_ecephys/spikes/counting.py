@@ -20,6 +20,7 @@ import numpy as np
 from numba import njit
 
 from ..config import threads
+from ..errors import InvalidValueError
 from .ragged import Floats, Integers, RaggedTimes, as_ragged, first_above, first_not_below, within
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def count_in_windows(
 
     Raises
     ------
-    ValueError
+    InvalidValueError
         If the bounds are not of equal length, hold NaN, or a window stops before it starts.
     """
     ragged = as_ragged(spike_times)
@@ -170,7 +171,7 @@ def count_in_windows(
     ends = np.atleast_1d(np.asarray(stops, dtype=np.float64))
     if begins.shape != ends.shape or begins.ndim != 1:
         msg = f"starts and stops must be 1-dimensional and of equal length; got shapes {begins.shape} and {ends.shape}"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     wrong = np.flatnonzero(~(begins <= ends))
     if len(wrong):
         at = int(wrong[0])
@@ -178,7 +179,7 @@ def count_in_windows(
             f"{len(wrong)} of {len(begins)} windows are NaN or stop before they start; "
             f"the first is window {at}: {begins[at]} to {ends[at]}"
         )
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     order = np.argsort(begins, kind="stable")
     out = np.zeros((len(ragged), len(begins)), dtype=np.int32)
 
@@ -214,7 +215,7 @@ def count_in_bins(
 
     Raises
     ------
-    ValueError
+    InvalidValueError
         If `dtype` does not hold a count exactly.
     """
     rows, n_bins = edges.shape[0], edges.shape[1] - 1
@@ -243,7 +244,7 @@ def _exactly(counts: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[A
         cast = counts.astype(dtype)
     if not np.array_equal(cast, counts):
         msg = f"a bin holds {counts.max():,} spikes, which dtype {dtype} cannot hold exactly; leave dtype out for int32"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     return cast
 
 

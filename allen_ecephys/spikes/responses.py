@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..errors import MissingDataError, UnknownNameError, suggest
+from ..errors import InvalidValueError, MissingDataError, UnknownNameError, suggest
 from ..stimulus.epochs import tightened
 from ..stimulus.trials import ALIGNED_TIME, aligned_coords, windows
 from .aligned import checked_edges
@@ -72,7 +72,7 @@ def psth(
     ------
     UnknownNameError
         If `by` is no column.
-    ValueError
+    InvalidValueError
         If edges do not ascend, or `smoothing` is asked of uneven bins.
     """
     edges = checked_edges(bin_edges)
@@ -143,7 +143,7 @@ def responses(
     ------
     UnknownNameError
         If the session has no stimulus of that name.
-    ValueError
+    InvalidValueError
         If the window is empty.
 
     Examples
@@ -161,7 +161,7 @@ def responses(
         begin, end = window
         if not begin < end:
             msg = f"window must end after it begins; got {window!r} (s from onset)"
-            raise ValueError(msg)
+            raise InvalidValueError(msg)
         starts, stops = starts + begin, starts + end
     ids = units.index.to_numpy()
     counts = np.ascontiguousarray(count_in_windows(spike_times.ragged(ids), starts, stops).T)
@@ -257,10 +257,10 @@ def _smoothing(edges: np.ndarray, smoothing: float | None) -> tuple[np.ndarray, 
     widths = np.diff(edges)
     if not smoothing > 0:
         msg = f"smoothing is the standard deviation (s) of a Gaussian, above 0, or None; got {smoothing!r}"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     if not np.allclose(widths, widths[0], rtol=1e-6):
         msg = f"smoothing needs bins of equal width; they are {widths.min():g} to {widths.max():g} s wide"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     width = float((edges[-1] - edges[0]) / len(widths))
     reach = int(np.ceil(KERNEL_REACH * smoothing / width))
     steps = np.arange(-reach, reach + 1) * width

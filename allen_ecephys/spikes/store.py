@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import FileFormatError, UnknownIdError, truncated_file
+from ..errors import FileFormatError, InvalidTypeError, UnknownIdError, truncated_file
 from ..nwb import layout
 
 if TYPE_CHECKING:
@@ -369,7 +369,7 @@ class UnitMapping(dict[int, Any]):
         """Return an object array without dimensions that holds the dict, as NumPy makes of any dict."""
         if dtype is not None and np.dtype(dtype) != np.dtype(object):
             msg = f"the {self._what} of {len(self)} units are no array of {np.dtype(dtype)}: take those of one unit"
-            raise TypeError(msg)
+            raise InvalidTypeError(msg)
         held = np.empty((), dtype=object)
         held[()] = self.to_dict()
         return held
@@ -385,7 +385,7 @@ class UnitMapping(dict[int, Any]):
 
     def _unchangeable(self, *_: Any, **__: Any) -> Any:
         msg = f"the {self._what} of a session are read from its file and cannot be changed: change a copy, dict(...)"
-        raise TypeError(msg)
+        raise InvalidTypeError(msg)
 
     __setitem__ = __delitem__ = __ior__ = _unchangeable
     setdefault = update = pop = popitem = clear = _unchangeable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..errors import FileFormatError
+from ..errors import FileFormatError, InvalidValueError
 from ..ids import as_ids
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def selected_trials(trials: Trials, presentations: pd.DataFrame) -> pd.DataFrame
         For an id that is no presentation's.
     FileFormatError
         If a table has no ``start_time``.
-    ValueError
+    InvalidValueError
         If a start time is missing.
     """
     if not isinstance(trials, pd.DataFrame):
@@ -54,7 +54,7 @@ def selected_trials(trials: Trials, presentations: pd.DataFrame) -> pd.DataFrame
     lacking = trials["start_time"].isna().to_numpy()
     if lacking.any():
         msg = f"trial {trials.index[int(np.argmax(lacking))]} has no start_time: leave it out"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     return trials if trials.index.name == PRESENTATION else trials.rename_axis(index=TRIAL)
 
 

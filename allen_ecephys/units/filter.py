@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from ..errors import FileFormatError, UnknownArgumentError, suggest
+from ..errors import FileFormatError, InvalidValueError, UnknownArgumentError, suggest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,7 +74,7 @@ class UnitFilter:
                 continue
             if isinstance(bound, bool) or not isinstance(bound, (int, float)) or math.isnan(bound):
                 msg = f"{name} must be a number, or None to turn the bound off; got {bound!r}"
-                raise ValueError(msg)
+                raise InvalidValueError(msg)
 
     @classmethod
     def none(cls) -> UnitFilter:
