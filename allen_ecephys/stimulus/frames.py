@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..errors import InvalidValueError
 from .presentations import MISSING_TEXT
 
 _QUOTED = re.compile(rf"""(["']){MISSING_TEXT}\1""")
@@ -78,7 +79,7 @@ class StimulusFrame(pd.DataFrame):
 
         Raises
         ------
-        ValueError
+        InvalidValueError
             Saying what to write instead.
         """
         if _QUOTED.search(expr):
@@ -86,7 +87,7 @@ class StimulusFrame(pd.DataFrame):
                 f"{expr!r} asks for the text 'null', and a missing parameter is NaN here: write orientation.isna() or "
                 "orientation.notna() with the parameter's name"
             )
-            raise ValueError(msg)
+            raise InvalidValueError(msg)
         kwargs["level"] = kwargs.get("level", 0) + 1  # where pandas looks for the caller's @names
         return super().eval(expr, **kwargs)
 
