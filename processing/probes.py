@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import GeometryError, MissingExtraError, UnknownNameError, missing_extra, suggest
+from allen_ecephys.errors import GeometryError, UnknownNameError, missing_extra, suggest
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -21,6 +21,8 @@ ROW_PITCH: Final = 20.0
 #: Channels wired to a reference on 3A option 3 probes (the released recordings) and on 1.0 probes.
 REFERENCE_CHANNELS_3A: Final = (36, 75, 112, 151, 188, 227, 264, 303, 340, 379)
 REFERENCE_CHANNELS_1_0: Final = (191,)
+#: On the first 2.0 probes; later ones have none among their channels.
+REFERENCE_CHANNELS_2_0: Final = (127,)
 #: Neuropixels 1.0: 32 converters, each serving 12 channels of the spike band and one slot of the LFP band in turn.
 ADC_CHANNELS: Final = 24
 ADC_SLOTS: Final = 13
@@ -102,10 +104,10 @@ def adc_wiring(part_number: str, channels: int | npt.ArrayLike = N_CHANNELS) -> 
 
     if find_spec("probeinterface") is None or part_number not in _catalogue():
         return None
-    return _wiring_of_table(_full_probe(part_number).annotations.get("adc_sampling_table"), _numbers(channels))
+    return wiring_of_table(_full_probe(part_number).annotations.get("adc_sampling_table"), _numbers(channels))
 
 
-def _wiring_of_table(table: str | None, channels: Int64) -> AdcWiring | None:
+def wiring_of_table(table: str | None, channels: Int64) -> AdcWiring | None:
     """Read ``(converters,turns)(channels of the first turn)(...)...``; numbers beyond the channels are empty places."""
     if table is None:
         return None
@@ -240,27 +242,24 @@ def lfp_order_3a(n_channels: int = N_CHANNELS) -> npt.NDArray[np.int64]:
     return np.asarray(np.concatenate([block + 48 * i for i in range(-(-n_channels // 48))])[:n_channels])
 
 
-def read_spikeglx_geometry(meta_path: Path) -> npt.NDArray[np.float64]:
-    """Return positions of the channels that a SpikeGLX ``.meta`` file says were saved, (n_channels, 2) in um."""
-    probe = _probeinterface().read_spikeglx(meta_path)
-    return np.asarray(probe.contact_positions, dtype=np.float64)
-
-
-def read_open_ephys_probe(settings: Path, stream: str | None = None) -> Any:
-    """Return the ``probeinterface.Probe`` of a stream in an Open Ephys ``settings.xml``.
+def read_spikeglx_probe(meta_path: Path) -> tuple[Float64, Int64]:
+    """Return positions (n_channels, 2) in um and shanks of the channels that a SpikeGLX ``.meta`` says were saved.
 
     Raises
     ------
     GeometryError
-        If the settings hold no Neuropixels probe of that stream, or no site positions (plugin before 0.3.3).
+        If the tables in the file name no sites.
     """
+    library = _probeinterface()
     try:
-        return _probeinterface().read_openephys_neuropixels(settings, stream_name=stream)
-    except MissingExtraError:
-        raise
-    except Exception as error:  # what probeinterface raises is a bare Exception or an AssertionError
-        msg = f"{settings} gives no channel positions for stream {stream!r}: {error}. Pass geometry=... instead."
+        probe = library.read_spikeglx(meta_path)
+    except Exception as error:  # what probeinterface raises is whatever its parsing stumbles over
+        msg = f"{meta_path} gives no channel positions: {error!r}"
         raise GeometryError(msg) from error
+    positions = np.asarray(probe.contact_positions, dtype=np.float64)
+    shanks = probe.shank_ids
+    numbers = [0] * len(positions) if shanks is None else [int(shank or 0) for shank in shanks]
+    return positions, np.array(numbers, dtype=np.int64)
 
 
 def _probeinterface() -> Any:

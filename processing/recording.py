@@ -17,6 +17,7 @@ from allen_ecephys.errors import ChannelCountError, GeometryError
 
 if TYPE_CHECKING:
     from .probes import AdcWiring
+    from .timeline import Timeline
 
 Channels = Sequence[int] | npt.NDArray[np.integer[Any]] | slice | None
 
@@ -40,6 +41,8 @@ class Recording(Protocol):
         int64 (n_channels,): the shank that each channel is on, from 0.
     adc
         Which channels are digitised together, and when within a sample; None where that is not known.
+    timeline
+        Where gaps are: samples that the recorder numbered but that are not in the file.
     reference_channels
         int64: channels that carry no signal (references), as indices into this recording's channels.
     dtype
@@ -61,6 +64,8 @@ class Recording(Protocol):
     @property
     def adc(self) -> AdcWiring | None: ...  # noqa: D102
     @property
+    def timeline(self) -> Timeline: ...  # noqa: D102
+    @property
     def reference_channels(self) -> npt.NDArray[np.int64]: ...  # noqa: D102
     @property
     def dtype(self) -> np.dtype[Any]: ...  # noqa: D102
@@ -75,7 +80,7 @@ class Recording(Protocol):
 
 
 def duration(recording: Recording) -> float:
-    """Return the length of a recording in seconds (nominal clock)."""
+    """Return the length of what was recorded in seconds (nominal clock), gaps left out."""
     return recording.n_samples / recording.sampling_rate
 
 

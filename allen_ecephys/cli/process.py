@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from .raw import list_command
 from .sorting import run_command, sort_command, sorters_command
 from .spike_band import simulate_command, spike_band_command
 from .units import package_command, units_command
@@ -14,6 +15,7 @@ def process() -> None:
     """Produce: from a probe's raw data to cleaned, measured units and an NWB file."""
 
 
+process.add_command(list_command)
 process.add_command(simulate_command)
 process.add_command(spike_band_command)
 process.add_command(sort_command)

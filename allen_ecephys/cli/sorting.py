@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .raw import raw_options
 from .units import session_options
 
 if TYPE_CHECKING:
@@ -64,14 +65,18 @@ def _sorter_options(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option("--keep-work", is_flag=True, help="Keep the sorter's own files (OUTPUT/sorting.work)."),
         click.option("--workers", type=click.IntRange(1), help="Threads that read and write."),
+        raw_options,
     )
 
     @functools.wraps(command)
     def with_sorting(
         raw: Path, output: Path, sorter: str, parameters: dict[str, Any], python: str | None, keep_work: bool,
-        workers: int | None, **others: Any,
+        workers: int | None, stream: str | None, allow_cut: bool, **others: Any,
     ) -> Any:  # fmt: skip
-        sort = functools.partial(_sort, raw, output, sorter, parameters, python, keep_work=keep_work, workers=workers)
+        sort = functools.partial(
+            _sort, raw, output, sorter, parameters, python, keep_work=keep_work, workers=workers, stream=stream,
+            allow_cut=allow_cut,
+        )  # fmt: skip
         return command(raw, output, sort, **others)
 
     wrapped: Callable[..., None] = with_sorting
@@ -154,12 +159,15 @@ def _sort(
     *,
     keep_work: bool,
     workers: int | None,
+    stream: str | None,
+    allow_cut: bool,
 ) -> SortedProbe:
     from allen_ecephys.processing.stages.probe import sort_raw
 
     probe = sort_raw(
-        raw, output, sorter=sorter, parameters=parameters, python=python, keep_work=keep_work, n_workers=workers
-    )
+        raw, output, sorter=sorter, parameters=parameters, python=python, keep_work=keep_work, n_workers=workers,
+        stream=stream, allow_cut=allow_cut,
+    )  # fmt: skip
     look, counts = probe.depth.report, probe.sorting.report
     click.echo(
         f"looked at: brain surface at channel {look['surface_channel']:g} of {probe.recording.n_channels}, "

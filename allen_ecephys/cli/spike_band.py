@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from .raw import raw_options
+
 
 @click.command("simulate")
 @click.argument("folder", type=click.Path(path_type=Path))
@@ -50,9 +52,16 @@ def simulate_command(
 @click.argument("output", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--no-median-subtracted", is_flag=True, help="Do not write the median-subtracted recording.")
 @click.option("--high-pass", default=150.0, show_default=True, help="Corner of the filter, Hz.")
+@raw_options
 @click.option("--workers", type=click.IntRange(1), help="Threads; the setting ALLEN_ECEPHYS_THREADS by default.")
 def spike_band_command(
-    raw: Path, output: Path, no_median_subtracted: bool, high_pass: float, workers: int | None
+    raw: Path,
+    output: Path,
+    no_median_subtracted: bool,
+    high_pass: float,
+    stream: str | None,
+    allow_cut: bool,
+    workers: int | None,
 ) -> None:
     """Subtract medians, filter and whiten the spike band of one probe.
 
@@ -63,15 +72,15 @@ def spike_band_command(
     EXAMPLES
       allen-ecephys process spike-band raw/ output/
     """
-    from allen_ecephys.processing.readers.bands import open_bands
+    from allen_ecephys.processing.readers import open_bands
     from allen_ecephys.processing.spike_band.writing import WhiteningParameters
     from allen_ecephys.processing.stages.spike_band import process_spike_band
 
-    recording, lfp = open_bands(raw)
+    bands = open_bands(raw, stream=stream, allow_cut=allow_cut)
     result = process_spike_band(
-        recording,
+        bands.spike_band,
         output,
-        lfp=lfp,
+        lfp=bands.lfp,
         whitening=WhiteningParameters(high_pass=high_pass),
         keep_median_subtracted=not no_median_subtracted,
         n_workers=workers,

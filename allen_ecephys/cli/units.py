@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from .raw import raw_options
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -35,11 +37,19 @@ def session_options(command: Command) -> Command:
     type=_FOLDER,
     help="phy or Kilosort folder with the spikes. Default: the ground truth of a simulated recording.",
 )
+@raw_options
 @click.option("--medians-subtracted", is_flag=True, help="The recording went through the median subtraction already.")
 @click.option("--spikes-per-unit", default=1000, show_default=True, help="Spikes averaged for each mean waveform.")
 @click.option("--seed", default=0, show_default=True, help="Seed of all random draws.")
 def units_command(
-    raw: Path, output: Path, spikes: Path | None, medians_subtracted: bool, spikes_per_unit: int, seed: int
+    raw: Path,
+    output: Path,
+    spikes: Path | None,
+    stream: str | None,
+    allow_cut: bool,
+    medians_subtracted: bool,
+    spikes_per_unit: int,
+    seed: int,
 ) -> None:
     """Clean and measure the units of one probe.
 
@@ -52,6 +62,7 @@ def units_command(
       allen-ecephys process units session_g0_imec0/ units/ --spikes kilosort/
     """
     from allen_ecephys.processing.quality_metrics import QualitySettings
+    from allen_ecephys.processing.simulation.raw.recording import TRUTH_FILE, read_ground_truth
     from allen_ecephys.processing.stages.opening import open_probe
     from allen_ecephys.processing.stages.units import UnitParameters, measure_units
 
@@ -61,7 +72,11 @@ def units_command(
         quality=QualitySettings(seed=seed),
         seed=seed,
     )
-    table = measure_units(open_probe(raw, spikes), output, parameters)
+    known: dict[str, Any] = {}
+    if spikes is None and (raw / TRUTH_FILE).exists():
+        known = {"spikes": read_ground_truth(raw).sorted_spikes(), "spike_files": [raw / TRUTH_FILE]}
+    probe = open_probe(raw, spikes, **known, stream=stream, allow_cut=allow_cut)
+    table = measure_units(probe, output, parameters)
     good = int((table["quality"] == "good").sum())
     click.echo(f"{len(table)} units, {good} good, {len(table) - good} noise: {output / 'units' / 'metrics.csv'}")
 

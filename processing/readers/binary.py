@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from pathlib import Path
 from threading import Lock
@@ -16,6 +17,7 @@ from allen_ecephys.errors import CorruptFileError, FileFormatError, GeometryErro
 from ..probes import AdcWiring, neuropixels_1_geometry, neuropixels_1_wiring
 from ..recording import Channels, check_bounds, checked_geometry
 from ..shanks import shanks_by_position
+from ..timeline import Timeline
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +56,8 @@ class BinaryRecording:
         Bytes before the first sample.
     n_samples
         Samples to use; by default as many as the file holds.
+    timeline
+        Where gaps are; by default there is none.
     full_scale_uv
         Largest voltage that the converter could measure, where it is known; samples at it are saturated.
 
@@ -87,6 +91,7 @@ class BinaryRecording:
         dtype: npt.DTypeLike = np.int16,
         offset: int = 0,
         n_samples: int | None = None,
+        timeline: Timeline | None = None,
         full_scale_uv: float | None = None,
     ) -> None:
         self.path = Path(path)
@@ -96,7 +101,8 @@ class BinaryRecording:
         self.offset = int(offset)
         self.full_scale_uv = full_scale_uv
         where = str(self.path)
-        if self.n_columns < 1 or not self.sampling_rate > 0 or self.dtype.kind not in "iuf":
+        usable = self.n_columns >= 1 and math.isfinite(self.sampling_rate) and self.sampling_rate > 0
+        if not usable or self.dtype.kind not in "iuf":
             msg = (
                 f"{where}: {n_columns} columns at {sampling_rate} Hz of dtype {self.dtype} is no recording; "
                 "columns and rate are positive, the dtype is a number"
@@ -116,6 +122,10 @@ class BinaryRecording:
             msg = f"{where}: reference channels {listed} are not all in 0..{self.n_channels - 1}; number them from 0"
             raise FileFormatError(msg)
         self.n_samples, self.dropped_bytes = self._count_samples(n_samples)
+        self.timeline = Timeline.unbroken(self.n_samples) if timeline is None else timeline
+        if self.timeline.n_samples != self.n_samples:
+            msg = f"{where} holds {self.n_samples} samples, its timeline describes {self.timeline.n_samples}"
+            raise FileFormatError(msg)
         self._descriptor: int | None = None
         self._opening = Lock()
 

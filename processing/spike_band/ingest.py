@@ -70,7 +70,7 @@ class QuantizedRecording:
         self.source, self.nan_policy, self.count_uv = source, nan_policy, float(count_uv)
         self.n_samples, self.n_channels = source.n_samples, source.n_channels
         self.sampling_rate, self.geometry = source.sampling_rate, source.geometry
-        self.shanks, self.adc = source.shanks, source.adc
+        self.shanks, self.adc, self.timeline = source.shanks, source.adc, source.timeline
         self.reference_channels = source.reference_channels
         self.uv_per_bit: npt.NDArray[np.float64] = np.full(source.n_channels, self.count_uv)
         self.dtype: np.dtype[Any] = np.dtype(np.int16)

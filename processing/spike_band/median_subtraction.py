@@ -307,7 +307,7 @@ class MedianSubtractedRecording:
         self.source, self.info = source, info
         self.n_samples, self.n_channels = source.n_samples, source.n_channels
         self.sampling_rate, self.geometry = source.sampling_rate, source.geometry
-        self.shanks, self.adc = source.shanks, source.adc
+        self.shanks, self.adc, self.timeline = source.shanks, source.adc, source.timeline
         self.reference_channels, self.uv_per_bit = source.reference_channels, source.uv_per_bit
         self.dtype: np.dtype[Any] = np.dtype(np.int16)
         self._plan = probe_medians(info)

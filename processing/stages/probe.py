@@ -17,9 +17,9 @@ from allen_ecephys.errors import MissingDataError
 
 from ..pipeline.stages import StageResult, input_files
 from ..quality_metrics import QualitySettings
-from ..readers.bands import open_bands
 from ..readers.binary import BinaryRecording
 from ..readers.phy import read_phy
+from ..readers.raw_folder import open_bands
 from ..recording import Recording, duration
 from ..sorting.sorters import NATIVE, Parameters, check_sorter
 from ..spike_band.probe_info import ProbeInfo, read_probe_info
@@ -119,6 +119,8 @@ def sort_raw(
     python: str | os.PathLike[str] | None = None,
     keep_work: bool = False,
     n_workers: int | None = None,
+    stream: str | None = None,
+    allow_cut: bool = False,
 ) -> SortedProbe:
     """Look at a probe's channels, subtract medians and sort, or reuse what an earlier run left.
 
@@ -135,17 +137,20 @@ def sort_raw(
         As in :func:`.sorting.run_sorting`.
     n_workers
         Threads that read and write; the setting ``ALLEN_ECEPHYS_THREADS`` by default.
+    stream, allow_cut
+        Which of several probes, and whether cut files are accepted.
 
     Raises
     ------
-    FileNotFoundError
-        If `raw` holds no recording.
+    MissingFileError, UnknownNameError, FileFormatError, CorruptFileError, GeometryError
+        As :func:`~allen_ecephys.processing.readers.open_bands`.
     RecordingTooShortError, ChannelCountError, NonFiniteError, DiskFullError
         As :func:`.spike_band.process_spike_band`.
     StageError, UnknownNameError, MissingExtraError, SortingError, TooFewChannelsError
         As :func:`.sorting.run_sorting`.
     """
-    recording, lfp = open_bands(raw)
+    bands = open_bands(raw, stream=stream, allow_cut=allow_cut)
+    recording, lfp = bands.spike_band, bands.lfp
     if not sorting_stage.STAGE.is_finished(folder):
         check_sorter(sorter, parameters, python=python)  # now, not after an hour of preparation
     files = input_files(recording, lfp)

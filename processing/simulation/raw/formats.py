@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from allen_ecephys.errors import GeometryError, UnknownNameError, suggest
 
 from ...probes import N_CHANNELS, neuropixels_1_geometry
+from ...readers.raw_folder import describe_binary
 
 Form = Literal["open_ephys", "spikeglx", "binary"]
 #: Open Ephys writes every band of every probe in units of 0.195 uV.
@@ -66,16 +68,38 @@ def raw_form(name: str) -> RawForm:
 def check_form_holds(form: RawForm, geometry: npt.NDArray[np.float64]) -> None:
     """Raise unless the form's metadata can describe these channels (vendors' forms: a prefix of a 1.0 probe)."""
     n_channels = len(geometry)
-    if form.name == "spikeglx" and (
+    if form.name != "binary" and (
         n_channels > N_CHANNELS or not np.array_equal(geometry, neuropixels_1_geometry(n_channels))
     ):
-        msg = "the spikeglx form describes a Neuropixels 1.0 probe of up to 384 channels; use form='binary' for others"
+        msg = (
+            f"the {form.name} form describes a Neuropixels 3A or 1.0 probe of up to 384 channels; use form='binary' "
+            "for others"
+        )
         raise GeometryError(msg)
 
 
-def write_metadata(folder: Path, form: RawForm, rate: float, n_samples: int, n_lfp: int, n_channels: int) -> None:
+def write_metadata(
+    folder: Path,
+    form: RawForm,
+    rate: float,
+    n_samples: int,
+    n_lfp: int,
+    geometry: npt.NDArray[np.float64],
+    references: Sequence[int],
+) -> None:
     """Write the files that stand beside the samples."""
-    if form.name == "open_ephys":
+    n_channels = len(geometry)
+    if form.name == "binary":
+        for name, band_rate, step, full_scale, samples in (
+            (form.ap_file, rate, form.ap_uv_per_bit, 1200.0, n_samples),
+            (form.lfp_file, rate / 12, form.lfp_uv_per_bit, 2400.0, n_lfp),
+        ):
+            if samples or name == form.ap_file:
+                describe_binary(
+                    folder / name, n_channels, samples, sampling_rate=band_rate, uv_per_bit=step,
+                    geometry=geometry.tolist(), reference_channels=list(references), full_scale_uv=full_scale,
+                )  # fmt: skip
+    elif form.name == "open_ephys":
         _write_open_ephys(folder, form, rate, n_samples, n_lfp, n_channels)
     elif form.name == "spikeglx":
         for name, gain_rate, samples, band in (
@@ -83,7 +107,7 @@ def write_metadata(folder: Path, form: RawForm, rate: float, n_samples: int, n_l
             (form.lfp_file, rate / 12, n_lfp, (0, n_channels, 1)),
         ):
             if samples or name == form.ap_file:
-                _write_meta(folder / name, gain_rate, samples, band)
+                _write_meta(folder / name, gain_rate, samples, band, references)
 
 
 def _write_open_ephys(folder: Path, form: RawForm, rate: float, n_samples: int, n_lfp: int, n_channels: int) -> None:
@@ -114,11 +138,11 @@ def _write_open_ephys(folder: Path, form: RawForm, rate: float, n_samples: int, 
     (folder / "structure.oebin").write_text(json.dumps(contents, indent=1))
 
 
-def _write_meta(path: Path, rate: float, n_samples: int, band: tuple[int, int, int]) -> None:
+def _write_meta(path: Path, rate: float, n_samples: int, band: tuple[int, int, int], references: Sequence[int]) -> None:
     ap, lf, sync = band
     n_channels = ap + lf
     first = 0 if ap else N_CHANNELS
-    shanks = "".join(f"(0:{c % 2}:{c // 2}:1)" for c in range(n_channels))
+    shanks = "".join(f"(0:{c % 2}:{c // 2}:{int(c not in references)})" for c in range(n_channels))
     table = "".join(f"({c} 0 0 500 250 1)" for c in range(N_CHANNELS))
     names = "".join(f"({'AP' if ap else 'LF'}{c};{first + c}:{c})" for c in range(n_channels))
     lines = {

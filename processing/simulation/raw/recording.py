@@ -18,6 +18,7 @@ from ...pipeline.outputs import atomic_folder
 from ...probes import neuropixels_1_geometry
 from ...readers.binary import BinaryRecording
 from ...recording import checked_geometry
+from ...sorted_spikes import SortedSpikes
 from .formats import Form, check_form_holds, raw_form, write_metadata
 from .noise import NoiseModel
 from .signal import ChannelFaults as ChannelFaults
@@ -104,6 +105,12 @@ class RawGroundTruth:
             geometry=self.geometry,
             reference_channels=self.faults.references,
             full_scale_uv=1200.0 if is_ap else 2400.0,
+        )
+
+    def sorted_spikes(self) -> SortedSpikes:
+        """Return the true spikes as a sorter would leave them."""
+        return SortedSpikes.from_arrays(
+            self.spike_times, self.spike_units, unit_ids=self.units.index, n_samples=self.n_samples
         )
 
     def spike_train(self, unit: int) -> npt.NDArray[np.int64]:
@@ -208,7 +215,7 @@ def write_recording(
         signal.write_ap(temporary / layout.ap_file, layout)
         if lfp:
             signal.write_lfp(temporary / layout.lfp_file, layout, n_lfp)
-        write_metadata(temporary, layout, sampling_rate, n_samples, n_lfp, n_channels)
+        write_metadata(temporary, layout, sampling_rate, n_samples, n_lfp, places, faults.references)
         truth = _truth(signal, Path(folder), form)
         _save(truth, temporary)
     return truth

@@ -28,9 +28,11 @@ from allen_ecephys.processing.probes import (
     neuropixels_1_wiring,
 )
 from allen_ecephys.processing.readers.binary import BinaryRecording, open_binary
-from allen_ecephys.processing.readers.open_ephys import open_ephys_streams, open_open_ephys
+from allen_ecephys.processing.readers.open_ephys import open_open_ephys
+from allen_ecephys.processing.readers.open_ephys_index import open_ephys_streams
 from allen_ecephys.processing.readers.phy import read_phy
-from allen_ecephys.processing.readers.spikeglx import open_spikeglx, read_spikeglx_meta, spikeglx_geometry
+from allen_ecephys.processing.readers.spikeglx import open_spikeglx
+from allen_ecephys.processing.readers.spikeglx_meta import read_spikeglx_meta, spikeglx_geometry
 from allen_ecephys.processing.recording import Recording, chunk_bounds
 from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth, write_recording
 
@@ -178,24 +180,6 @@ def test_real_open_ephys_recordings_open_with_the_probes_geometry(shared_data: P
     assert found >= 4
 
 
-def test_every_real_settings_file_gives_geometry_or_says_what_to_do(shared_data: Path) -> None:
-    from allen_ecephys.processing.probes import read_open_ephys_probe
-
-    outcomes, said = [], []
-    for settings in sorted((shared_data / "neuropixels_meta" / "openephys").rglob("settings*.xml")):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                probe = read_open_ephys_probe(settings)
-            except GeometryError as error:
-                said.append(str(error))
-            else:
-                assert probe.get_contact_count() == 384
-                outcomes.append(True)
-    assert all("geometry=" in text for text in said)
-    assert sum(outcomes) >= 12
-
-
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RawGroundTruth]:
     folder = tmp_path_factory.mktemp("forms")
@@ -212,7 +196,7 @@ def test_all_forms_of_one_simulation_hold_the_same_signal(simulated: dict[str, R
     for recording in (plain, ephys, glx):
         assert isinstance(recording, Recording)
         assert (recording.n_samples, recording.n_channels, recording.sampling_rate) == (45_000, 48, 30_000.0)
-        assert recording.reference_channels.tolist() == ([36] if recording is not glx else [])
+        assert recording.reference_channels.tolist() == [36]
         np.testing.assert_array_equal(recording.read(0, 0), np.empty((0, 48), np.int16))
     np.testing.assert_array_equal(plain.read(0, 45_000), ephys.read(0, 45_000))
     # SpikeGLX counts are converter steps (2.34375 uV); Open Ephys rounds them to multiples of 0.195 uV.

@@ -17,10 +17,10 @@ from click.testing import CliRunner
 
 from allen_ecephys import EcephysSession, UnitFilter
 from allen_ecephys.cli.process import process
-from allen_ecephys.errors import MissingDataError, SpikeTrainError, StageError
+from allen_ecephys.errors import MissingFileError, SpikeTrainError, StageError
 from allen_ecephys.processing.pipeline.stages import verify_stage
 from allen_ecephys.processing.quality_metrics import QUALITY_METRICS, QualitySettings
-from allen_ecephys.processing.simulation.raw.recording import read_ground_truth, write_recording
+from allen_ecephys.processing.simulation.raw.recording import TRUTH_FILE, read_ground_truth, write_recording
 from allen_ecephys.processing.simulation.raw.signal import ChannelFaults
 from allen_ecephys.processing.simulation.raw.trains import TrainModel
 from allen_ecephys.processing.sorted_spikes import SortedSpikes
@@ -47,6 +47,11 @@ def simulate(folder: Path, **kwargs: object) -> Path:
     }
     write_recording(folder, **(settings | kwargs))  # type: ignore[arg-type]
     return folder
+
+
+def open_simulated(folder: Path) -> ProbeData:
+    """Open a simulated probe with its true spikes."""
+    return open_probe(folder, spikes=read_ground_truth(folder).sorted_spikes(), spike_files=[folder / TRUTH_FILE])
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +142,7 @@ def test_a_second_run_reuses_and_a_changed_parameter_redoes(measured: Path, raw:
     def changed() -> set[str]:
         return {stage for stage in STAGES if (folder / stage / "stage.json").stat().st_mtime_ns != before[stage]}
 
-    probe = open_probe(raw)
+    probe = open_simulated(raw)
     measure_units(probe, folder)
     assert changed() == set()
     measure_units(probe, folder, UnitParameters(quality=QualitySettings(isi_threshold=0.002)))
@@ -150,7 +155,7 @@ def test_a_second_run_reuses_and_a_changed_parameter_redoes(measured: Path, raw:
 
 
 def test_runs_are_reproducible_to_the_byte(measured: Path, raw: Path, tmp_path: Path) -> None:
-    measure_units(open_probe(raw), tmp_path / "again")
+    measure_units(open_simulated(raw), tmp_path / "again")
     for stage in STAGES:
         for path in (measured / stage).rglob("*"):
             if path.is_file() and path.name != "stage.json" and path.suffix != ".npz":
@@ -165,21 +170,25 @@ def test_killed_in_a_stage_resumes_with_equal_bytes(measured: Path, raw: Path, t
 import os, signal
 from pathlib import Path
 from allen_ecephys.processing.pipeline import stages
+from allen_ecephys.processing.simulation.raw.recording import read_ground_truth
 from allen_ecephys.processing.stages.opening import open_probe
 from allen_ecephys.processing.stages.units import measure_units
+raw = Path({str(raw)!r})
 flush = stages.flush_to_disk
 def kill(place):
     flush(place)
     if Path(place).name.startswith({stage!r}):
         os.kill(os.getpid(), signal.SIGKILL)
 stages.flush_to_disk = kill
-measure_units(open_probe({str(raw)!r}), {str(folder)!r})
+truth = read_ground_truth(raw)
+probe = open_probe(raw, spikes=truth.sorted_spikes(), spike_files=[raw / 'ground_truth.npz'])
+measure_units(probe, {str(folder)!r})
 """
     died = subprocess.run([sys.executable, "-c", script], check=False, env=os.environ, capture_output=True)
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert not (folder / stage).exists()
     finished = {s: (folder / s / "stage.json").stat().st_mtime_ns for s in STAGES if (folder / s).exists()}
-    measure_units(open_probe(raw), folder)
+    measure_units(open_simulated(raw), folder)
     for name, time in finished.items():
         assert (folder / name / "stage.json").stat().st_mtime_ns == time
     expected = (measured / "units" / "metrics.csv").read_bytes()
@@ -188,7 +197,7 @@ measure_units(open_probe({str(raw)!r}), {str(folder)!r})
 
 
 def test_epochs_are_averaged_apart(raw: Path, tmp_path: Path) -> None:
-    measure_units(open_probe(raw), tmp_path / "units", UnitParameters(epochs={"first_half": (0.0, 4.0)}))
+    measure_units(open_simulated(raw), tmp_path / "units", UnitParameters(epochs={"first_half": (0.0, 4.0)}))
     folder = tmp_path / "units" / "mean_waveforms"
     table = pd.read_csv(folder / "waveform_metrics.csv")
     assert table["epoch_name"].unique().tolist() == ["complete_session", "first_half"]
@@ -197,7 +206,7 @@ def test_epochs_are_averaged_apart(raw: Path, tmp_path: Path) -> None:
 
 def test_median_subtraction_in_passing_equals_that_of_the_whole(raw: Path) -> None:
     """P5: any window of the view has the values of the whole."""
-    probe = open_probe(raw)
+    probe = open_simulated(raw)
     view = MedianSubtractedRecording(probe.recording, estimate_depth(probe.recording, probe.lfp))
     whole = view.read(0, 3000)
     np.testing.assert_array_equal(view.read(1234, 1301), whole[1234:1301])
@@ -210,7 +219,7 @@ def test_median_subtraction_in_passing_equals_that_of_the_whole(raw: Path) -> No
 def test_every_channel_dead_ends_in_a_readable_file(tmp_path: Path) -> None:
     """P9: no good unit, and a valid session file."""
     folder = simulate(tmp_path / "raw", faults=ChannelFaults(references=(), dead=tuple(range(144))), duration=5.0)
-    table = measure_units(open_probe(folder), tmp_path / "units")
+    table = measure_units(open_simulated(folder), tmp_path / "units")
     assert (table["quality"] == "noise").all()
     CliRunner().invoke(process, ["package", str(tmp_path / "units"), "-o", str(tmp_path / "s.nwb")])
     session = EcephysSession(tmp_path / "s.nwb", unit_filter=UnitFilter.none())
@@ -224,7 +233,7 @@ def test_every_channel_dead_ends_in_a_readable_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("n_spikes", [0, 1])
 def test_no_units_and_one_spike(raw: Path, tmp_path: Path, n_spikes: int) -> None:
     """P9: nothing sorted, or next to nothing."""
-    probe = open_probe(raw)
+    probe = open_simulated(raw)
     few = ProbeData(probe.recording, probe.lfp, probe.spikes.keep(np.arange(len(probe.spikes)) < n_spikes), probe.files)
     if n_spikes == 0:
         few = ProbeData(probe.recording, probe.lfp, SortedSpikes.from_arrays([], []), probe.files)
@@ -255,7 +264,7 @@ def test_phy_folder_gives_the_spikes(raw: Path, measured: Path, tmp_path: Path) 
 
 
 def test_folders_without_data_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(MissingDataError, match=r"Open Ephys"):
+    with pytest.raises(MissingFileError, match=r"Open Ephys"):
         open_probe(tmp_path)
     with pytest.raises(StageError, match="process units"):
         package_units([tmp_path], tmp_path / "s.nwb", session_id=1, session_start_time=pd.Timestamp("2024-01-01T00Z"))

@@ -1,0 +1,296 @@
+"""The one door to raw data: what a folder holds, and both bands of one of its probes, whatever recorded it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+
+from allen_ecephys.errors import AllenEcephysError, FileFormatError, MissingFileError, UnknownNameError
+
+from ..recording import duration
+from .binary import BinaryRecording
+from .open_ephys import choose_stream, open_open_ephys
+from .open_ephys_index import (
+    INDEX_FILE,
+    SAMPLES_FILE,
+    OpenEphysStream,
+    open_ephys_recordings,
+    open_ephys_streams,
+    recording_folder,
+)
+from .spikeglx import choose_file, compressed_message, lf_file_of, open_spikeglx, spikeglx_files
+
+Recorder = Literal["SpikeGLX", "Open Ephys", "described binary"]
+#: Names of the two bands of a described binary recording.
+DESCRIBED: Final = {"ap": "ap.json", "lfp": "lfp.json"}
+
+
+@dataclass(frozen=True, eq=False)
+class RawBands:
+    """Both bands of one probe.
+
+    Attributes
+    ----------
+    spike_band
+        Spike band.
+    lfp
+        LFP band; None where the recorder wrote none.
+    recorder
+        What wrote them.
+    probe
+        Name of the probe.
+    """
+
+    spike_band: BinaryRecording
+    lfp: BinaryRecording | None
+    recorder: Recorder
+    probe: str
+
+
+def open_bands(
+    path: str | os.PathLike[str],
+    *,
+    stream: str | None = None,
+    allow_cut: bool = False,
+) -> RawBands:
+    """Open the spike band and, where there is one, the LFP band of a probe.
+
+    A SpikeGLX folder is told by its ``.ap.bin`` files, an Open Ephys folder by ``structure.oebin`` or
+    ``continuous.dat``, a described binary recording by ``ap.json``.
+
+    Parameters
+    ----------
+    path
+        Folder of a recording, or a file or stream's folder in it.
+    stream
+        Name of the probe or stream, where there are several: ``imec0``, ``ProbeA`` or ``ProbeA-AP``.
+    allow_cut
+        Accept files that are shorter than their metadata say.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no recording, or more than one, or only half of one.
+    UnknownNameError
+        If no probe has the name, or several could be meant.
+    FileFormatError, CorruptFileError, GeometryError
+        If the files are damaged or contradict each other.
+
+    Examples
+    --------
+    >>> open_bands("no/such/folder")
+    Traceback (most recent call last):
+    allen_ecephys.errors.MissingFileError: there is no no/such/folder; name the folder of a recording
+    """
+    place = Path(path)
+    recorder = recorder_of(place)
+    if recorder == "SpikeGLX":
+        return _open_spikeglx_bands(place, stream, allow_cut=allow_cut)
+    if recorder == "Open Ephys":
+        return _open_open_ephys_bands(place, stream, allow_cut=allow_cut)
+    lfp = open_described(place, "lfp") if (place / DESCRIBED["lfp"]).is_file() else None
+    return RawBands(open_described(place, "ap"), lfp, recorder, place.name)
+
+
+def recorder_of(place: Path) -> Recorder:
+    """Tell which system recorded what lies in a folder, or wrote a file.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no recording; the message says what there is instead.
+    """
+    if not place.exists():
+        msg = f"there is no {place}; name the folder of a recording"
+        raise MissingFileError(msg)
+    if place.is_file():
+        if place.name in {SAMPLES_FILE, INDEX_FILE}:
+            return "Open Ephys"
+        if place.suffix in {".bin", ".meta", ".cbin"}:
+            return "SpikeGLX"
+    elif (place / DESCRIBED["ap"]).is_file():
+        return "described binary"
+    elif any(file.band == "ap" for file in spikeglx_files(place)):
+        return "SpikeGLX"
+    elif open_ephys_recordings(place) or (place / SAMPLES_FILE).is_file():
+        return "Open Ephys"
+    raise MissingFileError(_what_there_is(place))
+
+
+def _what_there_is(place: Path) -> str:
+    """Say what a path holds that is no recording."""
+    expected = "a recording of Open Ephys (structure.oebin or continuous.dat) or SpikeGLX (.ap.bin with .ap.meta)"
+    if place.is_file():
+        return f"{place} is no file of {expected}; name the recording's folder"
+    for pattern, said in (
+        ("*.cbin", ""),
+        ("*.lf.bin", "holds an LFP band only ({name}); the spike band (.ap.bin) is missing. Copy it too"),
+        ("*.ap.meta", "holds {name} without its .bin; copy the samples too"),
+        ("continuous.dat", "holds {name} without the structure.oebin of its recording; copy that too"),
+        (
+            "settings.xml",
+            "holds the settings of Open Ephys but no structure.oebin; name the recording's folder, or copy it",
+        ),
+        ("*.bin", "holds {name}, which is no spike band by its name (*.ap.bin)"),
+    ):
+        found = next(iter(sorted(place.rglob(pattern))), None)
+        if found is not None and pattern == "*.cbin":
+            return f"{place} holds no .ap.bin, but {compressed_message(found)}"
+        if found is not None:
+            return f"{place} {said.format(name=found.relative_to(place))}"
+    return f"{place} holds no recording: neither {expected} is in it or below it"
+
+
+def _open_spikeglx_bands(place: Path, stream: str | None, *, allow_cut: bool) -> RawBands:
+    if place.is_dir():
+        ap_file = choose_file(place, "ap", stream)
+        probe = next(file.probe for file in spikeglx_files(ap_file.parent) if file.path == ap_file)
+    else:
+        ap_file, probe = place.with_suffix(".bin") if place.suffix == ".meta" else place, ""
+        if ".lf." in ap_file.name:
+            msg = f"{ap_file} is an LFP band; name the spike band (.ap.bin), its LFP is found beside it"
+            raise FileFormatError(msg)
+        if stream is not None and f".{stream}." not in ap_file.name:
+            msg = f"{ap_file} is not of probe {stream!r}; leave stream out, or name the folder"
+            raise UnknownNameError(msg)
+    spike_band = open_spikeglx(ap_file, allow_cut=allow_cut)
+    lf_file = lf_file_of(ap_file)
+    lfp = None if lf_file is None else open_spikeglx(lf_file, allow_cut=allow_cut)
+    return RawBands(spike_band, lfp, "SpikeGLX", probe)
+
+
+def _open_open_ephys_bands(place: Path, stream: str | None, *, allow_cut: bool) -> RawBands:
+    inside = place if place.is_dir() else place.parent
+    recording = recording_folder(inside if not (inside / SAMPLES_FILE).is_file() else inside.parents[1])
+    streams = open_ephys_streams(recording)
+    if (inside / SAMPLES_FILE).is_file():
+        if not any(s.folder == inside for s in streams):
+            msg = f"{inside} is not among the streams that {recording / INDEX_FILE} lists"
+            raise MissingFileError(msg)
+        stream = next(s.name for s in streams if s.folder == inside)
+    chosen = choose_stream(streams, stream, "ap", recording)
+    if chosen.band != "ap":
+        msg = f"stream {chosen.stream_name!r} of {recording} is an LFP band; name its probe, {chosen.probe!r}"
+        raise UnknownNameError(msg)
+    spike_band = open_open_ephys(recording, stream=chosen.name, allow_cut=allow_cut)
+    of_probe = [s for s in streams if s.band == "lfp" and _same_probe(s, chosen, streams)]
+    lfp = open_open_ephys(recording, stream=of_probe[0].name, allow_cut=allow_cut) if len(of_probe) == 1 else None
+    return RawBands(spike_band, lfp, "Open Ephys", chosen.probe)
+
+
+def _same_probe(lfp: OpenEphysStream, spikes: OpenEphysStream, streams: list[OpenEphysStream]) -> bool:
+    """Tell whether two streams are of one probe: by its name, or in GUI 0.5, where streams are numbered, by order."""
+    if lfp.probe == spikes.probe:
+        return True
+    numbered = [s.name.rpartition(".")[2] for s in (lfp, spikes)]
+    if not all(n.isdigit() for n in numbered) or lfp.name.rpartition(".")[0] != spikes.name.rpartition(".")[0]:
+        return False
+    return int(numbered[0]) == int(numbered[1]) + 1 and lfp in streams
+
+
+def describe_binary(recording_file: Path, n_columns: int, n_samples: int, **facts: object) -> None:
+    """Write beside a headerless file the description that :func:`open_described` reads."""
+    contents = {"file": recording_file.name, "n_columns": n_columns, "n_samples": n_samples, **facts}
+    recording_file.with_suffix(".json").write_text(json.dumps(contents, indent=1), encoding="utf-8")
+
+
+def open_described(folder: Path, band: Literal["ap", "lfp"]) -> BinaryRecording:
+    """Open a headerless file by its description, ``ap.json`` or ``lfp.json``.
+
+    Raises
+    ------
+    FileFormatError
+        If the description lacks something.
+    """
+    description = folder / DESCRIBED[band]
+    try:
+        facts = json.loads(description.read_text(encoding="utf-8"))
+        name = Path(str(facts.pop("file"))).name  # beside the description, wherever it says
+        return BinaryRecording(folder / name, **facts)
+    except AllenEcephysError:
+        raise
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        msg = f"{description} does not describe a recording ({error!r}); it was edited or damaged"
+        raise FileFormatError(msg) from error
+
+
+@dataclass(frozen=True)
+class ProbeListing:
+    """What a folder holds of one probe.
+
+    Attributes
+    ----------
+    recorder, probe, part_number
+        System, name and kind (empty if it is not told).
+    folder
+        Of the recording, or the spike band's file.
+    n_channels, n_shanks
+        Channels of the spike band, and shanks they are on.
+    seconds
+        Length of the spike band, gaps left out.
+    bands
+        ``ap``, ``lfp``.
+    n_gaps
+        Stretches that are missing.
+    problem
+        Why the probe cannot be opened; empty if it can.
+    """
+
+    recorder: Recorder
+    probe: str
+    folder: Path
+    part_number: str = ""
+    n_channels: int = 0
+    n_shanks: int = 0
+    seconds: float = 0.0
+    bands: tuple[str, ...] = ()
+    n_gaps: int = 0
+    problem: str = ""
+
+
+def list_probes(path: str | os.PathLike[str], *, allow_cut: bool = False) -> list[ProbeListing]:
+    """Return what a folder holds, probe by probe, of all its recordings.
+
+    Raises
+    ------
+    MissingFileError
+        If it holds no recording.
+    """
+    place = Path(path)
+    recorder = recorder_of(place)
+    if recorder == "SpikeGLX":
+        files = [f for f in spikeglx_files(place) if f.band == "ap"] if place.is_dir() else []
+        found: list[tuple[Path, str | None, str]] = [(f.path, None, f.probe) for f in files] or [(place, None, "")]
+    elif recorder == "Open Ephys":
+        folders = open_ephys_recordings(place) if place.is_dir() else []
+        found = [
+            (folder, s.name, s.probe)
+            for folder in folders or [place]
+            for s in open_ephys_streams(folder)
+            if s.band == "ap"
+        ]
+    else:
+        found = [(place, None, place.name)]
+    return [_listed(recorder, folder, stream, probe, allow_cut=allow_cut) for folder, stream, probe in found]
+
+
+def _listed(recorder: Recorder, folder: Path, stream: str | None, probe: str, *, allow_cut: bool) -> ProbeListing:
+    try:
+        bands = open_bands(folder, stream=stream, allow_cut=allow_cut)
+    except (AllenEcephysError, OSError) as error:
+        return ProbeListing(recorder, probe, folder, problem=str(error))
+    recording = bands.spike_band
+    return ProbeListing(
+        recorder, bands.probe or probe, folder,
+        part_number=getattr(recording, "part_number", ""),
+        n_channels=recording.n_channels,
+        n_shanks=len(np.unique(recording.shanks)),
+        seconds=duration(recording),
+        bands=("ap",) if bands.lfp is None else ("ap", "lfp"),
+        n_gaps=len(recording.timeline.gaps),
+    )  # fmt: skip
