@@ -6,7 +6,8 @@ Three rooms, one package:
 * :mod:`allen_ecephys.cache` fetches: :class:`EcephysProjectCache`, the project's files on demand.
 * :mod:`allen_ecephys.processing` produces: raw probe data, or a simulation of it, to NWB files.
 
-Names are resolved on first use, so that ``import allen_ecephys`` costs next to nothing.
+:mod:`allen_ecephys.plotting` draws, :mod:`allen_ecephys.errors` names what can go wrong. Names are resolved on first
+use, so that ``import allen_ecephys`` costs next to nothing.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .cache.project_cache import EcephysProjectCache
+    from .session.file import SessionCompanions
     from .session.session import EcephysSession
     from .units.filter import UnitFilter
 
-__all__ = ["EcephysProjectCache", "EcephysSession", "UnitFilter", "__version__"]
+__all__ = ["EcephysProjectCache", "EcephysSession", "SessionCompanions", "UnitFilter", "__version__"]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -29,6 +31,7 @@ __getattr__, __dir__ = lazy_names(
         # The cache is a room of its own, above this one: named here only, so that one line of import is enough.
         "EcephysProjectCache": ".cache.project_cache",
         "EcephysSession": ".session.session",
+        "SessionCompanions": ".session.file",
         "UnitFilter": ".units.filter",
     },
 )

@@ -43,7 +43,7 @@ def _new_figure(rows: int, columns: int, size: tuple[float, float], **layout: An
 
 def raster_and_psth(session: EcephysSession, unit_id: int, orientation: float, path: Path) -> Path:
     """Draw one unit's spikes around the gratings it prefers: a row a trial, and their mean rate with its SEM."""
-    from allen_ecephys.plotting.figures import plot_psth, plot_raster
+    from allen_ecephys.plotting import plot_psth, plot_raster
 
     trials = session.get_stimulus_table("drifting_gratings")
     shown = trials.index[trials["orientation"] == orientation]
@@ -133,7 +133,7 @@ def receptive_field(field: xr.DataArray, unit_id: int, center: tuple[float, floa
     path
         File to write.
     """
-    from allen_ecephys.plotting.figures import plot_receptive_field
+    from allen_ecephys.plotting import plot_receptive_field
 
     figure, axes = _new_figure(1, 1, (5.6, 4.4))
     ax = axes[0, 0]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 #: Library, extra that brings it, and what needs it.
-MATPLOTLIB = ("matplotlib", "plot", "allen_ecephys.plotting.figures")
+MATPLOTLIB = ("matplotlib", "plot", "allen_ecephys.plotting")
 
 #: Units of the stimulus parameters that have one.
 PARAMETER_UNITS = {
@@ -27,8 +27,6 @@ PARAMETER_UNITS = {
     "Dir": "degrees",
     "temporal_frequency": "Hz",
     "spatial_frequency": "cycles/degree",
-    "x_position": "degrees",
-    "y_position": "degrees",
 }
 
 #: Distance between LFP traces, in standard deviations of the traces.
@@ -253,13 +251,8 @@ def plot_tuning_curve(
             rate[responses["is_blank"].to_numpy()].mean(), color="0.5", linestyle="--", linewidth=1, label="blank"
         )
         ax.legend(fontsize="x-small", frameon=False)
-    units = {
-        "orientation": "degrees",
-        "temporal_frequency": "Hz",
-        "spatial_frequency": "cycles/degree",
-        "Dir": "degrees",
-    }
-    ax.set_xlabel(parameter.replace("_", " ") + (f" ({units[parameter]})" if parameter in units else ""))
+    unit = f" ({PARAMETER_UNITS[parameter]})" if parameter in PARAMETER_UNITS else ""
+    ax.set_xlabel(parameter.replace("_", " ") + unit)
     ax.set_ylabel("firing rate (Hz)")
     ax.set_ylim(bottom=0)
     return ax

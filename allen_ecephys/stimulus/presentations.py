@@ -30,7 +30,6 @@ MISSING_TEXT = "null"
 #: scenes have frame -1.
 _DIRECTIONS = ("orientation", "Dir")
 
-_FIRST_COLUMNS = ("start_time", "stop_time", "stimulus_name", "stimulus_block")
 _PARAMETER_ORDER = (
     "temporal_frequency",
     "spatial_frequency",
