@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 from allen_ecephys.errors import FileFormatError, RemoteNotFoundError
 
-from .http import HttpRemote
+from .http import HttpRemote, whole_body
 from .opening import remote_at
 from .protocol import PUBLIC_URL, RangeResponse, Remote, RemoteFile, safe_key
 from .registry import shipped_rows
@@ -20,6 +20,8 @@ from .registry import shipped_rows
 #: Where the archive keeps the bytes of an asset, by the id of its blob.
 BLOBS_URL: Final = "https://dandiarchive.s3.amazonaws.com/blobs/"
 
+#: Pages of a listing that are followed; those of the archive have 100 or 1,000 assets.
+_MOST_PAGES: Final = 1000
 _ASSET = re.compile(r"sub-[^/]+/sub-[^/_]+_ses-(\d+)(?:_probe-(\d+)_ecephys)?\.nwb")
 _BLOB = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -116,12 +118,14 @@ def _listed(listing: str | Path) -> list[Mapping[str, Any]]:
     server = HttpRemote(str(listing))
     found: list[Mapping[str, Any]] = []
     at: str | None = str(listing)
-    while at is not None:
+    for _ in range(_MOST_PAGES):
+        if at is None:
+            return found
         with closing(server.request("GET", at)) as answer:
             if answer.status_code != 200:
                 msg = f"the asset listing {at} answers HTTP {answer.status_code}"
                 raise RemoteNotFoundError(msg)
-            rows, following = _assets_of(answer.content, at)
+            rows, following = _assets_of(whole_body(answer), at)
         found += rows
         if following is not None:
             following = urljoin(at, following)
@@ -129,14 +133,15 @@ def _listed(listing: str | Path) -> list[Mapping[str, Any]]:
                 msg = f"the asset listing {at} continues on another host: {following}"
                 raise FileFormatError(msg)
         at = following
-    return found
+    msg = f"the asset listing {listing} has more than {_MOST_PAGES:,} pages"
+    raise FileFormatError(msg)
 
 
 def _assets_of(content: bytes, source: str) -> tuple[list[Mapping[str, Any]], str | None]:
     try:
         page = json.loads(content)
         rows, following = page["results"], page.get("next")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         msg = f"{source} is no asset listing of the DANDI archive: JSON with a list 'results' is expected ({error!r})"
         raise FileFormatError(msg) from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):

@@ -16,6 +16,7 @@ import urllib3
 from allen_ecephys.config import OFFLINE, offline
 from allen_ecephys.errors import AccessError, DownloadError, OfflineError, RemoteNotFoundError
 
+from .patience import PatientSession
 from .protocol import CHUNK_BYTES, RemoteFile, RemoteStatusError, UnreachableError, safe_key, without_credentials
 
 #: Hosts that the release's own servers may redirect to. Any other host must be the one asked.
@@ -30,6 +31,8 @@ TRUSTED_HOSTS = frozenset(
     }
 )
 MAX_REDIRECTS = 5
+#: Longest answer that is held in memory. A page of 5,000 rows of metrics has some 30 MB.
+MOST_BODY_BYTES = 256 << 20
 _MD5 = re.compile(r'"([0-9a-f]{32})"')
 
 
@@ -119,7 +122,7 @@ class HttpRemote:
     def _session(self) -> requests.Session:
         # One session a thread: requests does not promise that a session may be shared.
         if not hasattr(self._local, "session"):
-            self._local.session = requests.Session()
+            self._local.session = PatientSession()
         session: requests.Session = self._local.session
         return session
 
@@ -143,12 +146,11 @@ class HttpRemote:
             answer = self._send(method, url, {"Accept-Encoding": "identity", **(headers or {})})
             if not answer.is_redirect and not answer.is_permanent_redirect:
                 return answer
-            target = urljoin(url, answer.headers["Location"])
             answer.close()
+            target = _redirect_target(url, answer.headers["Location"])
             if target == f"{url}/":
                 msg = f"{shown} is a folder on the server, no file"
                 raise RemoteNotFoundError(msg)
-            _check_redirect(url, target)
             url = target
         msg = f"{shown} redirects more than {MAX_REDIRECTS} times; the server is misconfigured"
         raise AccessError(msg)
@@ -177,6 +179,9 @@ class HttpRemote:
         except requests.exceptions.RequestException as error:
             msg = f"the request to {shown} failed: {_reason(error)}"
             raise DownloadError(msg) from error
+        except (UnicodeError, OverflowError, urllib3.exceptions.HTTPError) as error:
+            msg = f"{shown} is no address that can be fetched: {_reason(error)}"
+            raise AccessError(msg) from error
 
 
 class HttpResponse:
@@ -213,6 +218,23 @@ class HttpResponse:
             raise DownloadError(msg) from error
 
 
+def whole_body(answer: requests.Response) -> bytes:
+    """Return the body of an answer that is to be held in memory: a listing, a page of a query.
+
+    Raises
+    ------
+    DownloadError
+        If it is encoded, breaks off, or is longer than any of them.
+    """
+    body = bytearray()
+    for piece in HttpResponse(answer, without_credentials(answer.url)):
+        body += piece
+        if len(body) > MOST_BODY_BYTES:
+            msg = f"{without_credentials(answer.url)} sends more than {MOST_BODY_BYTES:,} bytes; it is no such listing"
+            raise DownloadError(msg)
+    return bytes(body)
+
+
 def _raise_for_status(answer: requests.Response, url: str) -> None:
     status, shown = answer.status_code, without_credentials(url)
     if status in {200, 206}:
@@ -227,8 +249,25 @@ def _raise_for_status(answer: requests.Response, url: str) -> None:
     raise RemoteStatusError(msg, status, answer.headers.get("Retry-After"))
 
 
+def _redirect_target(url: str, location: str) -> str:
+    """Return the address that a redirect names; refuse one that is not expected.
+
+    Headers arrive as Latin-1 (RFC 9110, section 5.5); where their bytes are UTF-8, they are meant so.
+    """
+    with contextlib.suppress(UnicodeError):
+        location = location.encode("latin-1").decode("utf-8")
+    try:
+        target = urljoin(url, location)
+        _check_redirect(url, target)
+    except ValueError as error:
+        msg = f"{without_credentials(url)} redirects to {location[:80]!r}, which is no address: {error}"
+        raise AccessError(msg) from error
+    return target
+
+
 def _check_redirect(url: str, target: str) -> None:
     came, goes = urlsplit(url), urlsplit(target)
+    _ = goes.port  # raises for a port that is none
     downgraded = came.scheme == "https" and goes.scheme != "https"
     if goes.scheme in {"http", "https"} and not downgraded and goes.hostname in {came.hostname, *TRUSTED_HOSTS}:
         return
@@ -241,16 +280,21 @@ def _check_redirect(url: str, target: str) -> None:
 
 
 def _content_length(answer: requests.Response) -> int | None:
-    text = answer.headers.get("Content-Length", "")
-    return int(text) if text.isdecimal() else None
+    text = answer.headers.get("Content-Length")
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,18}", text.strip()):
+        msg = f"{without_credentials(answer.url)} is answered with the unreadable Content-Length {text[:40]!r}"
+        raise DownloadError(msg)
+    return int(text)
 
 
 def _content_range(answer: requests.Response) -> tuple[int, int | None]:
     """Return (first byte, size of the whole file or None) of a 206 answer."""
     text = answer.headers.get("Content-Range", "")
-    match = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", text.strip())
+    match = re.fullmatch(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", text.strip())
     if match is None:
-        msg = f"{without_credentials(answer.url)} answers a range with the unreadable Content-Range {text!r}"
+        msg = f"{without_credentials(answer.url)} answers a range with the unreadable Content-Range {text[:80]!r}"
         raise DownloadError(msg)
     return int(match[1]), None if match[3] == "*" else int(match[3])
 

@@ -16,7 +16,6 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import pandas as pd
-import requests
 
 from allen_ecephys.errors import DownloadError, FileFormatError, RemoteNotFoundError
 from allen_ecephys.nwb import layout
@@ -24,12 +23,14 @@ from allen_ecephys.nwb import layout
 from ..retrying.rules import DEFAULT_POLICY, TransferPolicy
 from .asking import patiently
 from .fsspec import OpenFileResponse
-from .http import HttpRemote, HttpResponse
+from .http import HttpRemote, HttpResponse, whole_body
 from .protocol import RemoteFile, RemoteStatusError, safe_key
 from .registry import judged_by_release
 
 PUBLIC_HOST: Final = "api.brain-map.org"
 PAGE_ROWS: Final = 5000
+#: No table of the project has near as many; the largest, of its units, has 135,275.
+_MOST_ROWS: Final = 5_000_000
 _UNIT: Final = "ecephys_unit_id"
 #: The warehouse's product that owns the stimulus templates.
 TEMPLATES_PRODUCT: Final = 714914585
@@ -161,12 +162,20 @@ class WarehouseRemote:
             except DownloadError as error:  # repeated as often as is sensible: whoever asked need not repeat it again
                 msg = f"the warehouse {self.url} gave up on {criteria[:60]}...: {error}"
                 raise WarehouseError(msg) from error
-            total = int(answer["total_rows"]) if total is None else total
+            total = self._announced(answer, criteria) if total is None else total
             if not answer["msg"] and len(found) < total:
                 msg = f"{self.url} gave {len(found):,} of {total:,} rows of {criteria[:60]}...; try again later"
                 raise WarehouseError(msg)
             found += answer["msg"]
         return found
+
+    def _announced(self, answer: Mapping[str, Any], criteria: str) -> int:
+        """Return how many rows the warehouse says there are."""
+        total = answer.get("total_rows")
+        if not isinstance(total, int) or not 0 <= total <= _MOST_ROWS:
+            msg = f"{self.url} announces {str(total)[:40]} rows of {criteria[:60]}..., which cannot be"
+            raise WarehouseError(msg)
+        return total
 
     def _page(self, criteria: str, start: int) -> dict[str, Any]:
         paging = f"rma::options[start_row$eq{start}][num_rows$eq{self._page_rows}][order$eq'id']"
@@ -176,15 +185,15 @@ class WarehouseRemote:
                 msg = f"the warehouse answered HTTP {reply.status_code}"
                 raise RemoteStatusError(msg, reply.status_code, reply.headers.get("Retry-After"))
             try:
-                answer = json.loads(reply.content)
-            except (ValueError, requests.RequestException, OSError) as error:
+                answer = json.loads(whole_body(reply))
+            except (ValueError, RecursionError, OSError) as error:
                 msg = f"the warehouse's answer broke off or is no JSON: {error}"
                 raise DownloadError(msg) from error
         if not isinstance(answer, dict) or not answer.get("success"):
             said = answer.get("msg") if isinstance(answer, dict) else answer
             msg = f"the warehouse could not answer {criteria[:80]}: {str(said)[:200]}"
             raise WarehouseError(msg)
-        if not isinstance(answer.get("msg"), list):
+        if not isinstance(answer.get("msg"), list) or not all(isinstance(row, dict) for row in answer["msg"]):
             msg = f"the warehouse's answer to {criteria[:80]} has no rows"
             raise WarehouseError(msg)
         return answer

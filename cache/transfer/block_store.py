@@ -233,9 +233,16 @@ class BlockStore:
 
     def _judge(self, answer: RangeResponse, start: int) -> None:
         other_tag = self._version is not None and is_strong_etag(answer.etag) and answer.etag != self._version
+        unproven = self._version is not None and not is_strong_etag(answer.etag)
         other_size = answer.total is not None and answer.total != self.size
         if other_tag or other_size:
             self._refuse_change(answer.total)
+        if unproven:
+            msg = (
+                f"{self.remote.url} does not tell which version of {self.file.key} its ranges are of, so that they "
+                "could be of two; download it instead of streaming"
+            )
+            raise DownloadError(msg)
         if answer.status != 206 or answer.start != start:
             msg = f"{self.remote.url} does not serve byte ranges of {self.file.key}; download it instead of streaming"
             raise DownloadError(msg)

@@ -89,6 +89,7 @@ class Transfer:
         self._ever_answered = ever_answered
         self._most_present = 0
         self._plain = False
+        self._takes_whole = False
         self._queue: deque[Interval] = deque()
         self._queue_lock = threading.Lock()
         self._ranges_work = threading.Event()
@@ -192,7 +193,7 @@ class Transfer:
         if not self._may_use_ranges():
             if self.part.size is not None and not self.part.missing():
                 return []
-            return [(0, self.part.size if self.part.size is not None else -1)]
+            return [self._whole]
         return segments(self.part.missing(), self.policy)
 
     def _settle(self) -> bool:
@@ -242,7 +243,7 @@ class Transfer:
                 self._take(segment)
                 fruitless = 0
             except _TransientError as error:
-                self._give_back(segment)
+                self._give_back(self._whole if self._takes_whole else segment)
                 fruitless, seen = (0 if self._most_present > seen else fruitless + 1), self._most_present
                 action = decide_failure(fruitless, ever_answered=self._ever_answered, policy=self.policy)
                 if action is FailureAction.GIVE_UP:
@@ -258,9 +259,14 @@ class Transfer:
                 self._stop.set()
                 return
 
+    @property
+    def _whole(self) -> Interval:
+        return 0, -1 if self.part.size is None else self.part.size
+
     def _take(self, segment: Interval) -> None:
         """Ask for one segment and write what comes."""
         start, stop = segment
+        self._takes_whole = False
         ranged = self._may_use_ranges() and (start > 0 or stop != self.part.size)
         guard = self._version if ranged else None
         try:
@@ -303,7 +309,7 @@ class Transfer:
         changed = self._version is not None and is_strong_etag(answer.etag) and answer.etag != self._version
         if action is AnswerAction.WRONG_SIZE:
             self._refuse_size(total, changed=changed)
-        if action is AnswerAction.TAKE_RANGE and not changed:
+        if action is AnswerAction.TAKE_RANGE and not changed and self._is_proven(answer):
             self._learn(answer)
             self._ranges_work.set()
             return start, (self.part.size if stop < 0 and self.part.size is not None else stop)
@@ -311,13 +317,26 @@ class Transfer:
             raise _StartOverError
         if self._ranges_work.is_set():
             raise _StartOverError  # other connections are at work on a version or a server that is gone
-        if self.part.present.total or changed:
-            self._replace_part(self.part.size, answer.etag)
+        tag = answer.etag if is_strong_etag(answer.etag) else None
+        if self.part.present.total or self.part.etag != tag:
+            # The part starts with this body, whichever version it is: ranges of another may not join it.
+            self._replace_part(self.part.size, tag)
         with self._queue_lock:
             self._queue.clear()
         self._version = None
         self._learn(answer)
-        return 0, -1 if self.part.size is None else self.part.size
+        self._takes_whole = True  # if it breaks off, not only the segment that was asked for is missing
+        return self._whole
+
+    def _is_proven(self, answer: RangeResponse) -> bool:
+        """Tell whether a range is of the version that the part holds, or a digest will judge the whole.
+
+        A server that ignores ``If-Range`` sends ranges of whatever it has now; only the tag it states (RFC 9110,
+        section 15.3.7, obliges it to) tells which version that is.
+        """
+        if self.file.digest is not None or self._version is None:
+            return True
+        return answer.etag == self._version
 
     def _learn(self, answer: RangeResponse) -> None:
         etag = answer.etag if is_strong_etag(answer.etag) else None

@@ -239,6 +239,16 @@ def cut(after: int) -> Behaviour:
     return lambda handler, file, request: well(handler, file, request, cut_after=after)
 
 
+def untagged(behaviour: Behaviour) -> Behaviour:
+    """Behave so, but state no ETag."""
+
+    def behave(handler: Handler, file: Served, request: Request) -> None:
+        request.if_range = None
+        behaviour(handler, Served(file.data, None), request)
+
+    return behave
+
+
 def cut_half(handler: Handler, file: Served, request: Request) -> None:
     """Close the connection after half of what was asked for."""
     start, stop = handler.asked(file.size) or (0, file.size)

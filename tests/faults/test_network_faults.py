@@ -530,3 +530,41 @@ def test_parallel_resume_fetches_only_what_is_missing(server: FaultyServer, tmp_
     assert path.read_bytes() == LARGE
     assert sum(request.sent for request in server.gets()) == len(LARGE) - before
     assert litter_in(tmp_path) == []
+
+
+# --- A7 and A14: versions that nobody proves, and servers without ranges ---------------------------------------------
+
+OTHER = random_bytes(SIZE, 2)
+
+
+@pytest.mark.parametrize("tag", [None, 'W/"v1"', '"v2"', ""])
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("first", ["range", "whole", "whole without tag"])
+def test_A7_never_a_mixture_where_no_range_proves_its_version(
+    download: Download, tag: str | None, parallel: bool, first: str
+) -> None:
+    changed = fs.replaced_ignoring_if_range(OTHER, tag)
+    begin = fs.cut(1_000_000) if first != "whole without tag" else fs.untagged(fs.cut(1_000_000))
+    limits = {"segment_bytes": 1 << 18 if parallel else 1 << 30, "connections": 4 if parallel else 1}
+    known = download.expected(None, etag=download.server.files[NAME].etag if first == "range" else None)
+    script = [begin] * (3 if parallel else 1)
+    try:
+        download.fetch(*script, changed, expected=known, **limits)
+    except (DownloadError, ChecksumError):
+        assert not download.path.exists()
+    else:
+        assert download.path.read_bytes() in (DATA, OTHER)
+
+
+@pytest.mark.parametrize("cuts", [2, 5])
+def test_A14_a_server_without_ranges_that_cuts_is_asked_again(download: Download, cuts: int) -> None:
+    script = [fs.without_ranges(cut_after=700_000)] * cuts + [fs.without_ranges()]
+    download.fetch(*script, segment_bytes=1 << 18)
+    download.assert_good()
+    assert len(download.asked) == cuts + 1
+
+
+def test_A14_a_network_fault_is_called_one(download: Download) -> None:
+    with pytest.raises(DownloadError, match="8 attempts without progress"):
+        download.fetch(fs.without_ranges(cut_after=700_000), segment_bytes=1 << 18)
+    download.assert_absent(part=True)
