@@ -12,7 +12,7 @@ import http.client
 import io
 import socket
 import time
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import requests
 import requests.adapters
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Bytes of head, chunk sizes and trailers between two pieces of a body. Real heads have less than one kB.
 MOST_FRAMING_BYTES: Final = 1 << 20
+#: The socket's timeout is set again when it is off by this fraction: each setting is a system call.
+_TOLERANCE: Final = 0.05
 
 
 class _PatientReader(io.RawIOBase):
@@ -35,23 +37,25 @@ class _PatientReader(io.RawIOBase):
     def __init__(self, raw: io.RawIOBase, connection: socket.socket) -> None:
         super().__init__()
         self._raw, self._connection = raw, connection
-        self._patience = connection.gettimeout()
+        self._patience = self._limit = connection.gettimeout()
         self._waited = 0.0
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Buffer, /) -> int | None:
-        if self._patience is None:
-            return cast("int | None", self._raw.readinto(buffer))
+    def readinto(self, buffer: Buffer, /) -> int:
+        if self._patience is None or self._limit is None:
+            return self._connection.recv_into(buffer)
         left = self._patience - self._waited
         if left <= 0:
             msg = f"nothing of the body came in {self._patience:g} s"
             raise TimeoutError(msg)
-        self._connection.settimeout(left)
+        if abs(left - self._limit) > _TOLERANCE * self._patience:
+            self._connection.settimeout(left)
+            self._limit = left
         began = time.monotonic()
         try:
-            return cast("int | None", self._raw.readinto(buffer))
+            return self._connection.recv_into(buffer)
         finally:
             self._waited += time.monotonic() - began
 
