@@ -79,6 +79,10 @@ class InvalidTypeError(AllenEcephysError, TypeError):
     """An argument that is no number, name or object of the kind that is needed."""
 
 
+class SampleRangeError(AllenEcephysError, IndexError):
+    """Samples that a recording does not have."""
+
+
 class MissingDataError(AllenEcephysError, LookupError):
     """A part that this file or dataset does not have (no eye tracking, no LFP, no such stimulus)."""
 

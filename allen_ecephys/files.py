@@ -101,17 +101,17 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Make a draft of the folder `path`; it takes its name when the block ends without an error.
 
-    Files that the block wrote are put on disk first. A folder that holds anything is never replaced.
+    Files that the block wrote are put on disk first. A folder that holds anything is never replaced; an empty one is.
 
     Raises
     ------
     AlreadyPresentError
-        If the path is there, or appears before the draft is whole; nothing of it is touched.
+        If something is there, or appears before the draft is whole; nothing of it is touched.
     AccessError, DiskFullError
         If the folder cannot be written, or its disk has no room.
     """
     path = Path(path)
-    if os.path.lexists(path):
+    if os.path.lexists(path) and not _is_empty_folder(path):
         raise _already_present(path)
     draft = _prepared(path)
     try:
@@ -120,14 +120,33 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         with _full_disk(path.parent):
             yield draft
         with _refusals(path.parent):
-            for written in draft.rglob("*"):
-                if written.is_file() and not written.is_symlink():
-                    with written.open("rb") as file:
-                        sync(file.fileno())
+            sync_files(draft)
             publish(draft, path, replace=False)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Make a folder beside `path` for what is needed only while the block runs; it is removed in any case.
+
+    Raises
+    ------
+    AccessError, DiskFullError
+        If the folder cannot be written, or its disk has no room.
+    """
+    folder = _prepared(Path(path))
+    try:
+        with _refusals(folder.parent):
+            folder.mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
 
 
 def _prepared(path: Path) -> Path:
@@ -182,6 +201,17 @@ def sync(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
+def sync_files(folder: Path) -> None:
+    """Put every file and folder below `folder` on disk."""
+    for written in sorted(folder.rglob("*"), reverse=True):
+        if written.is_dir():
+            sync_folder(written)
+        elif written.is_file() and not written.is_symlink():
+            with written.open("rb") as file:
+                sync(file.fileno())
+    sync_folder(folder)
+
+
 def sync_folder(folder: Path) -> None:
     """Put the names in `folder` on disk, where the system can do that."""
     with contextlib.suppress(OSError):
@@ -204,16 +234,24 @@ def draft_of(path: Path) -> Path:
 
 def remove_abandoned_drafts(folder: Path) -> None:
     """Remove the drafts in `folder` whose process runs no longer; those of other machines cannot be judged and stay."""
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            match = _DRAFT.fullmatch(entry.name)
-            if match is None or match["host"] != _host_mark() or _runs(int(match["pid"]), match["started"] or None):
-                continue
+    with contextlib.suppress(OSError):
+        for path in abandoned_drafts(folder):
             with contextlib.suppress(OSError):
-                if entry.is_dir(follow_symlinks=False):
-                    shutil.rmtree(entry.path)
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
                 else:
-                    Path(entry.path).unlink()
+                    path.unlink()
+
+
+def abandoned_drafts(folder: Path) -> list[Path]:
+    """Return the drafts in `folder` whose process, one of this machine, runs no longer."""
+    with os.scandir(folder) as entries:
+        found = [(entry.path, match) for entry in entries if (match := _DRAFT.fullmatch(entry.name))]
+    return [
+        Path(path)
+        for path, match in found
+        if match["host"] == _host_mark() and not _runs(int(match["pid"]), match["started"] or None)
+    ]
 
 
 # --- processes ---------------------------------------------------------------------------------------------------

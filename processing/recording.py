@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import ChannelCountError, GeometryError
+from allen_ecephys.errors import ChannelCountError, GeometryError, InvalidValueError, SampleRangeError
 
 if TYPE_CHECKING:
     from .probes import AdcWiring
@@ -89,23 +89,23 @@ def chunk_bounds(n_samples: int, chunk_samples: int, start: int = 0) -> Iterator
 
     Raises
     ------
-    ValueError
+    InvalidValueError
         If `chunk_samples` is not at least 1.
     """
     if chunk_samples < 1:
         msg = f"chunk_samples is {chunk_samples}; a chunk holds at least one sample"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     for first in range(start, n_samples, chunk_samples):
         yield first, min(first + chunk_samples, n_samples)
 
 
 def check_bounds(start: int, stop: int, n_samples: int, where: str) -> None:
-    """Raise IndexError unless ``0 <= start <= stop <= n_samples``."""
+    """Raise SampleRangeError unless ``0 <= start <= stop <= n_samples``."""
     if not 0 <= start <= stop <= n_samples:
         msg = (
             f"samples [{start}, {stop}) of {where} were asked for, which holds [0, {n_samples}); clip the window first"
         )
-        raise IndexError(msg)
+        raise SampleRangeError(msg)
 
 
 def checked_geometry(geometry: npt.ArrayLike | None, n_channels: int, where: str) -> npt.NDArray[np.float64]:

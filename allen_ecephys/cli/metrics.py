@@ -45,6 +45,7 @@ def metrics(
     """
     from typing import cast
 
+    from allen_ecephys.files import atomic_file
     from allen_ecephys.processing.stimulus_metrics import compute_unit_analysis_metrics
     from allen_ecephys.processing.stimulus_metrics.compute import Names
     from allen_ecephys.processing.stimulus_metrics.responses import Definition
@@ -64,10 +65,6 @@ def metrics(
             n_shuffles=shuffles,
             names=cast("Names", names),
         )
-    unfinished = target.with_name(f".{target.name}.part")
-    try:
-        table.to_csv(unfinished)
-        unfinished.replace(target)  # a reader sees the whole table or none
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with atomic_file(target, replace=overwrite) as file:
+        table.to_csv(file)
     click.echo(f"{target}: {len(table)} units, {len(table.columns)} metrics")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,7 +12,8 @@ from uuid import NAMESPACE_OID, uuid5
 
 import numpy as np
 
-from allen_ecephys.errors import DiskFullError
+from allen_ecephys.errors import AlreadyPresentError, DiskFullError
+from allen_ecephys.files import disk_full, publish, scratch_folder, sync, sync_folder
 from allen_ecephys.nwb import layout
 
 if TYPE_CHECKING:
@@ -29,25 +29,23 @@ def published(path: str | os.PathLike[str], *, overwrite: bool, needs: int) -> I
     final = Path(path)
     if final.exists() and not overwrite:
         msg = f"{final} exists already; choose another name or pass overwrite=True"
-        raise FileExistsError(msg)
+        raise AlreadyPresentError(msg)
     final.parent.mkdir(parents=True, exist_ok=True)
-    if (free := shutil.disk_usage(final.parent).free) < needs:
-        msg = f"{final} needs about {needs / 1e9:.2f} GB, and {final.parent} has {free / 1e9:.2f} GB free; make room"
-        raise DiskFullError(msg)
-    part = final.with_name(f".{final.stem}.{os.getpid()}.part.nwb")
+    if shutil.disk_usage(final.parent).free < needs:
+        raise disk_full(final.parent, needs)
     try:
-        yield part
-        with part.open("rb") as written:
-            os.fsync(written.fileno())
-        part.replace(final)
+        with scratch_folder(final) as folder:
+            part = folder / "part.nwb"  # pynwb warns of any other ending
+            yield part
+            with part.open("rb") as written:
+                sync(written.fileno())
+            publish(part, final, replace=overwrite)
+        sync_folder(final.parent)
     except (OSError, RuntimeError) as error:
         # HDF5 reports a full disk by its text only, and as a RuntimeError where it shows when the file is closed.
-        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
-            msg = f"the disk filled up while {final} was written; nothing was published. Make room and write again"
-            raise DiskFullError(msg) from error
+        if not isinstance(error, DiskFullError) and "No space left" in str(error):
+            raise disk_full(final.parent) from error
         raise
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write_with_pynwb(nwbfile: Any, path: Path) -> None:

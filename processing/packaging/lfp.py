@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from allen_ecephys.errors import InvalidContentsError
+from allen_ecephys.errors import InvalidContentsError, InvalidValueError
 from allen_ecephys.nwb import layout
 from allen_ecephys.progress import progress_bar
 
@@ -118,7 +118,7 @@ def write_lfp_nwb(
     """
     if compression_level not in range(10):
         msg = f"compression_level is {compression_level}; gzip knows 0 (none) to 9 (smallest)"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     _check(contents)
     probe_id = int(contents.probes.index[0])
     needs = 4 * int(np.prod(contents.traces.shape)) + 8 * len(contents.timestamps)

@@ -1,65 +1,15 @@
-"""Outputs that appear whole or not at all."""
+"""Large outputs, whose room on the disk is taken before the first byte is written."""
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import DiskFullError
-
-
-@contextmanager
-def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary folder beside `path`; when the block ends well, flush it to disk and rename it to `path`.
-
-    An error in the block removes the temporary folder. A process killed in the block leaves one named
-    ``<name>.tmp-<8 hex>``, which nothing ever reads.
-
-    Raises
-    ------
-    FileExistsError
-        If there is something at `path` already, other than an empty folder.
-    """
-    target = Path(path)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        msg = f"{target} exists and is not empty; name a new folder, or delete that one first"
-        raise FileExistsError(errno.EEXIST, msg)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f"{target.name}.tmp-{uuid4().hex[:8]}")
-    temporary.mkdir()
-    try:
-        yield temporary
-        flush_to_disk(temporary)
-        temporary.replace(target)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    flush_entry(target.parent)
-
-
-def flush_to_disk(folder: Path) -> None:
-    """Make every file and folder below `folder` survive a power cut."""
-    for path in sorted(folder.rglob("*"), reverse=True):
-        flush_entry(path)
-    flush_entry(folder)
-
-
-def flush_entry(path: Path) -> None:
-    """Make one file, or one folder's list of names, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+from allen_ecephys.files import NO_ROOM, disk_full
 
 
 def reserve(descriptor: int, n_bytes: int, path: Path) -> None:
@@ -77,11 +27,9 @@ def reserve(descriptor: int, n_bytes: int, path: Path) -> None:
         if n_bytes:
             os.posix_fallocate(descriptor, 0, n_bytes)
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        if error.errno not in NO_ROOM:
             raise
-        free = shutil.disk_usage(path.parent).free
-        msg = f"{path} needs {n_bytes:,} bytes and {free:,} are free on that disk; free some space or write elsewhere"
-        raise DiskFullError(msg, error.errno or errno.ENOSPC) from error
+        raise disk_full(path.parent, n_bytes, number=error.errno) from error
 
 
 def new_npy(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:

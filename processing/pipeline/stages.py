@@ -1,13 +1,12 @@
 """Stages on files: each writes one folder, which appears complete, with a manifest, or not at all.
 
-A stage writes into ``<name>.tmp-<host>-<pid>-<random>``; when its work is done every output is flushed and hashed, the
+A stage writes into a draft beside its folder; when its work is done every output is flushed and hashed, the
 manifest ``stage.json`` is written last, and the folder is renamed. A run that finds a manifest with the same inputs,
 parameters and program reuses the folder.
 """
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import itertools
 import json
@@ -20,11 +19,16 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
-from uuid import uuid4
 
 from allen_ecephys.errors import StageError
-
-from .outputs import flush_entry, flush_to_disk
+from allen_ecephys.files import (
+    abandoned_drafts,
+    draft_of,
+    remove_abandoned_drafts,
+    sync_files,
+    sync_folder,
+    write_atomically,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +136,7 @@ class Stage:
         target.parent.mkdir(parents=True, exist_ok=True)
         self._remove_abandoned(target)
         self._refuse_to_replace_edited(target)
-        temporary = _temporary_name(target)
+        temporary = draft_of(target)
         temporary.mkdir()
         try:
             report = dict(work(temporary))
@@ -141,10 +145,8 @@ class Stage:
                 msg = f"the stage {self.name} did not write {', '.join(missing)}"
                 raise StageError(msg)
             manifest = {**key, "report": report, "outputs": _outputs(temporary), "made_by": _made_by()}
-            flush_to_disk(temporary)
-            (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
-            flush_entry(temporary / MANIFEST)
-            flush_entry(temporary)
+            sync_files(temporary)
+            write_atomically(temporary / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
             return self._publish(temporary, target, key, manifest)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -176,18 +178,16 @@ class Stage:
 
         A finished folder that a person changed, set aside by a process that was killed before it had looked, goes back.
         """
-        prefix = f"{target.name}.tmp-{platform.node()}-"
-        for folder in target.parent.glob(f"{glob.escape(target.name)}.tmp-*"):
-            owner = folder.name.removeprefix(prefix).partition("-")[0]
-            if not folder.name.startswith(prefix) or not owner.isdigit() or _alive(int(owner)):
+        for draft in abandoned_drafts(target.parent):
+            if not draft.name.startswith(f".{target.name}."):
                 continue
-            if self.editable and read_manifest(folder) is not None and self.edits(folder):
+            if self.editable and read_manifest(draft) is not None and self.edits(draft):
                 place = _free_name(target) if target.exists() else target
-                logger.warning("%s was curated; it goes back to %s", folder, place)
-                folder.rename(place)
-                continue
-            logger.warning("removing %s, which a process that is gone left unfinished", folder)
-            shutil.rmtree(folder, ignore_errors=True)
+                logger.warning("%s was curated; it goes back to %s", draft, place)
+                draft.rename(place)
+            else:
+                logger.warning("removing %s, which a process that is gone left unfinished", draft)
+        remove_abandoned_drafts(target.parent)
 
     def _is_editable(self, output: str) -> bool:
         return any(fnmatch(output, pattern) for pattern in self.editable)
@@ -225,7 +225,7 @@ class Stage:
             if done is not None:
                 return StageResult(target, reused=True, manifest=done)
             self._keep_edited(target, temporary, target)
-            old = _temporary_name(target)
+            old = draft_of(target)
             target.replace(old)
             self._keep_edited(old, temporary, target)  # what was saved between the look and the rename
         result = StageResult(target, reused=False, manifest=manifest)
@@ -240,7 +240,7 @@ class Stage:
             result = StageResult(target, reused=True, manifest=done)
         if old is not None:
             shutil.rmtree(old, ignore_errors=True)
-        flush_entry(target.parent)
+        sync_folder(target.parent)
         return result
 
     def _keep_edited(self, folder: Path, temporary: Path, target: Path) -> None:
@@ -252,7 +252,7 @@ class Stage:
             folder.rename(target)
         beside = _free_name(target)
         temporary.rename(beside)
-        flush_entry(target.parent)
+        sync_folder(target.parent)
         msg = (
             f"{target} was curated while the stage {self.name} ran ({', '.join(edits)}) and stays as it is; the new "
             f"outputs are in {beside}. Move one of the two away and run again"
@@ -315,24 +315,10 @@ def _input_identity(path: Path) -> Json:
     return {"name": path.name, "size": facts.st_size, "mtime_ns": facts.st_mtime_ns}
 
 
-def _temporary_name(target: Path) -> Path:
-    return target.with_name(f"{target.name}.tmp-{platform.node()}-{os.getpid()}-{uuid4().hex[:8]}")
-
-
 def _free_name(target: Path) -> Path:
     """Return a name beside `target` that nothing has."""
     numbers = itertools.count(2)
     return next(path for n in numbers if not (path := target.with_name(f"{target.name}-{n}")).exists())
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _outputs(folder: Path) -> Json:

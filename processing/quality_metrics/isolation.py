@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 
-from allen_ecephys.errors import NonFiniteError
+from allen_ecephys.errors import InvalidValueError, NonFiniteError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -276,7 +276,7 @@ def _checked(own: ArrayLike, others: ArrayLike) -> tuple[NDArray[np.float64], ND
     spikes, rest = np.asarray(own, dtype=np.float64), np.asarray(others, dtype=np.float64)
     if spikes.ndim != 2 or rest.ndim != 2 or spikes.shape[1] != rest.shape[1]:
         msg = f"own spikes have shape {spikes.shape} and others {rest.shape}: (spikes, features) with equal features"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     if not (np.isfinite(spikes).all() and np.isfinite(rest).all()):
         msg = "features hold NaN or infinite values; leave those spikes out, or compute their features again"
         raise NonFiniteError(msg)

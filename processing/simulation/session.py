@@ -6,10 +6,12 @@ import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from allen_ecephys.errors import AlreadyPresentError, InvalidValueError
+from allen_ecephys.files import scratch_folder
 
 from ..packaging.session import SessionContents, SessionMetadata, write_session_nwb
 from . import behavior, probe_layout, unit_metrics
@@ -109,7 +111,7 @@ def write_session(
     ------
     UnknownNameError
         If there is no such session type.
-    ValueError
+    InvalidValueError
         If `scale`, `n_units` or `n_probes` are out of range.
     FileExistsError, DiskFullError
         As :func:`allen_ecephys.processing.packaging.session.write_session_nwb`.
@@ -124,7 +126,7 @@ def write_session(
     path = Path(path)
     if path.exists() and not overwrite:
         msg = f"{path} exists already; choose another name or pass overwrite=True"
-        raise FileExistsError(msg)
+        raise AlreadyPresentError(msg)
     number = 700_000_000 + seed if session_id is None else session_id
     streams = np.random.default_rng([seed, 2]).spawn(6)
     presentations = stimulus_presentations(kind, scale, seed, contrast_block=contrast_block)
@@ -135,10 +137,9 @@ def write_session(
     channels = probe_layout.channel_table(probes, streams[2])
     units, truth = _draw_population(count, probes, channels, duration, streams[3])
     invalid = behavior.invalid_intervals(number, probes, presentations, pulses) if invalid_times else None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:
+    with scratch_folder(path.with_suffix(".spikes")) as folder:
         timeline = Timeline(presentations, pulses, running, duration, np.random.default_rng([seed, 3]))
-        spikes = simulate_spikes(Path(folder) / "spike_times.f8", truth, timeline, seed)
+        spikes = simulate_spikes(folder / "spike_times.f8", truth, timeline, seed)
         counts = np.array([len(times) for times in spikes], dtype=np.int64)
         truth["spike_count"] = counts
         units["firing_rate"] = counts / duration
@@ -168,10 +169,10 @@ def write_session(
 def _check_ranges(scale: float, n_units: int, n_probes: int) -> None:
     if not 0 < scale <= 1:
         msg = f"scale is {scale}; give a number above 0 and at most 1 (1 is the length of a real session)"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     if n_units < 1 or not 1 <= n_probes <= 6:
         msg = f"n_units is {n_units} and n_probes {n_probes}; give at least one unit, and one to six probes"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
 
 
 def session_metadata(session_id: int, session_type: SessionType, seed: int) -> SessionMetadata:

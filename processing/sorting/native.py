@@ -24,10 +24,10 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from allen_ecephys.files import atomic_file
 from allen_ecephys.progress import progress_bar
 from allen_ecephys.version import __version__
 
-from ..pipeline.outputs import flush_entry
 from ..recording import Recording, chunk_bounds
 from .parameters import SortingParameters
 from .preparing.registration import PreparedRecording, prepare_recording
@@ -135,11 +135,8 @@ class Checkpoints:
 
     def save(self, name: str, **arrays: npt.NDArray[Any]) -> None:
         """Keep what a pass made, whole or not at all."""
-        temporary = self.folder / f".{name}.npz"
-        with temporary.open("wb") as file:
+        with atomic_file(self.folder / f"{name}.npz") as file:
             np.savez(file, allow_pickle=False, key=np.array(self._key), **arrays)
-        flush_entry(temporary)
-        temporary.replace(self.folder / f"{name}.npz")
 
     def bank(self, name: str, make: Callable[[], TemplateBank], layout: ProbeLayout, basis: Float32) -> TemplateBank:
         """Return the templates of a pass, from its checkpoint or by running it."""

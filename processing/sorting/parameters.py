@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Final
 
-from allen_ecephys.errors import UnknownNameError
+from allen_ecephys.errors import InvalidValueError
 
 #: Fewest samples of a batch: eight templates.
 LEAST_BATCH: Final = 488
@@ -82,7 +82,7 @@ class SortingParameters:
 
         Raises
         ------
-        UnknownNameError
+        InvalidValueError
             If a value is out of range; the message names it.
         """
         positive = ("fshigh", "spkTh", "nPCs", "n_basis", "whitening_range", "NT", "nskip", "sig", "fcontam")
@@ -91,22 +91,22 @@ class SortingParameters:
             if field.name in positive and not (-value if field.name == "spkTh" else value) > 0:
                 side = "below" if field.name == "spkTh" else "above"
                 msg = f"{field.name} is {value!r}; it must be {side} 0"
-                raise UnknownNameError(msg)
+                raise InvalidValueError(msg)
+            if field.name in {"lam", "minFR", "minfr_goodchannels", "nblocks", "seed"} and not value >= 0:
+                msg = f"{field.name} is {value!r}; it must not be negative"
+                raise InvalidValueError(msg)
         if not 0 < self.Th[1] <= self.Th[0]:
             msg = f"Th is {self.Th!r}; give (learning, extraction), both above 0, the first not less"
-            raise UnknownNameError(msg)
+            raise InvalidValueError(msg)
         if not 0 < self.momentum[0] <= self.momentum[1]:
             msg = f"momentum is {self.momentum!r}; give (first, last), both above 0, the first not more"
-            raise UnknownNameError(msg)
+            raise InvalidValueError(msg)
         if self.nPCs > self.n_basis:
             msg = f"nPCs is {self.nPCs}, more than the {self.n_basis} components of n_basis"
-            raise UnknownNameError(msg)
+            raise InvalidValueError(msg)
         if self.NT < LEAST_BATCH:
             msg = f"NT is {self.NT}; a batch holds at least {LEAST_BATCH} samples"
-            raise UnknownNameError(msg)
-        if self.lam < 0 or self.minFR < 0 or self.minfr_goodchannels < 0 or self.nblocks < 0:
-            msg = "lam, minFR, minfr_goodchannels and nblocks must not be negative"
-            raise UnknownNameError(msg)
+            raise InvalidValueError(msg)
         if not 0 < self.AUCsplit <= 1:
             msg = f"AUCsplit is {self.AUCsplit}; it is a share between 0 and 1"
-            raise UnknownNameError(msg)
+            raise InvalidValueError(msg)

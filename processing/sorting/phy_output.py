@@ -21,8 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from allen_ecephys.errors import InvalidContentsError
+from allen_ecephys.files import atomic_folder
 
-from ..pipeline.outputs import atomic_folder, new_npy
+from ..pipeline.outputs import new_npy
 from ..readers.phy import LEADING_ZEROS
 from ..recording import Recording, chunk_bounds
 from .result import SortingResult

@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Final
 
-from allen_ecephys.errors import UnknownNameError, suggest
+from allen_ecephys.errors import InvalidValueError, UnknownNameError, suggest
 
 from ..recording import Recording
 from .parameters import SortingParameters
@@ -112,7 +112,7 @@ def run_sorter(
 def _own_parameters(sorter: str, parameters: Parameters) -> dict[str, Any]:
     if isinstance(parameters, SortingParameters):
         msg = f"SortingParameters are the native sorter's; name parameters of {sorter} in a mapping"
-        raise UnknownNameError(msg)
+        raise InvalidValueError(msg)
     return dict(parameters or {})
 
 
@@ -142,15 +142,15 @@ def _like(default: Any, value: Any, name: str) -> Any:
     if isinstance(default, tuple):
         if not isinstance(value, tuple | list) or len(value) != len(default):
             msg = f"{name} is {value!r}; it takes {len(default)} numbers, as in {name}={','.join(map(str, default))}"
-            raise UnknownNameError(msg)
+            raise InvalidValueError(msg)
         return tuple(_like(part, number, name) for part, number in zip(default, value, strict=True))
     if isinstance(default, bool):
         if value not in (0, 1):
             msg = f"{name} is {value!r}; it is True or False, by default {default!r}"
-            raise UnknownNameError(msg)
+            raise InvalidValueError(msg)
         return bool(value)
     whole = isinstance(default, int)
     if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
         msg = f"{name} is {value!r}; it takes a {'whole ' if whole else ''}number, by default {default!r}"
-        raise UnknownNameError(msg)
+        raise InvalidValueError(msg)
     return type(default)(value)

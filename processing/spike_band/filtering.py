@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import UnknownNameError
+from allen_ecephys.errors import InvalidValueError
 
 Float32 = npt.NDArray[np.float32]
 
@@ -28,7 +28,7 @@ def high_pass_sections(sampling_rate: float, cutoff: float = HIGH_PASS) -> Float
 
     Raises
     ------
-    UnknownNameError
+    InvalidValueError
         If the cutoff is not between 0 and half the sampling rate.
     """
     from scipy.signal import butter
@@ -37,7 +37,7 @@ def high_pass_sections(sampling_rate: float, cutoff: float = HIGH_PASS) -> Float
         msg = (
             f"a high-pass at {cutoff} Hz does not exist at {sampling_rate} Hz; choose one below {sampling_rate / 2} Hz"
         )
-        raise UnknownNameError(msg)
+        raise InvalidValueError(msg)
     return np.asarray(butter(ORDER, cutoff, "highpass", fs=sampling_rate, output="sos"), dtype=np.float32)
 
 
@@ -80,7 +80,7 @@ def high_pass(samples: npt.ArrayLike, sampling_rate: float, cutoff: float = HIGH
 
     Raises
     ------
-    UnknownNameError
+    InvalidValueError
         If the cutoff is not between 0 and half the sampling rate.
     """
     filtered = np.array(samples, dtype=np.float32, order="C")

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from allen_ecephys.config import threads
-from allen_ecephys.errors import FileFormatError, RecordingTooShortError
+from allen_ecephys.errors import FileFormatError, InvalidValueError, RecordingTooShortError
 from allen_ecephys.progress import progress_bar
 
 from ..pipeline.outputs import SampleFile
@@ -149,7 +149,7 @@ def chunk_of(chunk_samples: int) -> int:
     """Round a number of samples up to whole blocks, at least one."""
     if chunk_samples < 1:
         msg = f"chunk_samples is {chunk_samples}; a chunk holds at least one sample"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     return -(-chunk_samples // BLOCK_SAMPLES) * BLOCK_SAMPLES
 
 

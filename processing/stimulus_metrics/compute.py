@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from allen_ecephys.errors import UnknownNameError, missing_extra, suggest
+from allen_ecephys.errors import InvalidValueError, UnknownNameError, missing_extra, suggest
 from allen_ecephys.metric_names import RELEASED_NAMES
 from allen_ecephys.progress import progress_bar
 
@@ -130,7 +130,7 @@ def _evaluate(metric: Metric, responses: StimulusResponses) -> dict[str, NDArray
     name = getattr(metric.function, "__name__", str(metric.function))
     if len(values) != len(metric.columns):
         msg = f"the metric {name} returned {len(values)} arrays for the {len(metric.columns)} columns {metric.columns}"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     arrays = {column: np.asarray(value) for column, value in zip(metric.columns, values, strict=True)}
     for column, array in arrays.items():
         if array.shape != (responses.n_units,):
@@ -138,7 +138,7 @@ def _evaluate(metric: Metric, responses: StimulusResponses) -> dict[str, NDArray
                 f"the metric {name} returned an array of shape {array.shape} for the column {column}; it must return "
                 f"one value for each of the {responses.n_units} units in responses.unit_ids"
             )
-            raise ValueError(msg)
+            raise InvalidValueError(msg)
     return arrays
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from allen_ecephys.errors import MissingDataError, missing_extra
+from allen_ecephys.errors import InvalidValueError, MissingDataError, missing_extra
 
 from .gabors import (
     AZIMUTH_OF_CENTRE,
@@ -94,7 +94,7 @@ class ReceptiveField:
         """
         if not 0 < level < 1:
             msg = f"level must lie between 0 and 1, got {level}: the fraction of the peak at which to draw the contour"
-            raise ValueError(msg)
+            raise InvalidValueError(msg)
         radius = np.sqrt(-2 * np.log(level))
         angle = np.linspace(0, 2 * np.pi, n_points)
         column = self.fit.x + radius * abs(self.fit.sigma_x) * np.cos(angle)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from allen_ecephys.errors import UnknownNameError, suggest
+from allen_ecephys.errors import InvalidValueError, UnknownNameError, suggest
 
 from .responses import StimulusResponses
 from .stimuli import STIMULI, Stimulus, get_stimulus
@@ -63,7 +63,7 @@ def metric(*columns: str, stimulus: str | Stimulus, flags: Sequence[str] = ()) -
     ------
     UnknownNameError
         If there is no such stimulus, or a flag is no column.
-    ValueError
+    InvalidValueError
         If no column is named, or a column is taken already.
 
     Examples
@@ -123,12 +123,12 @@ def _register(
     names = tuple(columns)
     if not names:
         msg = "a metric needs the name of the column it makes: @metric('my_metric_ns', stimulus='natural_scenes')"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     kind = get_stimulus(stimulus) if isinstance(stimulus, str) else stimulus
     taken = [name for name in names if name in metric_columns() or names.count(name) > 1]
     if taken:
         msg = f"there is a metric with the column {taken[0]!r} already: choose another name, or remove_metric() it"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     unknown = [flag for flag in flags if flag not in names]
     if unknown:
         msg = f"the flag {unknown[0]!r} is not among the columns {', '.join(names)}"

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import FileFormatError, RecordingTooShortError
+from allen_ecephys.errors import FileFormatError, InvalidValueError, RecordingTooShortError
+from allen_ecephys.files import atomic_folder
 
-from ...pipeline.outputs import atomic_folder
 from ...probes import neuropixels_1_geometry
 from ...readers.binary import BinaryRecording
 from ...recording import checked_geometry
@@ -208,7 +208,7 @@ def write_recording(
         noise=noise or NoiseModel(), drift=drift or DriftModel(), faults=faults, surface=surface,
         multiplexed=multiplexed, seed=seed,
     )  # fmt: skip
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(Path(folder)) as temporary:
         n_lfp = n_samples // 12 if lfp else 0
         for name in (layout.ap_file, layout.lfp_file)[: 2 if lfp else 1]:
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
@@ -234,12 +234,12 @@ def _spikes(
         return trains
     if len(trains) != len(shapes):
         msg = f"{len(trains)} spike trains were given for {len(shapes)} units; give one array of seconds per unit"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     for unit, train in enumerate(trains):
         values = np.asarray(train, dtype=np.float64)
         if len(values) and (not (np.diff(values) >= 0).all() or values[0] < 0 or not values[-1] < duration):
             msg = f"spike times of unit {unit} are not sorted within [0, {duration}) s; sort and clip them"
-            raise ValueError(msg)
+            raise InvalidValueError(msg)
     return assemble_trains([np.asarray(train, dtype=np.float64) for train in trains], sampling_rate, rng)
 
 

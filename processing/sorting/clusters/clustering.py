@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import InvalidContentsError, NonFiniteError, UnknownNameError
+from allen_ecephys.errors import InvalidContentsError, InvalidValueError, NonFiniteError
 
 from .parcels import assign_nearest, discriminant_axis, make_parcels, settle
 from .principal_subspace import clipped_scatter, project_on_subspace
@@ -62,7 +62,7 @@ def isosplit(
         If `points` has not two dimensions.
     NonFiniteError
         If one of them is NaN or infinite.
-    UnknownNameError
+    InvalidValueError
         If `threshold`, `min_size` or `n_parcels` is not above 0.
     """
     table = _checked(points, threshold=threshold, min_size=min_size, n_parcels=n_parcels)
@@ -161,7 +161,7 @@ def cluster_spikes(
         If `features` has not two dimensions.
     NonFiniteError
         If one of them is NaN or infinite.
-    UnknownNameError
+    InvalidValueError
         If a parameter is not above 0.
     """
     table = _checked(features, threshold=threshold, min_size=min_size, n_components=n_components, n_parcels=n_parcels)
@@ -259,7 +259,7 @@ def _checked(points: npt.ArrayLike, **positive: float) -> npt.NDArray[np.float32
     for name, value in positive.items():
         if not value > 0:
             msg = f"{name} is {value!r}; it must be above 0"
-            raise UnknownNameError(msg)
+            raise InvalidValueError(msg)
     table = np.ascontiguousarray(points, dtype=np.float32)
     if table.ndim != 2:
         msg = f"points have {table.ndim} dimensions; give one row per point"

@@ -13,10 +13,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
+
+from allen_ecephys.files import draft_of, remove_abandoned_drafts
 
 from ...recording import Recording
 from ...spike_band.blocks import BLOCK_SAMPLES
@@ -144,7 +145,8 @@ def prepare_recording(
     logger.info("%r%s", moved, " is left as it is" if moved.is_negligible else " is undone")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.with_suffix(".json").unlink(missing_ok=True)
-    temporary = target.with_name(f"{target.name}.tmp-{uuid4().hex[:8]}")
+    remove_abandoned_drafts(target.parent)
+    temporary = draft_of(target)
     try:
         counts = stream_whitened(
             front.recording, front.plan, front.weights, temporary,

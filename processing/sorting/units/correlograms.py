@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
-from allen_ecephys.errors import SpikeTrainError
+from allen_ecephys.errors import InvalidValueError, SpikeTrainError
 from allen_ecephys.spikes.ragged import is_ascending
 
 if TYPE_CHECKING:
@@ -82,12 +82,12 @@ def correlogram(
     ------
     SpikeTrainError
         If times are not finite or have more than one dimension.
-    ValueError
+    InvalidValueError
         If `bin_s` or `n_bins` is not above 0.
     """
     if not (bin_s > 0 and n_bins > 0):
         msg = f"bin_s is {bin_s} s and n_bins {n_bins}: both must be above 0"
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     a = ascending_train(times_a)
     return _pairs(a, None if times_b is None else ascending_train(times_b), bin_s, n_bins)
 

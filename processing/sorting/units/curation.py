@@ -9,6 +9,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from allen_ecephys.files import atomic_file
+
 from ..parameters import SortingParameters
 from ..preparing.registration import PreparedRecording
 from ..result import SortingResult
@@ -120,8 +122,7 @@ def _unit_features(e: Extraction, order: Int64, units: Int64, parents: Int64, pa
     place = np.full((len(e.bank), e.bank.layout.n_channels), -1, np.int64)
     np.put_along_axis(place, channels, np.arange(channels.shape[1])[None], axis=1)
     # An earlier result may still map the file of this name: it keeps its bytes.
-    temporary = path.with_name(f".{path.name}")
-    with temporary.open("wb") as file:
+    with atomic_file(path) as file:
         for first in range(0, len(order), BLOCK):
             rows = order[first : first + BLOCK]
             wanted = channels[parents[units[first : first + BLOCK]]]
@@ -129,7 +130,6 @@ def _unit_features(e: Extraction, order: Int64, units: Int64, parents: Int64, pa
             values = np.take_along_axis(np.asarray(e.features[rows]), np.maximum(at, 0)[:, None, :], axis=2)
             values *= (at >= 0)[:, None, :]
             file.write(values.astype(np.float32).data)
-    temporary.replace(path)
     return np.memmap(path, np.float32, "r", shape=shape)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numba import njit
 
-from allen_ecephys.errors import InvalidContentsError
+from allen_ecephys.errors import InvalidContentsError, InvalidValueError
 
 from .correlograms import BIN_S, ascending_train, checked_spikes, flank_mean, rows_by_unit, thinned, train_statistics
 
@@ -90,7 +90,7 @@ def refractory_evidence(
     ------
     SpikeTrainError
         If times are not finite or have more than one dimension.
-    ValueError
+    InvalidValueError
         If `refractory_period_s` or `contamination` is out of range.
     """
     if not refractory_period_s > SHORTEST_LAG or not 0 <= contamination < 1:
@@ -98,7 +98,7 @@ def refractory_evidence(
             f"refractory_period_s is {refractory_period_s} and contamination {contamination}: the first must be above "
             f"{SHORTEST_LAG} s, the second in [0, 1)"
         )
-        raise ValueError(msg)
+        raise InvalidValueError(msg)
     a, b = ascending_train(times_a), ascending_train(times_b)
     return _evidence(a, b, train_statistics(a, b).counts, refractory_period_s, contamination)
 

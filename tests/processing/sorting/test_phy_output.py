@@ -184,7 +184,7 @@ def test_a_folder_with_anything_in_it_is_left_alone(recording: BinaryRecording, 
     folder.mkdir()
     write_phy(folder, sorting(), recording)  # an empty folder is as good as none
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(FileExistsError, match="not empty"):
+    with pytest.raises(FileExistsError, match="is there already"):
         write_phy(folder, sorting(seed=1), recording)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["phy", "raw"]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from allen_ecephys.errors import MissingExtraError, SortingError, SpikeTrainError, UnknownNameError
+from allen_ecephys.errors import InvalidValueError, MissingExtraError, SortingError, SpikeTrainError, UnknownNameError
 from allen_ecephys.processing.readers.phy import read_phy
 from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth, write_recording
 from allen_ecephys.processing.simulation.raw.trains import TrainModel
@@ -63,18 +63,24 @@ def test_native_parameters_from_names_and_values() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"Thh": 3}, "did you mean 'Th'"),
         ({"Th": 3}, r"takes 2 numbers, as in Th=10.0,4.0"),
         ({"Th": ("a", 4)}, "takes a number"),
+        ({"Th": (0, 4)}, "Th is .* both above 0"),
         ({"nblocks": 1.5}, "whole number"),
         ({"lam": "high"}, "takes a number"),
         ({"seed": True}, "whole number"),
+        ({"seed": -1}, "seed .* not be negative"),
         ({"lam": -1}, "must not be negative"),
     ],
 )
-def test_parameters_that_are_none(given: dict[str, Any], message: str) -> None:
-    with pytest.raises(UnknownNameError, match=message):
+def test_values_that_no_parameter_takes(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidValueError, match=message):
         native_parameters(given)
+
+
+def test_a_parameter_that_is_none() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'Th'"):
+        native_parameters({"Thh": 3})
 
 
 def test_run_sorter_hands_everything_to_the_sorter_of_that_name(
@@ -321,7 +327,7 @@ def test_the_same_job_is_not_sorted_again(fake: Path, truth: RawGroundTruth, tmp
         ("absent", {}, SortingError, "not installed for .*SORTER_PYTHON.*pip install something"),
         ("threshold", {"levle": 3}, UnknownNameError, "'levle'; did you mean 'level'"),
         ("crashing", {}, SortingError, r"(?s)crashing failed with status 1; .*RuntimeError: out of luck"),
-        ("threshold", SortingParameters(), UnknownNameError, "native sorter's"),
+        ("threshold", SortingParameters(), InvalidValueError, "native sorter's"),
     ],
 )
 def test_what_cannot_be_sorted_is_said(

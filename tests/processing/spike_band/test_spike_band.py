@@ -16,6 +16,7 @@ from allen_ecephys.errors import (
     ChannelCountError,
     DiskFullError,
     FileFormatError,
+    InvalidValueError,
     NonFiniteError,
     RecordingTooShortError,
     UnknownNameError,
@@ -245,7 +246,7 @@ def test_what_lies_beyond_the_halo_does_not_matter() -> None:
 
 def test_filters_that_do_not_exist_are_refused() -> None:
     for cutoff in (0.0, -1.0, 15_000.0):
-        with pytest.raises(UnknownNameError, match="does not exist"):
+        with pytest.raises(InvalidValueError, match="does not exist"):
             high_pass_sections(30_000.0, cutoff)
 
 

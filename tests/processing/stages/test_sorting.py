@@ -85,7 +85,7 @@ def test_a_second_run_reuses_and_a_change_sorts_again(truth: RawGroundTruth, tru
     later = sort(truth, tmp_path, after=60_000)
     assert not later.reused
     assert later.report["n_spikes"] == int((truth.spike_times >= 60_000).sum())
-    assert not list(tmp_path.glob("*.tmp-*"))
+    assert not list(tmp_path.glob(".*.draft"))
 
 
 @pytest.mark.parametrize("edit", ["clusters", "table"])
@@ -166,7 +166,7 @@ def test_a_sorter_that_fails_keeps_its_checkpoints(
 
     run()
     assert not (tmp_path / STAGE.name).exists()
-    assert not list(tmp_path.glob("*.tmp-*"))
+    assert not list(tmp_path.glob(".*.draft"))
     run()
     run(level=3)  # checkpoints of other parameters are of no use
     os.utime(truth.recording().path)

@@ -15,7 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from allen_ecephys.errors import StageError
-from allen_ecephys.processing.pipeline.outputs import SampleFile, atomic_folder
+from allen_ecephys.files import draft_of
+from allen_ecephys.processing.pipeline.outputs import SampleFile
 from allen_ecephys.processing.pipeline.stages import MANIFEST, Stage, read_manifest, verify_stage
 from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth, write_recording
 from allen_ecephys.processing.spike_band.writing import WhiteningParameters, open_processed
@@ -45,7 +46,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def leftovers(folder: Path) -> list[str]:
-    return [p.name for p in folder.iterdir() if ".tmp-" in p.name]
+    return [p.name for p in folder.iterdir() if p.name.endswith(".draft")]
 
 
 def test_a_finished_stage_is_reused(tmp_path: Path, source: Path) -> None:
@@ -136,6 +137,16 @@ def test_p3_the_same_stage_twice_at_once_gives_one_result(tmp_path: Path, source
     assert leftovers(tmp_path) == []
 
 
+def draft_of_the_dead(path: Path) -> Path:
+    """Return the name of a draft of a process that is gone."""
+    script = (
+        "import sys; from pathlib import Path; from allen_ecephys.files import draft_of; "
+        "print(draft_of(Path(sys.argv[1])))"
+    )
+    gone = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
+    return Path(gone.stdout.strip())
+
+
 def edited(stage: Stage, place: Path) -> Path:
     """Label a cluster in the stage's folder, as phy does."""
     table = stage.file(place, "a.txt")
@@ -183,14 +194,10 @@ def test_what_a_person_changes_between_the_look_and_the_rename_stays(
 
 
 def test_curation_set_aside_by_a_process_that_was_killed_comes_back(tmp_path: Path, source: Path) -> None:
-    import platform
-
     stage = Stage("filter", editable=("*.txt",))
     stage.run(tmp_path, Counted("old"), inputs=[source], parameters={"v": 1})
     edited(stage, tmp_path)
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    stage.folder(tmp_path).rename(tmp_path / f"filter.tmp-{platform.node()}-{gone.pid}-00000000")
+    stage.folder(tmp_path).rename(draft_of_the_dead(stage.folder(tmp_path)))
     with pytest.raises(StageError, match="was curated"):
         stage.run(tmp_path, Counted("new"), inputs=[source], parameters={"v": 2})
     assert stage.file(tmp_path, "a.txt").read_text() == "decided by a person"
@@ -204,29 +211,12 @@ def test_an_output_that_is_declared_and_not_written_is_an_error(tmp_path: Path, 
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path, source: Path) -> None:
-    import platform
-
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    dead = tmp_path / f"filter.tmp-{platform.node()}-{gone.pid}-00000000"
-    alive = tmp_path / f"filter.tmp-{platform.node()}-{os.getpid()}-00000000"
-    elsewhere = tmp_path / f"filter.tmp-another-host-{gone.pid}-00000000"
-    for folder in (dead, alive, elsewhere):
+    dead = draft_of_the_dead(tmp_path / "filter")
+    alive = draft_of(tmp_path / "filter")
+    for folder in (dead, alive):
         folder.mkdir()
     Stage("filter").run(tmp_path, Counted(), inputs=[source], parameters={})
-    assert [folder.exists() for folder in (dead, alive, elsewhere)] == [False, True, True]
-
-
-def test_atomic_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    with atomic_folder(tmp_path / "new") as temporary:
-        (temporary / "x").write_text("1")
-        assert not (tmp_path / "new").exists()
-    assert (tmp_path / "new" / "x").read_text() == "1"
-    with pytest.raises(FileExistsError, match="not empty"), atomic_folder(tmp_path / "new"):
-        pass
-    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "other"):
-        raise RuntimeError
-    assert [p.name for p in tmp_path.iterdir()] == ["new"]
+    assert [folder.exists() for folder in (dead, alive)] == [False, True]
 
 
 def test_sample_files_are_written_in_any_order(tmp_path: Path) -> None:
@@ -294,7 +284,7 @@ def test_p1_kill_9_at_each_stage_resumes_to_equal_bytes(truth: RawGroundTruth, t
         done = subprocess.run([sys.executable, "-c", KILLED, str(truth.folder), str(out), moment], timeout=300)
         assert done.returncode == -signal.SIGKILL
         for stage in out.iterdir():  # the invariant: what has its final name is complete
-            if ".tmp-" not in stage.name:
+            if not stage.name.endswith(".draft"):
                 assert verify_stage(stage) == []
     resumed = process_spike_band(truth.recording(), out, lfp=truth.recording("lfp"))
     assert (resumed.depth.reused, resumed.medians is not None and resumed.medians.reused) == (True, True)

@@ -174,12 +174,12 @@ from allen_ecephys.processing.simulation.raw.recording import read_ground_truth
 from allen_ecephys.processing.stages.opening import open_probe
 from allen_ecephys.processing.stages.units import measure_units
 raw = Path({str(raw)!r})
-flush = stages.flush_to_disk
+flush = stages.sync_files
 def kill(place):
     flush(place)
-    if Path(place).name.startswith({stage!r}):
+    if Path(place).name.startswith(".{stage}."):
         os.kill(os.getpid(), signal.SIGKILL)
-stages.flush_to_disk = kill
+stages.sync_files = kill
 truth = read_ground_truth(raw)
 probe = open_probe(raw, spikes=truth.sorted_spikes(), spike_files=[raw / 'ground_truth.npz'])
 measure_units(probe, {str(folder)!r})
@@ -193,7 +193,7 @@ measure_units(probe, {str(folder)!r})
         assert (folder / name / "stage.json").stat().st_mtime_ns == time
     expected = (measured / "units" / "metrics.csv").read_bytes()
     assert (folder / "units" / "metrics.csv").read_bytes() == expected
-    assert not list(folder.glob("*.tmp-*"))
+    assert not list(folder.glob(".*.draft"))
 
 
 def test_epochs_are_averaged_apart(raw: Path, tmp_path: Path) -> None:

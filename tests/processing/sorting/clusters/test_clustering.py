@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.isotonic import isotonic_regression
 
-from allen_ecephys.errors import InvalidContentsError, NonFiniteError, UnknownNameError
+from allen_ecephys.errors import InvalidContentsError, InvalidValueError, NonFiniteError
 from allen_ecephys.processing.sorting.clusters.clustering import cluster_spikes, is_separate, isosplit, unimodality_dip
 from allen_ecephys.processing.sorting.clusters.parcels import discriminant_axis
 from allen_ecephys.processing.sorting.clusters.principal_subspace import project_on_subspace
@@ -77,7 +77,7 @@ def test_what_cannot_be_clustered_is_refused():
             call(points)
         with pytest.raises(InvalidContentsError, match="1 dimensions"):
             call(points[:, 0])
-        with pytest.raises(UnknownNameError, match="threshold is 0"):
+        with pytest.raises(InvalidValueError, match="threshold is 0"):
             call(points, threshold=0)
 
 

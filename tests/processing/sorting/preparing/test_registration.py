@@ -200,7 +200,7 @@ def test_what_an_interrupted_run_left_is_not_taken(write: Writer, tmp_path: Path
     else:
         path.with_suffix(".npz").unlink()
     np.testing.assert_array_equal(prepare_recording(recording, path, parameters=STILL).counts(), whole)
-    assert not list(tmp_path.glob("*.tmp-*"))
+    assert not list(tmp_path.glob(".*.draft"))
 
 
 def test_float_samples_are_quantised_and_nan_refused(write: Writer, tmp_path: Path) -> None:
