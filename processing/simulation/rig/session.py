@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ...pipeline.outputs import atomic_folder
+from allen_ecephys.files import atomic_folder
+
 from ...probes import neuropixels_1_geometry
 from . import animal, lines, probes, screen
 from .camstim import write_python2_pickle
@@ -106,7 +107,7 @@ def write_rig(
         0.0, 2e-4, len(np.arange(1.3, stop - 1.1, barcode_interval))
     )
     codes = FIRST_BARCODE + np.arange(len(starts))
-    with atomic_folder(folder) as place:
+    with atomic_folder(Path(folder)) as place:
         lines.write_sync_file(
             place / "rig.sync",
             {
