@@ -1,0 +1,242 @@
+"""The LFP of the release from a probe's LFP band: fewer channels, fewer samples, no drift, no noise from outside.
+
+Every channel is low-passed and every second sample kept (2,500 to 1,250 Hz), high-passed at 0.1 Hz, and freed of what
+the channels outside the brain have in common. Samples are computed block by block as they are asked for, each with as
+much before and after as the filters reach, so that hours need no more memory than minutes and equal them.
+(processing specification of the released files, section 9)
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from allen_ecephys import config
+from allen_ecephys.errors import RecordingTooShortError, UnknownNameError
+
+from ..recording import Recording
+
+logger = logging.getLogger(__name__)
+
+Floats = npt.NDArray[np.float64]
+Definition = Literal["exact", "release"]
+
+#: Rate of the released LFP (Hz).
+RATE: Final = 1250.0
+#: Corner and order of the high-pass that takes away offsets (Hz).
+HIGH_PASS: Final = 0.1
+HIGH_PASS_ORDER: Final = 1
+#: Anti-aliasing: Chebyshev of the first kind, order 8, 0.05 dB of ripple, at 0.8 of the new Nyquist frequency.
+LOW_PASS_ORDER: Final = 8
+RIPPLE_DB: Final = 0.05
+#: Largest factor of one decimation.
+LARGEST_FACTOR: Final = 12
+#: A block, and what is read before and after it (s): the high-pass's tail then is below 1e-8 of what caused it.
+BLOCK_SECONDS: Final = 120.0
+HALO_SECONDS: Final = 30.0
+#: At most so many channels outside the brain make the reference.
+LARGEST_REFERENCE: Final = 50
+_CHANNELS_AT_ONCE: Final = 8
+
+
+def decimation_factors(sampling_rate: float, rate: float = RATE) -> tuple[int, ...]:
+    """Return the factors by which samples are thinned, one after the other: 2 from 2,500 Hz, 12 and 2 from 30 kHz.
+
+    Raises
+    ------
+    UnknownNameError
+        If the rate is no multiple of 1,250 Hz, to a hundredth.
+    """
+    factor = round(sampling_rate / rate)
+    if factor < 1 or abs(sampling_rate / rate / factor - 1.0) > 0.01:
+        msg = f"a band of {sampling_rate:g} Hz has no samples at {rate:g} Hz; its rate must be a multiple of that"
+        raise UnknownNameError(msg)
+    factors, rest = [], factor
+    while rest > 1:
+        divisor = max((d for d in range(2, LARGEST_FACTOR + 1) if rest % d == 0), default=rest)
+        factors.append(divisor)
+        rest //= divisor
+    return tuple(factors)
+
+
+@dataclass(frozen=True, eq=False)
+class SubsampledLfp:
+    """The LFP of a probe, computed when samples are asked for.
+
+    Attributes
+    ----------
+    recording
+        The band it is made of: LFP, or the wide band of a probe without one.
+    channels
+        Channels of the recording, in the order of columns.
+    outside
+        Columns outside the brain, whose median is subtracted; none for no reference.
+    start, stop
+        Samples of the recording it is made of (a stretch without gap).
+    definition
+        ``"exact"``: fractions of counts are kept until the end, and rounded. ``"release"``: every step cuts them off,
+        as the release did.
+    """
+
+    recording: Recording
+    channels: npt.NDArray[np.int64]
+    outside: npt.NDArray[np.int64]
+    start: int
+    stop: int
+    definition: Definition = "exact"
+    factors: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Check the definition and the length."""
+        if self.definition not in ("exact", "release"):
+            msg = f"no definition {self.definition!r} of the LFP; there are 'exact' and 'release'"
+            raise UnknownNameError(msg)
+        object.__setattr__(self, "factors", decimation_factors(self.recording.sampling_rate))
+        if self.stop - self.start < 100 * self.factor:
+            msg = f"{self.stop - self.start} samples are too few for an LFP; it takes {100 * self.factor}"
+            raise RecordingTooShortError(msg)
+
+    @property
+    def factor(self) -> int:
+        """Samples of the recording for each of the LFP."""
+        return int(np.prod(self.factors, dtype=np.int64))
+
+    @property
+    def sampling_rate(self) -> float:
+        """Hz, on the probe's nominal clock."""
+        return self.recording.sampling_rate / self.factor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Samples x channels."""
+        return -(-(self.stop - self.start) // self.factor), len(self.channels)
+
+    @property
+    def dtype(self) -> np.dtype[np.int16]:
+        """Of the counts."""
+        return np.dtype(np.int16)
+
+    @property
+    def microvolts_per_count(self) -> Floats:
+        """Of each column."""
+        return np.asarray(self.recording.uv_per_bit[self.channels], dtype=np.float64)
+
+    def samples(self) -> npt.NDArray[np.int64]:
+        """Return the sample of the recording at which each of the LFP is."""
+        return self.start + self.factor * np.arange(self.shape[0], dtype=np.int64)
+
+    def __getitem__(self, rows: slice) -> npt.NDArray[np.int16]:
+        """Return counts of a stretch, int16 (samples, channels)."""
+        first, last, step = rows.indices(self.shape[0])
+        block = max(1, round(BLOCK_SECONDS * self.sampling_rate))
+        parts = []
+        for number in range(first // block, -(-last // block) if last > first else first // block):
+            begin, end = number * block, min((number + 1) * block, self.shape[0])
+            counts = self._block(max(begin, first), min(end, last))
+            parts.append(counts)
+        return np.concatenate(parts)[::step] if parts else np.empty((0, len(self.channels)), np.int16)
+
+    def _block(self, begin: int, end: int) -> npt.NDArray[np.int16]:
+        """Compute samples ``[begin, end)``."""
+        halo = round(HALO_SECONDS * self.sampling_rate)
+        first, last = max(begin - halo, 0), min(end + halo, self.shape[0])
+        # Where the recording goes on, a sample of the LFP needs the whole of its stretch.
+        raw_stop = min(self.start + last * self.factor, self.stop)
+        raw = self.recording.read(self.start + first * self.factor, raw_stop, self.channels)
+        groups = np.array_split(np.arange(raw.shape[1]), max(1, -(-raw.shape[1] // _CHANNELS_AT_ONCE)))
+        filtered = np.empty((last - first, raw.shape[1]))
+        # Mirrored as far as the high-pass reaches, so that a recording's first seconds are not tilted by the value it
+        # happened to begin with. The release mirrors six samples, and turns them upside down.
+        mirrored = ("odd", 3 * (HIGH_PASS_ORDER + 1)) if self.definition == "release" else ("even", halo)
+        chain = partial(_filtered, factors=self.factors, rate=self.sampling_rate, cut=self._cut, mirrored=mirrored)
+
+        def work(group: npt.NDArray[np.int64]) -> None:
+            filtered[:, group] = chain(np.ascontiguousarray(raw[:, group].T)).T
+
+        with ThreadPoolExecutor(config.threads()) as pool:
+            list(pool.map(work, groups))
+        kept = filtered[begin - first : end - first]
+        if len(self.outside):
+            kept = self._cut(kept - np.median(kept[:, self.outside], axis=1, keepdims=True))
+        rounded = kept if self.definition == "release" else np.rint(kept)
+        return rounded.clip(-32768, 32767).astype(np.int16)
+
+    @property
+    def _cut(self) -> Callable[[Floats], Floats]:
+        """What a step does with fractions of counts."""
+        return np.trunc if self.definition == "release" else _keep
+
+
+def _keep(values: Floats) -> Floats:
+    return values
+
+
+def _filtered(
+    raw: npt.NDArray[Any],
+    factors: Sequence[int],
+    rate: float,
+    cut: Callable[[Floats], Floats],
+    mirrored: tuple[str, int],
+) -> Floats:
+    """Thin and high-pass channels (channels, samples), their ends mirrored for the high-pass."""
+    from scipy.signal import butter, cheby1, filtfilt, sosfiltfilt
+
+    values = raw.astype(np.float64)
+    for factor in factors:
+        low_pass = cheby1(LOW_PASS_ORDER, RIPPLE_DB, 0.8 / factor, output="sos")
+        # As much of the signal, mirrored, as filters of this order get at the ends of a recording.
+        padding = min(3 * (LOW_PASS_ORDER + 1), values.shape[1] - 1)
+        values = sosfiltfilt(low_pass, values, padlen=padding)[:, ::factor]
+    values = cut(values)
+    b, a = butter(HIGH_PASS_ORDER, HIGH_PASS, "highpass", fs=rate)
+    how, length = mirrored
+    high_passed = filtfilt(b, a, values, padtype=how, padlen=min(length, values.shape[1] - 1))
+    return cut(np.asarray(high_passed, dtype=np.float64))
+
+
+def subsampled_lfp(
+    recording: Recording,
+    channels: npt.ArrayLike,
+    in_brain: npt.ArrayLike,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    definition: Definition = "exact",
+) -> SubsampledLfp:
+    """Return the LFP of some channels of a probe, re-referenced to those of them that are outside the brain.
+
+    Parameters
+    ----------
+    recording
+        LFP band, or the wide band of a probe without one.
+    channels
+        Channels to keep.
+    in_brain
+        Whether each channel of the recording is in the brain.
+    start, stop
+        Samples of the recording, a stretch without gap (default: all).
+    definition
+        See :class:`SubsampledLfp`.
+
+    Raises
+    ------
+    UnknownNameError, RecordingTooShortError
+        If the band's rate has no samples at 1,250 Hz, or it is too short.
+    """
+    kept = np.asarray(channels, dtype=np.int64)
+    outside = np.flatnonzero(~np.asarray(in_brain, dtype=np.bool_)[kept])[:LARGEST_REFERENCE]
+    if not len(outside):
+        logger.warning(
+            "none of the %d channels of this LFP is outside the brain; it is not re-referenced, and noise that all "
+            "channels share stays in it",
+            len(kept),
+        )
+    end = recording.n_samples if stop is None else stop
+    return SubsampledLfp(recording, kept, outside, start, end, definition)
