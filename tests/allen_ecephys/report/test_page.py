@@ -20,6 +20,7 @@ from allen_ecephys import EcephysSession, UnitFilter
 from allen_ecephys.cli import main
 from allen_ecephys.errors import AlreadyPresentError, MissingExtraError, MissingFileError
 from allen_ecephys.report import page as report
+from allen_ecephys.report import sections
 
 VOID = {"meta", "img"}
 
@@ -109,13 +110,13 @@ def test_example_units_are_those_that_respond(write_session: Callable[..., Path]
     path = write_session(spike_times=[starts - 0.05, starts + 0.1, []], presentations=shown)
     with EcephysSession(path, unit_filter=UnitFilter.none()) as session:
         table = session.stimulus_presentations
-        assert report._responding(session, table, before=0.125, length=0.25) == [901]
+        assert sections._responding(session, table, before=0.125, length=0.25) == [901]
 
 
 def test_units_of_several_structures_come_first(simulated: Path) -> None:
     with EcephysSession(simulated, unit_filter=UnitFilter.none()) as session:
         trials = session.get_stimulus_table("flashes")
-        chosen = report._responding(session, trials, before=0.125, length=0.25)
+        chosen = sections._responding(session, trials, before=0.125, length=0.25)
         structures = session.units["ecephys_structure_acronym"]
     assert len(chosen) == report.EXAMPLES
     assert structures[chosen].nunique() == min(report.EXAMPLES, structures.nunique())
