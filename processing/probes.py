@@ -63,6 +63,18 @@ class AdcWiring:
         chosen = np.asarray(channels)
         return AdcWiring(self.turns[chosen], self.n_turns, self.groups[chosen])
 
+    def as_facts(self) -> dict[str, Any]:
+        """Return the wiring as it is written to a JSON file."""
+        return {"turns": self.turns.tolist(), "n_turns": self.n_turns, "groups": self.groups.tolist()}
+
+    @classmethod
+    def of_facts(cls, facts: dict[str, Any] | None) -> AdcWiring | None:
+        """Return the wiring that was written, or None for none."""
+        if facts is None:
+            return None
+        turns, groups = (np.asarray(facts[name], dtype=np.int64) for name in ("turns", "groups"))
+        return cls(turns, int(facts["n_turns"]), groups)
+
 
 def neuropixels_1_wiring(channels: int | npt.ArrayLike = N_CHANNELS) -> AdcWiring:
     """Return the wiring of the channels (their numbers on the probe, or how many) of a 3A or 1.0 probe."""
@@ -190,7 +202,7 @@ def probe_model(part_number: str) -> ProbeModel:
     positions = np.asarray(probe.contact_positions, dtype=np.float64)
     per_shank = int(facts["cols_per_shank"]) * int(facts["rows_per_shank"])
     site = np.arange(len(positions))
-    n_channels, reference = int(facts["num_readout_channels"]), int(facts["on_shank_ref_chan"])
+    n_channels, reference = min(int(facts["num_readout_channels"]), len(site)), int(facts["on_shank_ref_chan"])
     listed = np.flatnonzero((site % per_shank) % n_channels == reference) if reference >= 0 else site[:0]
     has_lfp = float(facts["lf_sample_frequency_hz"]) > 0
     fixed = [float(gain) for gain in facts["ap_gain_list"].split(",")]
@@ -199,6 +211,57 @@ def probe_model(part_number: str) -> ProbeModel:
         int(facts["adc_bit_depth"]), 1e6 * float(facts["adc_range_vpp"]),
         (fixed[0] if len(fixed) == 1 else 500.0, 250.0 if has_lfp else None),
     )  # fmt: skip
+
+
+#: Neuropixels 2.0, four shanks: channels 48 i to 48 i + 47 record one block of sites; for each shank, i of its blocks
+#: from the tip up, repeating every 384 sites (as the site tables of real recordings have it).
+BLOCKS_2_0: Final = (
+    (0, 2, 4, 6, 5, 7, 1, 3), (1, 3, 5, 7, 4, 6, 0, 2), (4, 6, 0, 2, 1, 3, 5, 7), (5, 7, 1, 3, 0, 2, 4, 6),
+)  # fmt: skip
+BLOCK_SITES: Final = 48
+
+
+def readout_channels(model: ProbeModel, sites: npt.ArrayLike) -> Int64:
+    """Return the channel that records each of these sites: int64, in the order of the sites.
+
+    On four-shank 2.0 probes channels are wired to blocks of 48 sites; on others to every 384th site of a shank (the
+    wiring of single-shank 2.0 probes and of Ultra probes with switches is known here for their first 384 sites).
+
+    Raises
+    ------
+    GeometryError
+        If two of the sites share a channel, so that no recording can have both.
+    """
+    chosen = np.asarray(sites, dtype=np.int64)
+    if chosen.size and not (chosen.min() >= 0 and chosen.max() < len(model.positions)):
+        msg = f"{model.part_number} has sites 0 to {len(model.positions) - 1}, not {chosen.min()} to {chosen.max()}"
+        raise GeometryError(msg)
+    on_shank = chosen % model.sites_per_shank
+    if model.shanks[-1] == len(BLOCKS_2_0) - 1 and model.n_channels == N_CHANNELS:
+        blocks = np.array(BLOCKS_2_0)[model.shanks[chosen], (on_shank % N_CHANNELS) // BLOCK_SITES]
+        channels = BLOCK_SITES * blocks + on_shank % BLOCK_SITES
+    elif model.shanks[-1] and model.n_channels > N_CHANNELS:  # each shank has a base of its own
+        channels = N_CHANNELS * model.shanks[chosen] + on_shank % N_CHANNELS
+    else:
+        channels = chosen % model.n_channels
+    taken, first = np.unique(channels, return_index=True)
+    if taken.size < channels.size:
+        other = int(np.setdiff1d(np.arange(chosen.size), first)[0])
+        twin = int(np.flatnonzero(channels == channels[other])[0])
+        msg = (
+            f"sites {chosen[twin]} and {chosen[other]} of {model.part_number} share channel {channels[other]}, which "
+            "records one of them at a time; choose other sites"
+        )
+        raise GeometryError(msg)
+    return np.asarray(channels, dtype=np.int64)
+
+
+def default_sites(model: ProbeModel, n_channels: int) -> Int64:
+    """Return the lowest sites of a probe, equally many on each shank, that `n_channels` can record."""
+    n_shanks = int(model.shanks[-1]) + 1
+    each = -(-n_channels // n_shanks)
+    lowest = np.concatenate([shank * model.sites_per_shank + np.arange(each) for shank in range(n_shanks)])
+    return lowest[:n_channels].astype(np.int64)
 
 
 def _catalogue() -> dict[str, dict[str, str]]:

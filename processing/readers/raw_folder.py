@@ -12,6 +12,7 @@ import numpy as np
 
 from allen_ecephys.errors import AllenEcephysError, FileFormatError, MissingFileError, UnknownNameError
 
+from ..probes import AdcWiring
 from ..recording import duration
 from .binary import BinaryRecording
 from .open_ephys import choose_stream, open_open_ephys
@@ -211,7 +212,8 @@ def open_described(folder: Path, band: Literal["ap", "lfp"]) -> BinaryRecording:
     try:
         facts = json.loads(description.read_text(encoding="utf-8"))
         name = Path(str(facts.pop("file"))).name  # beside the description, wherever it says
-        return BinaryRecording(folder / name, **facts)
+        adc = AdcWiring.of_facts(facts.pop("adc", None))
+        return BinaryRecording(folder / name, adc=adc, **facts)
     except AllenEcephysError:
         raise
     except (KeyError, TypeError, ValueError, OverflowError) as error:

@@ -74,7 +74,7 @@ def write_recording_facts(folder: Path, recording: Recording, **changes: Any) ->
         "uv_per_bit": recording.uv_per_bit.tolist(),
         "geometry": recording.geometry.tolist(),
         "shanks": recording.shanks.tolist(),
-        "adc": None if adc is None else {name: np.asarray(value).tolist() for name, value in vars(adc).items()},
+        "adc": None if adc is None else adc.as_facts(),
         "reference_channels": recording.reference_channels.tolist(),
         **changes,
     }
@@ -100,19 +100,12 @@ def open_processed(folder: str | os.PathLike[str]) -> BinaryRecording:
             uv_per_bit=facts["uv_per_bit"],
             geometry=facts["geometry"],
             shanks=facts.get("shanks"),
-            adc=_adc_of(facts.get("adc")),
+            adc=AdcWiring.of_facts(facts.get("adc")),
             reference_channels=facts["reference_channels"],
         )
     except (FileNotFoundError, KeyError, TypeError) as error:
         msg = f"{place} holds no recording of a finished stage: {error!r}"
         raise FileFormatError(msg) from error
-
-
-def _adc_of(facts: dict[str, Any] | None) -> AdcWiring | None:
-    if facts is None:
-        return None
-    turns, groups = (np.asarray(facts[name], dtype=np.int64) for name in ("turns", "groups"))
-    return AdcWiring(turns, int(facts["n_turns"]), groups)
 
 
 def require_int16(recording: Recording) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -15,24 +14,25 @@ from allen_ecephys.errors import GeometryError, UnknownNameError, suggest
 
 from ...probes import N_CHANNELS, neuropixels_1_geometry
 from ...readers.raw_folder import describe_binary
+from .probe import RecordedProbe
+from .site_tables import site_tables
 
 Form = Literal["open_ephys", "spikeglx", "binary"]
 #: Open Ephys writes every band of every probe in units of 0.195 uV.
 OPEN_EPHYS_UV: Final = 0.195
-#: One step of a 1.0 probe's 10-bit converter at its usual gains: 1.2 V / 1024 / gain.
-AP_STEP_UV: Final = 1.2e6 / 1024 / 500
-LFP_STEP_UV: Final = 1.2e6 / 1024 / 250
 
 
 @dataclass(frozen=True)
 class RawForm:
-    """Where a form keeps its files, relative to its folder, and how it scales samples."""
+    """Where a form keeps its files, relative to its folder, and how it scales samples.
+
+    Samples are in units of `uv_per_bit`, or of the converter's own steps where that is None.
+    """
 
     name: Form
     ap_file: str
     lfp_file: str
-    ap_uv_per_bit: float
-    lfp_uv_per_bit: float
+    uv_per_bit: float | None
     sync_column: bool
 
 
@@ -42,18 +42,16 @@ FORMS: Final = {
         "continuous/Neuropix-3a-100.0/continuous.dat",
         "continuous/Neuropix-3a-100.1/continuous.dat",
         OPEN_EPHYS_UV,
-        OPEN_EPHYS_UV,
         sync_column=False,
     ),
     "spikeglx": RawForm(
         "spikeglx",
         "simulation_g0_t0.imec0.ap.bin",
         "simulation_g0_t0.imec0.lf.bin",
-        AP_STEP_UV,
-        LFP_STEP_UV,
+        None,
         sync_column=True,
     ),
-    "binary": RawForm("binary", "ap.dat", "lfp.dat", OPEN_EPHYS_UV, OPEN_EPHYS_UV, sync_column=False),
+    "binary": RawForm("binary", "ap.dat", "lfp.dat", OPEN_EPHYS_UV, sync_column=False),
 }
 
 
@@ -65,39 +63,36 @@ def raw_form(name: str) -> RawForm:
     return FORMS[name]
 
 
-def check_form_holds(form: RawForm, geometry: npt.NDArray[np.float64]) -> None:
-    """Raise unless the form's metadata can describe these channels (vendors' forms: a prefix of a 1.0 probe)."""
-    n_channels = len(geometry)
-    if form.name != "binary" and (
-        n_channels > N_CHANNELS or not np.array_equal(geometry, neuropixels_1_geometry(n_channels))
-    ):
+def check_form_holds(form: RawForm, probe: RecordedProbe) -> None:
+    """Raise unless the form's metadata can describe this probe."""
+    if form.name == "spikeglx" and (not probe.part_number or probe.part_number == "NP1110"):
         msg = (
-            f"the {form.name} form describes a Neuropixels 3A or 1.0 probe of up to 384 channels; use form='binary' "
-            "for others"
+            "the spikeglx form describes probes of the catalogue, but for those with switches (NP1110); use "
+            "form='binary' for others"
+        )
+        raise GeometryError(msg)
+    at_1_0 = np.array_equal(probe.geometry, neuropixels_1_geometry(len(probe.geometry)))
+    if form.name == "open_ephys" and not (at_1_0 and len(probe.geometry) <= N_CHANNELS):
+        msg = (
+            "the open_ephys form is that of the released recordings, of a 3A probe's lowest sites; use form='spikeglx' "
+            "for other probes and sites, or form='binary'"
         )
         raise GeometryError(msg)
 
 
-def write_metadata(
-    folder: Path,
-    form: RawForm,
-    rate: float,
-    n_samples: int,
-    n_lfp: int,
-    geometry: npt.NDArray[np.float64],
-    references: Sequence[int],
-) -> None:
+def write_metadata(folder: Path, form: RawForm, rate: float, n_samples: int, n_lfp: int, probe: RecordedProbe) -> None:
     """Write the files that stand beside the samples."""
-    n_channels = len(geometry)
+    n_channels = len(probe.geometry)
     if form.name == "binary":
-        for name, band_rate, step, full_scale, samples in (
-            (form.ap_file, rate, form.ap_uv_per_bit, 1200.0, n_samples),
-            (form.lfp_file, rate / 12, form.lfp_uv_per_bit, 2400.0, n_lfp),
+        for name, band_rate, step, samples in (
+            (form.ap_file, rate, probe.ap_step_uv, n_samples),
+            (form.lfp_file, rate / 12, probe.lfp_step_uv or probe.ap_step_uv, n_lfp),
         ):
             if samples or name == form.ap_file:
                 describe_binary(
-                    folder / name, n_channels, samples, sampling_rate=band_rate, uv_per_bit=step,
-                    geometry=geometry.tolist(), reference_channels=list(references), full_scale_uv=full_scale,
+                    folder / name, n_channels, samples, sampling_rate=band_rate, uv_per_bit=form.uv_per_bit or step,
+                    geometry=probe.geometry.tolist(), shanks=probe.shanks.tolist(), adc=probe.adc.as_facts(),
+                    reference_channels=list(probe.references), full_scale_uv=step * 2 ** (probe.bits - 1),
                 )  # fmt: skip
     elif form.name == "open_ephys":
         _write_open_ephys(folder, form, rate, n_samples, n_lfp, n_channels)
@@ -107,7 +102,7 @@ def write_metadata(
             (form.lfp_file, rate / 12, n_lfp, (0, n_channels, 1)),
         ):
             if samples or name == form.ap_file:
-                _write_meta(folder / name, gain_rate, samples, band, references)
+                _write_meta(folder / name, gain_rate, samples, band, probe)
 
 
 def _write_open_ephys(folder: Path, form: RawForm, rate: float, n_samples: int, n_lfp: int, n_channels: int) -> None:
@@ -138,35 +133,43 @@ def _write_open_ephys(folder: Path, form: RawForm, rate: float, n_samples: int, 
     (folder / "structure.oebin").write_text(json.dumps(contents, indent=1))
 
 
-def _write_meta(path: Path, rate: float, n_samples: int, band: tuple[int, int, int], references: Sequence[int]) -> None:
+def _write_meta(path: Path, rate: float, n_samples: int, band: tuple[int, int, int], probe: RecordedProbe) -> None:
     ap, lf, sync = band
     n_channels = ap + lf
-    first = 0 if ap else N_CHANNELS
-    shanks = "".join(f"(0:{c % 2}:{c // 2}:{int(c not in references)})" for c in range(n_channels))
-    table = "".join(f"({c} 0 0 500 250 1)" for c in range(N_CHANNELS))
-    names = "".join(f"({'AP' if ap else 'LF'}{c};{first + c}:{c})" for c in range(n_channels))
+    numbers = probe.channels
+    n_acquired = probe.n_acquired
+    n_lf = n_acquired if probe.lfp_step_uv is not None else 0
+    first = 0 if ap else n_acquired
+    names = "".join(f"({'AP' if ap else 'LF'}{c};{first + c}:{i})" for i, c in enumerate(numbers.tolist()))
+    saved = ",".join(f"{a}:{b}" if b > a else f"{a}" for a, b in _stretches(numbers + first))
+    half_range = probe.ap_step_uv * probe.ap_gain * 2 ** (probe.bits - 1) / 1e6
     lines = {
-        "acqApLfSy": f"{N_CHANNELS},{N_CHANNELS},1",
+        "acqApLfSy": f"{n_acquired},{n_lf},1",
         "appVersion": "20190327",
         "fileName": path.name,
         "fileSizeBytes": n_samples * (n_channels + sync) * 2,
         "fileTimeSecs": n_samples / rate,
         "firstSample": 0,
-        "imAiRangeMax": 0.6,
-        "imAiRangeMin": -0.6,
-        "imDatPrb_pn": "PRB_1_4_0480_1",
+        "imAiRangeMax": f"{half_range:g}",
+        "imAiRangeMin": f"{-half_range:g}",
+        "imDatPrb_pn": probe.part_number,
         "imDatPrb_sn": 0,
-        "imDatPrb_type": 0,
-        "imMaxInt": 512,
+        "imMaxInt": 2 ** (probe.bits - 1),
         "imSampRate": rate,
         "nSavedChans": n_channels + sync,
         "snsApLfSy": f"{ap},{lf},{sync}",
-        "snsSaveChanSubset": f"{first}:{first + n_channels - 1},{2 * N_CHANNELS}",
+        "snsSaveChanSubset": f"{saved},{n_acquired + n_lf}",
         "syncImInputSlot": 2,
         "typeImEnabled": 1,
         "typeThis": "imec",
-        "~imroTbl": f"(0,{N_CHANNELS}){table}",
-        "~snsChanMap": f"({N_CHANNELS},{N_CHANNELS},1){names}(SY0;{2 * N_CHANNELS}:{n_channels})",
-        "~snsShankMap": f"(1,2,480){shanks}",
+        "~snsChanMap": f"({n_acquired},{n_lf},1){names}(SY0;{n_acquired + n_lf}:{n_channels})",
+        **site_tables(probe),
     }
     path.with_suffix(".meta").write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
+
+
+def _stretches(numbers: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return the runs of consecutive numbers as (first, last)."""
+    cut = np.flatnonzero(np.diff(numbers) > 1)
+    firsts, lasts = numbers[np.r_[0, cut + 1]], numbers[np.r_[cut, len(numbers) - 1]]
+    return list(zip(firsts.tolist(), lasts.tolist(), strict=True))

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from ...probes import ADC_CHANNELS
+from .probe import RecordedProbe
 
 Float32 = npt.NDArray[np.float32]
 #: Corner of the high-pass in the probe's amplifiers, as in the released recordings.
@@ -28,7 +28,7 @@ class NoiseModel:
     common_uv
         What all channels share (movement, mains, reference).
     converter_uv
-        What channels that are digitised at the same instant (equal modulo 24) share.
+        What channels that are digitised at the same instant share.
     white_uv
         Independent noise of each channel.
     """
@@ -67,21 +67,30 @@ class SpikeBandNoise:
 
     Parameters
     ----------
-    geometry
-        (n_channels, 2) um.
+    probe
+        Its shanks share no local noise; what converters add is shared by the channels of each group of its wiring.
     brain
         float32 (n_channels,): 1 in the brain, less above its surface: scales the local noise.
     """
 
     def __init__(
-        self, model: NoiseModel, geometry: npt.NDArray[np.float64], brain: Float32, sampling_rate: float, seed: int
+        self,
+        model: NoiseModel,
+        probe: RecordedProbe,
+        brain: Float32,
+        sampling_rate: float,
+        seed: int,
     ) -> None:
         self.model = model
-        self.n_channels = len(geometry)
+        self.n_channels = len(probe.geometry)
         self.seed = seed
-        depth = geometry[:, 1]
-        sources = np.arange(depth.min() - 2 * LATENT_PITCH, depth.max() + 2 * LATENT_PITCH + 1, LATENT_PITCH)
+        self.groups, self.n_groups = probe.adc.groups, probe.n_groups
+        depth, shanks = probe.geometry[:, 1], probe.shanks
+        heights = np.arange(depth.min() - 2 * LATENT_PITCH, depth.max() + 2 * LATENT_PITCH + 1, LATENT_PITCH)
+        listed = np.unique(shanks)
+        sources, on = np.tile(heights, listed.size), np.repeat(listed, heights.size)
         spread = np.exp(-0.5 * ((depth[None, :] - sources[:, None]) / max(model.local_um, 1.0)) ** 2)
+        spread *= on[:, None] == shanks[None, :]
         spread /= np.maximum(np.sqrt((spread**2).sum(axis=0)), 1e-12)
         self.mixing = (model.local_uv * spread * brain[None, :]).astype(np.float32)
         self.low_pass_pole = float(np.exp(-2 * np.pi * 3000.0 / sampling_rate))
@@ -102,11 +111,9 @@ class SpikeBandNoise:
         rng = np.random.default_rng([self.seed, 2, block])
         noise = rng.standard_normal((n_samples, self.n_channels), np.float32)
         noise *= np.float32(self.model.white_uv)
-        shared = rng.standard_normal((n_samples, ADC_CHANNELS), np.float32)
+        shared = rng.standard_normal((n_samples, self.n_groups), np.float32)
         shared *= np.float32(self.model.converter_uv)
-        for first in range(0, self.n_channels, ADC_CHANNELS):
-            width = min(ADC_CHANNELS, self.n_channels - first)
-            noise[:, first : first + width] += shared[:, :width]
+        noise += shared[:, self.groups]
         return noise
 
 

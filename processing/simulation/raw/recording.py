@@ -15,12 +15,12 @@ import numpy.typing as npt
 from allen_ecephys.errors import FileFormatError, InvalidValueError, RecordingTooShortError
 from allen_ecephys.files import atomic_folder
 
-from ...probes import neuropixels_1_geometry
 from ...readers.binary import BinaryRecording
-from ...recording import checked_geometry
+from ...shanks import ShankLines
 from ...sorted_spikes import SortedSpikes
 from .formats import Form, check_form_holds, raw_form, write_metadata
 from .noise import NoiseModel
+from .probe import NEUROPIXELS_1, RecordedProbe, recorded_probe
 from .signal import ChannelFaults as ChannelFaults
 from .signal import DriftModel as DriftModel
 from .signal import ProbeSignal
@@ -58,10 +58,10 @@ class RawGroundTruth:
         float64 (n_channels,): measured SD of everything but spikes and offsets, microvolts.
     offsets_uv
         float64 (n_channels,): constant offset of each channel, microvolts.
-    geometry
-        float64 (n_channels, 2), um.
-    surface_channel
-        First channel above the brain.
+    probe
+        The probe and its recorded sites.
+    surface_um
+        Where the brain ends, um along the shanks.
     drift_times, drift_um
         Seconds, and displacement of the tissue half way up the probe at these times.
     gratings
@@ -80,8 +80,8 @@ class RawGroundTruth:
     units: pd.DataFrame
     noise_uv: npt.NDArray[np.float64]
     offsets_uv: npt.NDArray[np.float64]
-    geometry: npt.NDArray[np.float64]
-    surface_channel: int
+    probe: RecordedProbe
+    surface_um: float
     drift_times: npt.NDArray[np.float64]
     drift_um: npt.NDArray[np.float64]
     gratings: npt.NDArray[np.float64]
@@ -92,19 +92,34 @@ class RawGroundTruth:
         """Number of channels."""
         return len(self.geometry)
 
+    @property
+    def geometry(self) -> npt.NDArray[np.float64]:
+        """Positions of the channels, float64 (n_channels, 2), um."""
+        return self.probe.geometry
+
+    @property
+    def surface_channel(self) -> int:
+        """Lowest channel above the brain; the number of channels if there is none."""
+        places = ShankLines.of(self.geometry, self.probe.shanks).places
+        above = np.flatnonzero(places >= self.surface_um - 1e-6)
+        return int(above[places[above].argmin()]) if len(above) else self.n_channels
+
     def recording(self, band: str = "ap") -> BinaryRecording:
         """Open the samples of band ``"ap"`` or ``"lfp"``."""
         form = raw_form(self.form)
         is_ap = band == "ap"
+        step = self.probe.ap_step_uv if is_ap else self.probe.lfp_step_uv or self.probe.ap_step_uv
         return BinaryRecording(
             self.folder / (form.ap_file if is_ap else form.lfp_file),
             n_columns=self.n_channels + form.sync_column,
             channels=np.arange(self.n_channels),
             sampling_rate=self.sampling_rate if is_ap else self.sampling_rate / 12,
-            uv_per_bit=form.ap_uv_per_bit if is_ap else form.lfp_uv_per_bit,
+            uv_per_bit=step if form.uv_per_bit is None else form.uv_per_bit,
             geometry=self.geometry,
-            reference_channels=self.faults.references,
-            full_scale_uv=1200.0 if is_ap else 2400.0,
+            shanks=self.probe.shanks,
+            adc=self.probe.adc,
+            reference_channels=self.faults.references or (),
+            full_scale_uv=step * 2 ** (self.probe.bits - 1),
         )
 
     def sorted_spikes(self) -> SortedSpikes:
@@ -125,11 +140,14 @@ def write_recording(
     duration: float = 10.0,
     n_units: int = 20,
     n_channels: int = 384,
+    probe: str = NEUROPIXELS_1,
+    sites: npt.ArrayLike | None = None,
     form: Form = "open_ephys",
     sampling_rate: float = 30_000.0,
     seed: int = 0,
     amplitude_range: tuple[float, float] = (30.0, 400.0),
     surface_channel: int | None = None,
+    surface_um: float | None = None,
     noise: NoiseModel | None = None,
     trains: TrainModel | Trains | Sequence[npt.NDArray[np.float64]] | None = None,
     shapes: UnitShapes | None = None,
@@ -141,7 +159,8 @@ def write_recording(
 ) -> RawGroundTruth:
     """Simulate a Neuropixels recording and write it, with its ground truth, to a new folder.
 
-    Spikes pass the amplifiers' 500 Hz high-pass; channels are digitised to 10 bits, one after the other in a sample.
+    Spikes pass the amplifiers' 500 Hz high-pass; channels are digitised to the probe's bits (10 on a 1.0 probe), one
+    after the other in a sample.
     The recording is made and written in blocks of one second, so any length fits in memory; the folder appears
     complete or not at all. Equal arguments give equal bytes.
 
@@ -154,14 +173,20 @@ def write_recording(
     n_units
         Number of units; ignored where `shapes` are given.
     n_channels
-        Channels of the probe, from the tip up.
+        Channels of the probe, from the tip up; ignored where `sites` are given.
+    probe
+        Part number of the probe, any of the catalogue such as ``"NP2013"``.
+    sites
+        The sites to record from, in any order, numbered as the manufacturer does; the lowest ones by default.
     form
-        ``"open_ephys"`` (3A layout: two ``continuous.dat``), ``"spikeglx"`` (``.bin`` + ``.meta``, 385 columns) or
-        ``"binary"``.
+        ``"open_ephys"`` (3A layout: two ``continuous.dat``; a 1.0 probe's lowest sites only), ``"spikeglx"``
+        (``.bin`` + ``.meta``, 385 columns) or ``"binary"``.
     amplitude_range
         Peak-to-trough amplitudes of units, uV.
     surface_channel
-        First channel above the brain: 82 % up the probe by default. No unit lies above it.
+        First channel above the brain: 82 % up the recorded sites by default. No unit lies above it.
+    surface_um
+        Where the brain ends (um along the shanks) instead, on the recorded sites or not.
     noise, drift, faults
         How noisy, moving and broken the recording is.
     trains
@@ -169,16 +194,20 @@ def write_recording(
     shapes
         Positions and waveforms of units; drawn by default.
     geometry
-        (n_channels, 2) um; a 1.0 probe by default.
+        (n_channels, 2) um, of no particular probe.
     multiplexed
         Whether channels are digitised one after the other (as a probe does) or at the same instant.
     lfp
-        Whether to write the LFP band (2500 Hz).
+        Whether to write the LFP band (2500 Hz), if the probe has one.
 
     Raises
     ------
     RecordingTooShortError
         If `duration` holds no spike waveform of 82 samples.
+    GeometryError
+        If two sites share a channel, or the form cannot describe the probe.
+    UnknownNameError
+        If there is no such probe or form.
     FileExistsError
         If the folder exists and is not empty.
     DiskFullError
@@ -190,35 +219,51 @@ def write_recording(
             f"duration {duration} s is {n_samples} samples, less than one waveform ({TEMPLATE_SAMPLES}); make it longer"
         )
         raise RecordingTooShortError(msg)
-    places = checked_geometry(neuropixels_1_geometry(n_channels) if geometry is None else geometry, n_channels, "probe")
-    surface = round(0.82 * n_channels) if surface_channel is None else surface_channel
+    recorded = recorded_probe(probe, n_channels, sites=sites, geometry=geometry, multiplexed=multiplexed)
+    places = recorded.geometry
     faults = faults or ChannelFaults()
-    faults = replace(faults, references=tuple(c for c in faults.references if c < n_channels))
+    listed = recorded.references if faults.references is None else faults.references
+    faults = replace(faults, references=tuple(c for c in listed if c < len(places)))
+    recorded = replace(recorded, references=faults.references or ())
     layout = raw_form(form)
-    check_form_holds(layout, places)
+    check_form_holds(layout, recorded)
     rng = np.random.default_rng([seed, 0])
+    surface, top = _surface(recorded, surface_channel, surface_um)
     if shapes is None:
-        top = places[min(surface, n_channels - 1), 1]
         shapes = draw_unit_shapes(
             n_units, places, rng, amplitude_range=amplitude_range, depth_range=(places[:, 1].min(), top)
         )
     spikes = _spikes(shapes, trains, n_samples / sampling_rate, sampling_rate, rng)
     signal = ProbeSignal(
-        geometry=places, sampling_rate=sampling_rate, n_samples=n_samples, shapes=shapes, trains=spikes,
-        noise=noise or NoiseModel(), drift=drift or DriftModel(), faults=faults, surface=surface,
-        multiplexed=multiplexed, seed=seed,
+        probe=recorded, sampling_rate=sampling_rate, n_samples=n_samples, shapes=shapes, trains=spikes,
+        noise=noise or NoiseModel(), drift=drift or DriftModel(), faults=faults, surface_um=surface, seed=seed,
     )  # fmt: skip
     with atomic_folder(Path(folder)) as temporary:
+        lfp = lfp and recorded.lfp_step_uv is not None
         n_lfp = n_samples // 12 if lfp else 0
         for name in (layout.ap_file, layout.lfp_file)[: 2 if lfp else 1]:
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
         signal.write_ap(temporary / layout.ap_file, layout)
         if lfp:
             signal.write_lfp(temporary / layout.lfp_file, layout, n_lfp)
-        write_metadata(temporary, layout, sampling_rate, n_samples, n_lfp, places, faults.references)
+        write_metadata(temporary, layout, sampling_rate, n_samples, n_lfp, recorded)
         truth = _truth(signal, Path(folder), form)
         _save(truth, temporary)
     return truth
+
+
+def _surface(probe: RecordedProbe, channel: int | None, surface_um: float | None) -> tuple[float, float]:
+    """Return where the brain ends along the shanks (um), and the y above which no unit lies."""
+    lines = ShankLines.of(probe.geometry, probe.shanks)
+    y = probe.geometry[:, 1]
+    if surface_um is not None:
+        return surface_um, float(min(surface_um, y.max()))
+    order = np.argsort(lines.places, kind="stable")
+    number = round(0.82 * len(y))
+    chosen = channel if channel is not None else int(order[number]) if number < len(y) else len(y)
+    if chosen >= len(y):
+        return float(lines.places.max() + 10.0), float(y.max())
+    return float(lines.places[chosen]), float(y[chosen])
 
 
 def _spikes(
@@ -248,13 +293,13 @@ def _truth(signal: ProbeSignal, folder: Path, form: Form) -> RawGroundTruth:
     drift_times = np.linspace(0.0, seconds, 201)
     templates = signal.templates()
     noise_uv = np.sqrt(signal.squares / signal.n_samples)
-    noise_uv[list(signal.faults.references)] *= 0.2
+    noise_uv[list(signal.faults.references or ())] *= 0.2
     noise_uv[[*signal.faults.dead, *signal.faults.saturated]] = 0.0
     return RawGroundTruth(
         folder=folder, form=form, sampling_rate=signal.rate, n_samples=signal.n_samples, seed=signal.seed,
         spike_times=signal.spike_times, spike_units=signal.units, spike_amplitudes=signal.amplitudes,
         templates=templates, units=_unit_table(signal, templates, noise_uv), noise_uv=noise_uv,
-        offsets_uv=signal.offsets_uv, geometry=signal.geometry, surface_channel=signal.surface,
+        offsets_uv=signal.offsets_uv, probe=signal.probe, surface_um=signal.surface_um,
         drift_times=drift_times, drift_um=signal.drift.displacement(drift_times, seconds),
         gratings=signal.trains.gratings, faults=signal.faults,
     )  # fmt: skip
@@ -295,9 +340,11 @@ _ARRAYS: Final = (
 def _save(truth: RawGroundTruth, folder: Path) -> None:
     facts = {
         "form": truth.form, "sampling_rate": truth.sampling_rate, "n_samples": truth.n_samples, "seed": truth.seed,
-        "surface_channel": truth.surface_channel, "faults": asdict(truth.faults),
+        "surface_um": truth.surface_um, "faults": asdict(truth.faults), "part_number": truth.probe.part_number,
+        "multiplexed": bool(truth.probe.adc.turns.any()),
     }  # fmt: skip
     arrays = {name: getattr(truth, name) for name in _ARRAYS}
+    arrays["sites"] = truth.probe.sites
     arrays |= {f"unit_{name}": truth.units[name].to_numpy() for name in truth.units.columns}
     np.savez(folder / TRUTH_FILE, facts=np.array(json.dumps(facts)), **arrays)
     truth.units.to_csv(folder / "ground_truth_units.csv")
@@ -320,9 +367,13 @@ def read_ground_truth(folder: str | os.PathLike[str]) -> RawGroundTruth:
     with np.load(place / TRUTH_FILE) as stored:
         facts = json.loads(str(stored["facts"]))
         arrays = {name: stored[name] for name in _ARRAYS}
+        geometry, sites = arrays.pop("geometry"), stored["sites"]
         columns = {name.removeprefix("unit_"): stored[name] for name in stored if name.startswith("unit_")}
     units = pd.DataFrame(columns, index=pd.RangeIndex(len(columns["x"]), name="unit_id"))
+    part_number, multiplexed = facts.pop("part_number"), facts.pop("multiplexed")
+    where = {"sites": sites} if part_number else {"geometry": geometry}
+    probe = recorded_probe(part_number, len(geometry), multiplexed=multiplexed, **where)
     listed = facts.pop("faults")
     events = tuple((float(start), float(stop)) for start, stop in listed.pop("saturation"))
     faults = ChannelFaults(**{name: tuple(channels) for name, channels in listed.items()}, saturation=events)
-    return RawGroundTruth(folder=place, units=units, faults=faults, **facts, **arrays)
+    return RawGroundTruth(folder=place, units=units, faults=faults, probe=probe, **facts, **arrays)

@@ -14,17 +14,18 @@ import numpy.typing as npt
 from allen_ecephys.progress import progress_bar
 
 from ...pipeline.outputs import SampleFile
-from ...probes import REFERENCE_CHANNELS_3A
 from ...recording import chunk_bounds
-from .formats import AP_STEP_UV, LFP_STEP_UV, RawForm
+from ...shanks import ShankLines
+from .formats import RawForm
 from .noise import Float32, LfpBand, NoiseModel, SpikeBandNoise, hardware_high_pass
-from .templates import PRE_SAMPLES, TEMPLATE_SAMPLES, UnitShapes, channel_delays, local_channels, waveform
+from .probe import RecordedProbe
+from .templates import PRE_SAMPLES, TEMPLATE_SAMPLES, UnitShapes, local_channels, waveform
 from .trains import Trains
 
 #: A spike falls on a quarter of a sample; the probe moves by whole micrometers.
 PHASES: Final = 4
-#: Converters have 10 bits.
-LOWEST_STEP, HIGHEST_STEP = -512, 511
+#: The distance (um) of neighbouring channels of a 1.0 probe, in which the brain's surface is sharp.
+SURFACE_UNIT: Final = 10.0
 #: Samples are made in blocks of this many, so that no length of recording needs more memory.
 BLOCK_SAMPLES: Final = 30_000
 #: Far beyond the converter's range.
@@ -77,7 +78,7 @@ class ChannelFaults:
     dead, noisy, saturated
         Channels that are constant, carry 50 times the noise, or sit at the end of the converter's range.
     references
-        Reference channels; by default those of a 3A probe (as in the release).
+        Reference channels; by default those of the probe (for 1.0 probes those of a 3A probe, as in the release).
     saturation
         (start, stop) in seconds of events during which all channels sit at the end of the range.
     """
@@ -85,7 +86,7 @@ class ChannelFaults:
     dead: tuple[int, ...] = ()
     noisy: tuple[int, ...] = ()
     saturated: tuple[int, ...] = ()
-    references: tuple[int, ...] = REFERENCE_CHANNELS_3A
+    references: tuple[int, ...] | None = None
     saturation: tuple[tuple[float, float], ...] = ()
 
 
@@ -114,14 +115,16 @@ def digitise(
     step: float,
     scale: float,
     columns: int,
+    half_range: int,
     out: npt.NDArray[np.int16],
 ) -> None:
-    """Quantise to 10 bits of `step` microvolts, clipped to the converter's range, in units of the file (`scale`)."""
+    """Quantise to steps of `step` microvolts, ``-half_range`` to ``half_range - 1``, in units of the file (`scale`)."""
     s = np.float32(step)
+    lowest, highest = np.float32(-half_range), np.float32(half_range - 1)
     for t in range(microvolts.shape[0]):
         for c in range(columns):
             code = np.rint((microvolts[t, c] + offsets[c]) / s)
-            code = min(max(code, np.float32(LOWEST_STEP)), np.float32(HIGHEST_STEP))
+            code = min(max(code, lowest), highest)
             out[t, c] = np.int16(np.rint(code * scale))
 
 
@@ -131,7 +134,7 @@ class ProbeSignal:
     def __init__(
         self,
         *,
-        geometry: npt.NDArray[np.float64],
+        probe: RecordedProbe,
         sampling_rate: float,
         n_samples: int,
         shapes: UnitShapes,
@@ -139,19 +142,21 @@ class ProbeSignal:
         noise: NoiseModel,
         drift: DriftModel,
         faults: ChannelFaults,
-        surface: int,
-        multiplexed: bool,
+        surface_um: float,
         seed: int,
     ) -> None:
-        self.geometry, self.rate, self.n_samples, self.seed = geometry, sampling_rate, n_samples, seed
-        self.shapes, self.drift, self.faults, self.surface = shapes, drift, faults, surface
+        self.probe, self.geometry = probe, probe.geometry
+        self.rate, self.n_samples, self.seed = sampling_rate, n_samples, seed
+        geometry = probe.geometry
+        self.shapes, self.drift, self.faults, self.surface_um = shapes, drift, faults, surface_um
         self.n_channels = len(geometry)
-        self.delays = channel_delays(self.n_channels, multiplexed)
+        self.delays = probe.adc.delays
         rng = np.random.default_rng([seed, 4])
         self.offsets_uv = rng.normal(0.0, 20.0, self.n_channels)
-        above = np.clip(np.arange(self.n_channels) - surface, 0, None)
+        places = ShankLines.of(geometry, probe.shanks).places
+        above = np.clip((places - surface_um) / SURFACE_UNIT, 0, None)
         self.brain: Float32 = np.where(above > 0, 0.4 * np.exp(-above / 1.5), 1.0).astype(np.float32)
-        self.noise = SpikeBandNoise(noise, geometry, self.brain, sampling_rate, seed)
+        self.noise = SpikeBandNoise(noise, probe, self.brain, sampling_rate, seed)
         quarter = np.rint(trains.times * PHASES).astype(np.int64)
         self.spike_times = (quarter + PHASES // 2) // PHASES
         self.phases = quarter - self.spike_times * PHASES + PHASES // 2
@@ -227,7 +232,7 @@ class ProbeSignal:
 
     def _break(self, block: Float32, start: int, rate: float) -> None:
         """Apply dead and saturated channels, references and moments of saturation, in place."""
-        block[:, list(self.faults.references)] *= np.float32(0.2)
+        block[:, list(self.faults.references or ())] *= np.float32(0.2)
         block[:, list(self.faults.dead)] = 0.0
         block[:, list(self.faults.saturated)] = SATURATED_UV
         for begin, end in self.faults.saturation:
@@ -236,28 +241,27 @@ class ProbeSignal:
 
     def write_ap(self, path: Path, form: RawForm) -> None:
         """Write the spike band to a new file."""
-        self._write(
-            path, form.sync_column, self._ap_blocks(), self.n_samples, self.rate, AP_STEP_UV / form.ap_uv_per_bit
-        )
+        self._write(path, form, self._ap_blocks(), self.n_samples, self.rate, self.probe.ap_step_uv)
 
     def write_lfp(self, path: Path, form: RawForm, n_lfp: int) -> None:
         """Write the LFP band, a twelfth of the samples, to a new file."""
         band = LfpBand(self.geometry, self.brain, self.rate / 12, self.seed)
         bounds = enumerate(chunk_bounds(n_lfp, BLOCK_SAMPLES))
         blocks = ((start, band.block(number, stop - start)) for number, (start, stop) in bounds)
-        self._write(path, form.sync_column, blocks, n_lfp, self.rate / 12, LFP_STEP_UV / form.lfp_uv_per_bit)
+        self._write(path, form, blocks, n_lfp, self.rate / 12, self.probe.lfp_step_uv or self.probe.ap_step_uv)
 
     def _write(
         self,
         path: Path,
-        sync_column: bool,
+        form: RawForm,
         blocks: Iterator[tuple[int, Float32]],
         n_samples: int,
         rate: float,
-        scale: float,
+        step: float,
     ) -> None:
-        step = AP_STEP_UV if rate == self.rate else LFP_STEP_UV
-        columns = self.n_channels + sync_column
+        scale = 1.0 if form.uv_per_bit is None else step / form.uv_per_bit
+        half_range = 2 ** (self.probe.bits - 1)
+        columns = self.n_channels + form.sync_column
         offsets = self.offsets_uv.astype(np.float32)
         sample_bytes = 2 * columns
         with (
@@ -267,8 +271,8 @@ class ProbeSignal:
             for start, block in blocks:
                 self._break(block, start, rate)
                 counts = np.zeros((len(block), columns), np.int16)
-                digitise(block, offsets, step, scale, self.n_channels, counts)
-                if sync_column:  # a square wave of 1 Hz on bit 6, as the imec card writes it
+                digitise(block, offsets, step, scale, self.n_channels, half_range, counts)
+                if form.sync_column:  # a square wave of 1 Hz on bit 6, as the imec card writes it
                     sample = np.arange(start, start + len(block), dtype=np.int64)
                     counts[:, -1] = np.where((sample * 2 // round(rate)) % 2 == 1, 64, 0)
                 file.write(counts.reshape(-1).view(np.uint8).data, start * sample_bytes)
@@ -278,7 +282,7 @@ class ProbeSignal:
     def silent(self) -> npt.NDArray[np.int64]:
         """Channels on which no spike can be seen."""
         faults = self.faults
-        return np.unique(np.array([*faults.dead, *faults.saturated, *faults.references], dtype=np.int64))
+        return np.unique(np.array([*faults.dead, *faults.saturated, *(faults.references or ())], dtype=np.int64))
 
     def templates(self) -> Float32:
         """Waveforms as recorded, float32 (n_units, 82, n_channels) in uV, zero on channels that do not record."""

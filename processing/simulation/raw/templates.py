@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ...probes import neuropixels_1_wiring
+from ...shanks import shanks_by_position
 
 PRE_SAMPLES: Final = 20
 TEMPLATE_SAMPLES: Final = 82
@@ -92,7 +92,7 @@ def draw_unit_shapes(
         Share of units with a leading positive peak.
     """
     low, high = (geometry[:, 1].min(), geometry[:, 1].max()) if depth_range is None else depth_range
-    left, right = geometry[:, 0].min() - 10.0, geometry[:, 0].max() + 10.0
+    left, right = _faces(geometry, n_units, rng)
     smallest, largest = amplitude_range
     narrow = rng.random(n_units) < 0.2
     return UnitShapes(
@@ -109,6 +109,18 @@ def draw_unit_shapes(
         slowness_down=rng.uniform(0.2, 1.5, n_units),
         polarity=np.where(rng.random(n_units) < inverted_share, -1.0, 1.0),
     )
+
+
+def _faces(
+    geometry: npt.NDArray[np.float64], n_units: int, rng: np.random.Generator
+) -> tuple[float | npt.NDArray[np.float64], float | npt.NDArray[np.float64]]:
+    """Return the left and right end of the tissue before the shank that each unit lies at."""
+    shanks = shanks_by_position(geometry)
+    x = [geometry[shanks == shank, 0] for shank in range(int(shanks.max()) + 1)]
+    if len(x) == 1:
+        return x[0].min() - 10.0, x[0].max() + 10.0
+    chosen = rng.integers(0, len(x), n_units)
+    return np.array([on.min() - 10.0 for on in x])[chosen], np.array([on.max() + 10.0 for on in x])[chosen]
 
 
 def local_channels(
@@ -164,8 +176,3 @@ def waveform(
     peak = np.exp(-(((time_ms - shapes.peak_delay_ms[unit]) / (shapes.peak_ms[unit] * wider)) ** 2))
     size = np.exp(-distance / shapes.decay_um[unit])
     return np.asarray(shapes.polarity[unit] * size * (shapes.peak_share[unit] * peak - trough))
-
-
-def channel_delays(n_channels: int, multiplexed: bool) -> npt.NDArray[np.float64]:
-    """Return when each channel is digitised within a sample: as on a 1.0 probe, or all at once."""
-    return neuropixels_1_wiring(n_channels).delays if multiplexed else np.zeros(n_channels)

@@ -11,6 +11,7 @@ import pytest
 
 from allen_ecephys.errors import FileFormatError, GeometryError, RecordingTooShortError, UnknownNameError
 from allen_ecephys.processing.probes import neuropixels_1_geometry, neuropixels_1_wiring
+from allen_ecephys.processing.readers.spikeglx import open_spikeglx
 from allen_ecephys.processing.simulation.raw.noise import NoiseModel, hardware_high_pass
 from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth, read_ground_truth, write_recording
 from allen_ecephys.processing.simulation.raw.signal import ChannelFaults, DriftModel, add_spikes, digitise
@@ -235,7 +236,7 @@ def test_kernels_equal_numpy() -> None:
     microvolts = rng.normal(0, 800, (100, 3)).astype(np.float32)
     offsets = np.array([5.0, -3.0, 0.0], np.float32)
     out = np.zeros((100, 4), np.int16)
-    digitise(microvolts, offsets, 2.34375, 2.34375 / 0.195, 3, out)
+    digitise(microvolts, offsets, 2.34375, 2.34375 / 0.195, 3, 512, out)
     codes = np.clip(np.rint((microvolts + offsets) / np.float32(2.34375)), -512, 511)
     np.testing.assert_array_equal(out[:, :3], np.rint(codes.astype(np.float64) * (2.34375 / 0.195)))
     assert not out[:, 3].any()
@@ -260,3 +261,67 @@ def test_what_cannot_be_simulated_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         write_recording(tmp_path / "full", duration=0.1, n_units=1, n_channels=24)
     assert [p.name for p in tmp_path.iterdir()] == ["full"]
+
+
+# --- probes of the catalogue -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("part_number", "sites", "uv_per_bit"),
+    [
+        ("NP1000", np.arange(192, 576), 2.34375),
+        ("NP1030", None, 2.34375),
+        ("NP1100", None, 2.34375),
+        ("NP2000", None, 1e6 / 2**14 / 80),
+        ("NP2003", np.arange(0, 384, 3), 1.24e6 / 2**12 / 100),
+        ("NP2014", np.r_[0:96, 1280 + 96 : 1280 + 192, 3840 + 480 : 3840 + 576], 1.24e6 / 2**12 / 100),
+        ("NP2020", None, 1.24e6 / 2**12 / 100),
+    ],
+)
+def test_any_probe_is_written_as_spikeglx_and_read_again(
+    tmp_path: Path, part_number: str, sites: np.ndarray | None, uv_per_bit: float
+) -> None:
+    """Positions, shanks, converters, gains and references of the folder are those that were simulated."""
+    pytest.importorskip("probeinterface")
+    truth = write_recording(
+        tmp_path / "r", duration=0.05, n_units=3, probe=part_number, sites=sites, form="spikeglx", surface_um=1e5
+    )
+    read = open_spikeglx(tmp_path / "r", "ap")
+    places = read.geometry
+    if part_number == "NP1000":  # probeinterface has the mirror image, from another origin
+        places = np.array([59.0, 20.0]) + np.array([-1.0, 1.0]) * places
+    np.testing.assert_allclose(places, truth.geometry)
+    np.testing.assert_array_equal(read.shanks, truth.probe.shanks)
+    assert read.adc is not None
+    np.testing.assert_array_equal(read.adc.delays, truth.probe.adc.delays)
+    np.testing.assert_array_equal(read.adc.groups, truth.probe.adc.groups)
+    np.testing.assert_allclose(read.uv_per_bit, uv_per_bit)
+    np.testing.assert_array_equal(read.reference_channels, truth.faults.references)
+    np.testing.assert_array_equal(read.read(0, 1000), truth.recording().read(0, 1000))
+    again = read_ground_truth(tmp_path / "r")
+    np.testing.assert_array_equal(again.probe.sites, truth.probe.sites)
+    np.testing.assert_array_equal(again.probe.adc.turns, truth.probe.adc.turns)
+
+
+def test_sites_that_share_a_channel_and_forms_without_words_for_a_probe_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(GeometryError, match="share channel 3"):
+        write_recording(tmp_path / "r", sites=[3, 387])
+    with pytest.raises(GeometryError, match="sites 0 to 959"):
+        write_recording(tmp_path / "r", sites=[3, 960])
+    with pytest.raises(GeometryError, match="lowest sites"):
+        write_recording(tmp_path / "r", sites=np.arange(192, 576), form="open_ephys")
+    with pytest.raises(GeometryError, match="binary"):
+        write_recording(
+            tmp_path / "r", geometry=np.eye(4, 2) * 40 + [[0], [1], [2], [3]], n_channels=4, form="spikeglx"
+        )
+
+
+def test_the_brain_ends_where_it_ends_whatever_sites_are_recorded(tmp_path: Path) -> None:
+    """Sites 192-575 of a 1.0 probe: channels 192-383 are the lower ones, and site 507 is channel 123."""
+    truth = write_recording(
+        tmp_path / "r", duration=0.1, n_units=30, sites=np.arange(192, 576), surface_um=10.0 * 507 + 20, form="binary"
+    )
+    assert truth.surface_channel == 123
+    assert truth.probe.sites[[0, 191, 192, 383]].tolist() == [384, 575, 192, 383]
+    assert truth.units["y"].max() <= 5090
+    assert truth.noise_uv[110] > 1.3 * truth.noise_uv[140]
