@@ -19,7 +19,6 @@ from click.testing import CliRunner
 from allen_ecephys import EcephysSession, UnitFilter
 from allen_ecephys.cli import main
 from allen_ecephys.errors import AlreadyPresentError, MissingExtraError, MissingFileError
-from allen_ecephys.report import page as report
 from allen_ecephys.report import sections
 
 VOID = {"meta", "img"}
@@ -118,8 +117,8 @@ def test_units_of_several_structures_come_first(simulated: Path) -> None:
         trials = session.get_stimulus_table("flashes")
         chosen = sections._responding(session, trials, before=0.125, length=0.25)
         structures = session.units["ecephys_structure_acronym"]
-    assert len(chosen) == report.EXAMPLES
-    assert structures[chosen].nunique() == min(report.EXAMPLES, structures.nunique())
+    assert len(chosen) == sections.EXAMPLES
+    assert structures[chosen].nunique() == min(sections.EXAMPLES, structures.nunique())
 
 
 @pytest.mark.parametrize("running", [True, False])
