@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import warnings
+from typing import Any, Literal
 
 from .errors import UnknownNameError, suggest
 
@@ -22,3 +23,22 @@ def is_compatible(compat: Compatibility) -> bool:
         msg = f"compat must be None or 'allensdk'; got {compat!r}{suggest(str(compat), ['allensdk'])}"
         raise UnknownNameError(msg)
     return compat == "allensdk"
+
+
+def without_effect(**arguments: Any) -> None:
+    """Warn of arguments of AllenSDK that were given and have no effect here.
+
+    Parameters
+    ----------
+    arguments
+        Their names and values; None for those not given.
+
+    Warns
+    -----
+    DeprecationWarning
+        Naming them, once a call.
+    """
+    given = [name for name, value in arguments.items() if value is not None]
+    if given:
+        msg = f"{', '.join(given)}: taken for code written for AllenSDK, and without effect; leave out"
+        warnings.warn(msg, DeprecationWarning, stacklevel=3)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
+from allen_ecephys.compatibility import Compatibility, is_compatible, without_effect
 from allen_ecephys.units.filter import UnitBounds, UnitFilter
 
 from .manifest import Manifest
@@ -14,7 +15,7 @@ from .project_files import ProjectFiles, whole_number
 from .remotes.opening import remote_at
 from .remotes.protocol import PUBLIC_URL, Remote
 from .session_files import SessionFiles
-from .table_queries import DEFAULT_FILTER, TableQueries
+from .table_queries import DEFAULT_FILTER, TableQueries, chosen_of_tables
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +46,9 @@ class EcephysProjectCache:
     mirrors
         Further places that hold the same files, asked in turn where `remote` fails. They go on where it broke off; a
         file of another size than `remote` states is refused. Streaming reads from `remote` only.
+    compat
+        ``"allensdk"``: sessions opened from this cache answer as AllenSDK does (see
+        :class:`~allen_ecephys.EcephysSession`).
 
     Raises
     ------
@@ -54,13 +58,28 @@ class EcephysProjectCache:
         If the folder has to be made and cannot be.
     """
 
+    # AllenSDK's names for the files of the manifest, for :meth:`get_cache_path`.
+    SESSIONS_KEY: ClassVar[str] = "sessions"
+    PROBES_KEY: ClassVar[str] = "probes"
+    CHANNELS_KEY: ClassVar[str] = "channels"
+    UNITS_KEY: ClassVar[str] = "units"
+    SESSION_NWB_KEY: ClassVar[str] = "session_nwb"
+    PROBE_LFP_NWB_KEY: ClassVar[str] = "probe_lfp_nwb"
+    SESSION_ANALYSIS_METRICS_KEY: ClassVar[str] = "session_analysis_metrics"
+    TYPEWISE_ANALYSIS_METRICS_KEY: ClassVar[str] = "typewise_analysis_metrics"
+    NATURAL_MOVIE_KEY: ClassVar[str] = "natural_movie"
+    NATURAL_SCENE_KEY: ClassVar[str] = "natural_scene"
+
     def __init__(
         self,
         manifest: str | Path | None = None,
         remote: Remote | str | Path | None = PUBLIC_URL,
         *,
         mirrors: Sequence[Remote | str | Path] = (),
+        compat: Compatibility = None,
     ) -> None:
+        is_compatible(compat)  # refuses any other word at once
+        self.compat: Compatibility = compat
         place = None if remote is None else remote_at(remote)
         self.files = ProjectFiles(manifest, place, [remote_at(mirror) for mirror in mirrors])
         self._queries = TableQueries(self.files)
@@ -70,16 +89,20 @@ class EcephysProjectCache:
 
     @classmethod
     def from_s3(
-        cls, manifest: str | Path | None = None, *, mirrors: Sequence[Remote | str | Path] = ()
+        cls,
+        manifest: str | Path | None = None,
+        *,
+        mirrors: Sequence[Remote | str | Path] = (),
+        compat: Compatibility = None,
     ) -> EcephysProjectCache:
         """Return a cache of the public bucket, read over HTTPS without credentials.
 
         Parameters
         ----------
-        manifest, mirrors
-            Manifest file or cache folder, and where else the files are (see the class).
+        manifest, mirrors, compat
+            Manifest file or cache folder, where else the files are, and whose answers sessions give (see the class).
         """
-        return cls(manifest, PUBLIC_URL, mirrors=mirrors)
+        return cls(manifest, PUBLIC_URL, mirrors=mirrors, compat=compat)
 
     @classmethod
     def from_url(
@@ -89,6 +112,7 @@ class EcephysProjectCache:
         *,
         storage_options: Mapping[str, Any] | None = None,
         mirrors: Sequence[Remote | str | Path] = (),
+        compat: Compatibility = None,
     ) -> EcephysProjectCache:
         """Return a cache of the files below a URL or in a folder, laid out as the release is.
 
@@ -96,37 +120,63 @@ class EcephysProjectCache:
         ----------
         url
             ``https://...``, a folder, ``s3://bucket/prefix`` (extra ``s3``), or any other URL that fsspec knows.
-        manifest, mirrors
-            Manifest file or cache folder, and where else the files are (see the class).
+        manifest, mirrors, compat
+            Manifest file or cache folder, where else the files are, and whose answers sessions give (see the class).
         storage_options
             Passed to the fsspec file system, for example credentials or an ``endpoint_url``.
         """
-        return cls(manifest, remote_at(url, storage_options=storage_options), mirrors=mirrors)
+        return cls(manifest, remote_at(url, storage_options=storage_options), mirrors=mirrors, compat=compat)
 
     @classmethod
     def from_warehouse(
         cls,
+        scheme: str | None = None,
+        host: str | None = None,
+        asynchronous: bool | None = None,
         manifest: str | Path | None = None,
+        version: str | None = None,
+        cache: bool | None = None,
+        fetch_tries: int | None = None,
+        timeout: float | None = None,
         *,
-        scheme: str = "http",
-        host: str = "api.brain-map.org",
-        timeout: float = 30.0,
+        warehouse_kwargs: Mapping[str, Any] | None = None,
+        longest_silence: float = 30.0,
+        compat: Compatibility = None,
     ) -> EcephysProjectCache:
         """Return a cache of the Allen Institute's warehouse API.
 
         Parameters
         ----------
-        manifest
-            Manifest file or cache folder (see the class).
         scheme, host
-            Address of the API.
-        timeout
-            Longest silence (s) within an answer: after it the request counts as failed, and what is missing is asked
-            for again. There is no limit on the time of a whole transfer, which AllenSDK's argument of this name sets.
+            Address of the API; by default ``http`` and ``api.brain-map.org``.
+        manifest, compat
+            Manifest file or cache folder, and whose answers sessions give (see the class).
+        asynchronous, version, cache, fetch_tries, timeout, warehouse_kwargs
+            AllenSDK's; taken with a DeprecationWarning, and without effect: a transfer has several connections, goes
+            on as long as bytes come, and what it brought is kept.
+        longest_silence
+            Seconds without a byte after which a request counts as failed, and what is missing is asked for again.
+
+        Raises
+        ------
+        ValueError
+            If `scheme` is a path: give a manifest by its name.
         """
         from .remotes.warehouse import WarehouseRemote
 
-        return cls(manifest, WarehouseRemote(scheme=scheme, host=host, timeout=timeout))
+        if scheme not in (None, "http", "https"):
+            msg = f"scheme is http or https, not {scheme!r}: write from_warehouse(manifest={str(scheme)!r})"
+            raise ValueError(msg)
+        without_effect(
+            asynchronous=asynchronous,
+            version=version,
+            cache=cache,
+            fetch_tries=fetch_tries,
+            timeout=timeout,
+            warehouse_kwargs=warehouse_kwargs,
+        )
+        remote = WarehouseRemote(scheme=scheme or "http", host=host or "api.brain-map.org", timeout=longest_silence)
+        return cls(manifest, remote, compat=compat)
 
     @classmethod
     def from_dandi(
@@ -135,13 +185,14 @@ class EcephysProjectCache:
         *,
         listing: str | Path | None = None,
         tables: Remote | str | Path | None = PUBLIC_URL,
+        compat: Compatibility = None,
     ) -> EcephysProjectCache:
         """Return a cache whose NWB files come from the DANDI archive.
 
         Parameters
         ----------
-        manifest
-            Manifest file or cache folder (see the class).
+        manifest, compat
+            Manifest file or cache folder, and whose answers sessions give (see the class).
         listing
             Asset listing of the dandiset, a JSON file in the archive's format, or its URL. By default the listing of
             DANDI:000021 (*Brain Observatory 1.1*) that ships with the package.
@@ -150,18 +201,24 @@ class EcephysProjectCache:
         """
         from .remotes.dandi import DandiRemote
 
-        return cls(manifest, DandiRemote(listing, tables=tables))
+        return cls(manifest, DandiRemote(listing, tables=tables), compat=compat)
 
     @classmethod
-    def fixed(cls, manifest: str | Path | None = None) -> EcephysProjectCache:
+    def fixed(
+        cls, manifest: str | Path | None = None, version: str | None = None, *, compat: Compatibility = None
+    ) -> EcephysProjectCache:
         """Return a cache that uses what its folder holds and never opens a network connection.
 
         Parameters
         ----------
-        manifest
-            Manifest file or cache folder (see the class); must exist. Nothing is written to it.
+        manifest, compat
+            Manifest file or cache folder, and whose answers sessions give (see the class). The folder must exist;
+            nothing is written to it.
+        version
+            AllenSDK's; taken with a DeprecationWarning, and without effect.
         """
-        return cls(manifest, None)
+        without_effect(version=version)
+        return cls(manifest, None, compat=compat)
 
     # --- tables --------------------------------------------------------------------------------------------------
 
@@ -250,8 +307,9 @@ class EcephysProjectCache:
             The whole filter as one object, instead of the arguments that follow.
         **bounds
             Bounds of :class:`.UnitFilter`, under AllenSDK's names: ``amplitude_cutoff_maximum`` (default 0.1),
-            ``presence_ratio_minimum`` (0.95), ``isi_violations_maximum`` (0.5), ``filter_out_of_brain_units`` (True).
-            None turns a bound off.
+            ``presence_ratio_minimum`` (0.95), ``isi_violations_maximum`` (0.5), None for no bound; and
+            ``filter_out_of_brain_units``, here by default False: the release's counts (40,010 units) include those
+            whose peak channel has no structure, which a session does not show.
 
         Returns
         -------
@@ -261,7 +319,7 @@ class EcephysProjectCache:
             them (``name``, ``phase``, ``sampling_rate``, ``lfp_sampling_rate``, ``local_index``, ``genotype``) follow
             as aliases.
         """
-        chosen = UnitFilter.chosen(unit_filter, {"filter_by_validity": filter_by_validity, **bounds})
+        chosen = chosen_of_tables(unit_filter, {"filter_by_validity": filter_by_validity, **bounds})
         return self.tables.units(suppress, chosen)
 
     # --- enumerations --------------------------------------------------------------------------------------------
@@ -290,7 +348,14 @@ class EcephysProjectCache:
     # --- analysis metrics ----------------------------------------------------------------------------------------
 
     def get_unit_analysis_metrics(
-        self, annotate: bool = True, *, unit_filter: UnitFilter | None = None, names: MetricNames = "documented"
+        self,
+        annotate: bool = True,
+        filter_by_validity: bool | None = None,
+        *,
+        unit_filter: UnitFilter | None = None,
+        names: MetricNames = "documented",
+        leave_out_broken: bool = False,
+        **bounds: Unpack[UnitBounds],
     ) -> pd.DataFrame:
         """Return the stimulus metrics of the units of all session types.
 
@@ -298,22 +363,30 @@ class EcephysProjectCache:
         ----------
         annotate
             Put the columns of :meth:`get_units` before the metrics.
-        unit_filter
-            Units to show. By default every unit that has metrics, unlike the two methods for one session or type.
+        filter_by_validity, unit_filter, **bounds
+            Units to show (see :meth:`get_units`). Without any of them every unit that has metrics, unlike the two
+            methods for one session or type.
         names
             ``documented``: as the release's documentation names the metrics (``p_run_mod_dg``, ``fano_factor_ns``);
             ``release``: as the released files do (``run_pval_dg``, ``fano_ns``).
+        leave_out_broken
+            Leave out the units of two probes whose published metrics are wrong (rates of 0 where spikes are, or 1.8
+            times too high): 832810584 of session 831882777 and 846401834 of session 839557629. A warning says so
+            where they are not left out.
 
         Returns
         -------
         pandas.DataFrame
             Indexed by unit id (``ecephys_unit_id``). What a session type does not have is missing.
         """
+        named: dict[str, Any] = {**bounds}
+        if filter_by_validity is not None:
+            named["filter_by_validity"] = filter_by_validity
+        every = unit_filter is None and not named
+        chosen = UnitFilter.none() if every else chosen_of_tables(unit_filter, named)
+        published = self._queries.metrics_of_all_types()
         return self._queries.metrics(
-            self._queries.metrics_of_all_types(),
-            unit_filter or UnitFilter.none(),
-            names,
-            annotate=annotate or unit_filter is not None,
+            published, chosen, names, annotate=annotate or not every, leave_out_broken=leave_out_broken
         )
 
     def get_unit_analysis_metrics_by_session_type(
@@ -324,6 +397,7 @@ class EcephysProjectCache:
         *,
         unit_filter: UnitFilter | None = None,
         names: MetricNames = "documented",
+        leave_out_broken: bool = False,
         **bounds: Unpack[UnitBounds],
     ) -> pd.DataFrame:
         """Return the stimulus metrics of the units of one session type.
@@ -337,7 +411,7 @@ class EcephysProjectCache:
             every unit are returned as published.
         filter_by_validity, unit_filter, **bounds
             See :meth:`get_units`.
-        names
+        names, leave_out_broken
             See :meth:`get_unit_analysis_metrics`.
 
         Raises
@@ -345,9 +419,9 @@ class EcephysProjectCache:
         UnknownNameError
             For a session type that the project does not have.
         """
-        chosen = UnitFilter.chosen(unit_filter, {"filter_by_validity": filter_by_validity, **bounds})
+        chosen = chosen_of_tables(unit_filter, {"filter_by_validity": filter_by_validity, **bounds})
         metrics = self._queries.metrics_of_type(session_type)
-        return self._queries.metrics(metrics, chosen, names, annotate=annotate)
+        return self._queries.metrics(metrics, chosen, names, annotate=annotate, leave_out_broken=leave_out_broken)
 
     def get_unit_analysis_metrics_for_session(
         self,
@@ -357,6 +431,7 @@ class EcephysProjectCache:
         *,
         unit_filter: UnitFilter | None = None,
         names: MetricNames = "documented",
+        leave_out_broken: bool = False,
         **bounds: Unpack[UnitBounds],
     ) -> pd.DataFrame:
         """Return the stimulus metrics of the units of one session.
@@ -365,7 +440,7 @@ class EcephysProjectCache:
         ----------
         session_id
             One of the index of :meth:`get_session_table`.
-        annotate, filter_by_validity, unit_filter, names, **bounds
+        annotate, filter_by_validity, unit_filter, names, leave_out_broken, **bounds
             See :meth:`get_unit_analysis_metrics_by_session_type`.
 
         Raises
@@ -373,9 +448,9 @@ class EcephysProjectCache:
         UnknownIdError
             For a session that the project does not have.
         """
-        chosen = UnitFilter.chosen(unit_filter, {"filter_by_validity": filter_by_validity, **bounds})
+        chosen = chosen_of_tables(unit_filter, {"filter_by_validity": filter_by_validity, **bounds})
         metrics = self._queries.metrics_of_session(session_id)
-        return self._queries.metrics(metrics, chosen, names, annotate=annotate)
+        return self._queries.metrics(metrics, chosen, names, annotate=annotate, leave_out_broken=leave_out_broken)
 
     # --- sessions ------------------------------------------------------------------------------------------------
 
@@ -386,12 +461,14 @@ class EcephysProjectCache:
         *,
         unit_filter: UnitFilter | None = None,
         stream: bool = False,
+        compat: Compatibility = None,
         **bounds: Unpack[UnitBounds],
     ) -> EcephysSession:
         """Return one session, fetching its NWB file if it is not in the cache.
 
-        A file that is there is opened without any table and without the network; the structures of the tables and
-        the analysis metrics are added to its units where they can be had.
+        A file that is there is opened without any table and without the network; the structures of the tables are
+        added to its units where they can be had, and the published metrics of its units are
+        ``session.unit_analysis_metrics``.
 
         Parameters
         ----------
@@ -402,6 +479,8 @@ class EcephysProjectCache:
         stream
             Read only the byte ranges that a call needs instead of fetching whole files: of the session's file, and of
             its LFP files. What was read is kept, and makes a file complete in the end; a file that is there is used.
+        compat
+            ``"allensdk"`` answers as AllenSDK does; by default what the cache was made with.
 
         Raises
         ------
@@ -419,7 +498,7 @@ class EcephysProjectCache:
         chosen = UnitFilter.chosen(unit_filter, {"filter_by_validity": filter_by_validity, **bounds})
         source = self.session_stream(session_id) if stream else self.session_path(session_id)
         companions = companions_of(self._sessions, whole_number(session_id, "session"), stream=stream)
-        return EcephysSession(source, unit_filter=chosen, companions=companions)
+        return EcephysSession(source, unit_filter=chosen, companions=companions, compat=compat or self.compat)
 
     def session_path(self, session_id: int) -> Path:
         """Return the path of a session's NWB file, fetching it if it is not there (see :meth:`get_session_data`)."""
@@ -447,6 +526,20 @@ class EcephysProjectCache:
         Raises as :meth:`lfp_path` does.
         """
         return self._sessions.lfp_stream(session_id, probe_id)
+
+    def get_cache_path(self, file_name: str | Path | None, manifest_key: str, *args: int | str) -> Path:
+        """Return where a file of the cache lies or would lie, under AllenSDK's name; nothing is fetched.
+
+        Parameters
+        ----------
+        file_name
+            A path to use instead of the manifest's; None for the manifest's.
+        manifest_key
+            Name in the manifest, such as ``cache.SESSION_NWB_KEY``.
+        *args
+            The ids in the file's path, from the outermost folder inwards.
+        """
+        return Path(file_name) if file_name is not None else self.manifest.path(manifest_key, *args)
 
     # --- what it would take -------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from allen_ecephys.units.filter import UnitFilter
 from .project_files import whole_number
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from .project_files import ProjectFiles
@@ -27,7 +29,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_FILTER = UnitFilter()
+#: The units that tables show and count unless told otherwise. Those whose peak channel has no structure are among them,
+#: as in the release's own counts (40,010 units by the default bounds, 99,180 without); a session does not show them.
+DEFAULT_FILTER = UnitFilter(in_brain_only=False)
+
+#: Probe -> its session, where the published stimulus metrics are wrong: rates of 0 where spikes are, or 1.8 times too
+#: high (found by counting the spikes of the release's own files).
+PROBES_WITH_BROKEN_METRICS: Mapping[int, int] = {832810584: 831882777, 846401834: 839557629}
+
+
+def chosen_of_tables(unit_filter: UnitFilter | None, bounds: Mapping[str, Any]) -> UnitFilter:
+    """Return the filter of a table that a caller gave whole or as single bounds (see :meth:`.UnitFilter.chosen`)."""
+    return UnitFilter.chosen(unit_filter, bounds, DEFAULT_FILTER)
 
 
 class TableQueries:
@@ -135,7 +148,13 @@ class TableQueries:
         return self._metrics_table("session_analysis_metrics", self.known_session(session_id))
 
     def metrics(
-        self, published: pd.DataFrame, unit_filter: UnitFilter, names: MetricNames, *, annotate: bool
+        self,
+        published: pd.DataFrame,
+        unit_filter: UnitFilter,
+        names: MetricNames,
+        *,
+        annotate: bool,
+        leave_out_broken: bool = False,
     ) -> pd.DataFrame:
         """Return published metrics under the names asked for; if `annotate`, of units that pass, after their columns.
 
@@ -143,6 +162,11 @@ class TableQueries:
         ------
         UnknownNameError
             For `names` of another kind.
+
+        Warns
+        -----
+        UserWarning
+            Where units whose published metrics are wrong are among them, and not to be left out.
         """
         from allen_ecephys.metric_names import DOCUMENTED_NAMES
 
@@ -152,15 +176,37 @@ class TableQueries:
             msg = f"names must be 'documented' or 'release'; got {names!r}{suggest(names, ('documented', 'release'))}"
             raise UnknownNameError(msg)
         metrics = renamed(published, names)
+        broken = self._broken(metrics.index)
+        if leave_out_broken and broken.any():
+            metrics = metrics[~broken]
+            broken = broken[~broken]
         if not annotate:
+            _warn_of_broken(int(broken.sum()))
             return metrics.copy()
         units = self.tables.units(None, unit_filter)
         clash = set(units.columns) & set(metrics.columns) - set(DOCUMENTED_NAMES)
         at = metrics.index.get_indexer(units.index)
         shown = units[at >= 0].drop(columns=list(clash))
+        _warn_of_broken(int(broken[at[at >= 0]].sum()))
         import pandas as pd
 
         return pd.concat([shown, metrics.take(at[at >= 0])], axis=1).rename_axis(INDEX)
+
+    def _broken(self, unit_ids: pd.Index) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Tell which units are of a probe whose published metrics are wrong; tables are read only if some may be."""
+        import numpy as np
+
+        probes = self.at_hand("probes")
+        if probes is None or not any(
+            probe in probes.index and probes.loc[probe, "ecephys_session_id"] == session
+            for probe, session in PROBES_WITH_BROKEN_METRICS.items()
+        ):
+            return np.zeros(len(unit_ids), dtype=bool)
+        units, channels = self.at_hand("units"), self.at_hand("channels")
+        if units is None or channels is None:
+            return np.zeros(len(unit_ids), dtype=bool)
+        there = channels.index[channels["ecephys_probe_id"].isin(list(PROBES_WITH_BROKEN_METRICS))]
+        return np.asarray(unit_ids.isin(units.index[units["ecephys_channel_id"].isin(there)]))
 
     def _metrics_table(self, name: str, which: int | str) -> pd.DataFrame:
         from .tables.analysis_metrics import read_metrics
@@ -169,3 +215,14 @@ class TableQueries:
             values = (which,) if isinstance(which, str) else (which, which)
             self._metrics[name, which] = read_metrics(self.files.path_of(name, *values))
         return self._metrics[name, which]
+
+
+def _warn_of_broken(n_units: int) -> None:
+    if not n_units:
+        return
+    where = ", ".join(f"{probe} of session {session}" for probe, session in PROBES_WITH_BROKEN_METRICS.items())
+    msg = (
+        f"the published metrics of {n_units} of these units are wrong (rates of 0, or 1.8 times too high): those of "
+        f"the probes {where}. leave_out_broken=True leaves them out"
+    )
+    warnings.warn(msg, UserWarning, stacklevel=4)

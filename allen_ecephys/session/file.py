@@ -35,7 +35,7 @@ class SessionCompanions:
         Gives a frame (index: channel id) with ``ecephys_structure_id``, ``ecephys_structure_acronym`` and the three
         CCF coordinates. It replaces the file's columns for the channels that it holds.
     unit_metrics
-        Gives the analysis metrics of the session's units (index: unit id), joined to ``session.units``.
+        Gives the analysis metrics of the session's units (index: unit id): ``session.unit_analysis_metrics``.
     lfp_path
         Gives the path or URL of a probe's LFP file, fetching it if needed, or the file open for reading.
     """
@@ -111,7 +111,15 @@ class SessionFile:
         """All units, in the order of the file."""
         from ..units.table import units_table
 
-        return units_table(self.reader, self.channels, self.probes, self.companions.unit_metrics)
+        return units_table(self.reader, self.channels, self.probes)
+
+    @cached_property
+    def unit_metrics(self) -> pd.DataFrame:
+        """The published metrics of all units, as far as a project cache gives them; a unit without any gets NaN."""
+        import pandas as pd
+
+        given = pd.DataFrame() if self.companions.unit_metrics is None else self.companions.unit_metrics()
+        return given.reindex(self.units.index)
 
     @cached_property
     def presentations(self) -> Presentations:

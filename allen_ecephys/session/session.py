@@ -280,10 +280,19 @@ class EcephysSession:
         Columns: those of the file (quality metrics, ``waveform_*`` features; each is documented in
         :data:`allen_ecephys.nwb.layout.UNIT_COLUMNS`), those of the unit's peak channel (see :attr:`channels`), its
         probe's (``probe_description``, ``location``, ``probe_sampling_rate``, ``probe_lfp_sampling_rate`` in Hz,
-        ``probe_has_lfp_data``), and the stimulus metrics where a project cache gives them. ``quality`` and
-        ``valid_data`` only where the filter has ``valid_only=False``.
+        ``probe_has_lfp_data``). ``quality`` and ``valid_data`` only where the filter has ``valid_only=False``. They
+        are the same however the session was opened: :attr:`unit_analysis_metrics` are joined on request.
         """
         return handed_out(self._tables.units)
+
+    @property
+    def unit_analysis_metrics(self) -> pd.DataFrame:
+        """The published stimulus metrics of the units shown; index ``unit_id``, in the order of :attr:`units`.
+
+        ``session.units.join(session.unit_analysis_metrics)`` puts them beside the units. They come from a project
+        cache: a session opened by its path has no columns here.
+        """
+        return handed_out(self._file.unit_metrics.reindex(self._tables.units.index))
 
     @property
     def channels(self) -> pd.DataFrame:

@@ -82,8 +82,10 @@ class UnitFilter:
         return cls(None, None, None, valid_only=False, in_brain_only=False)
 
     @classmethod
-    def from_allensdk(cls, arguments: Mapping[str, Any]) -> UnitFilter:
+    def from_allensdk(cls, arguments: Mapping[str, Any], default: UnitFilter | None = None) -> UnitFilter:
         """Return the filter that AllenSDK's keyword arguments describe; a :class:`UnitFilter`'s own names do as well.
+
+        Bounds that are not named are those of `default`, by default of ``UnitFilter()``.
 
         Raises
         ------
@@ -99,21 +101,27 @@ class UnitFilter:
             if ours != name and ours in arguments:
                 msg = f"{name!r} and {ours!r} are one filter under two names: give one of them"
                 raise UnknownArgumentError(msg)
-        return cls(**{ALLENSDK_ARGUMENTS.get(name, name): value for name, value in arguments.items()})
+        bounds = {ALLENSDK_ARGUMENTS.get(name, name): value for name, value in arguments.items()}
+        return replace(default or cls(), **bounds)
 
     @classmethod
-    def chosen(cls, unit_filter: UnitFilter | None, arguments: Mapping[str, Any]) -> UnitFilter:
+    def chosen(
+        cls, unit_filter: UnitFilter | None, arguments: Mapping[str, Any], default: UnitFilter | None = None
+    ) -> UnitFilter:
         """Return the filter that a caller gave whole, or as single bounds under AllenSDK's names.
+
+        Bounds that are not named are those of `default`, by default of ``UnitFilter()``.
 
         Raises
         ------
         UnknownArgumentError
             For a name that is no bound, or where the filter is given both ways.
         """
-        described = cls.from_allensdk(arguments)
+        default = default or cls()
+        described = cls.from_allensdk(arguments, default)
         if unit_filter is None:
             return described
-        if described != cls():
+        if described != default:
             msg = (
                 "give the unit filter once: whole, as unit_filter, or as single bounds, not both; "
                 "unit_filter.replace(...) changes a bound"

@@ -171,13 +171,11 @@ def units_table(
     reader: NwbReader,
     channels: pd.DataFrame,
     probes: pd.DataFrame,
-    metrics: Callable[[], pd.DataFrame] | None = None,
 ) -> pd.DataFrame:
     """Return all units of a session, unfiltered, in the order of the file.
 
     Index ``unit_id``. Columns: those of the file under the names of the session tables, then the columns of the unit's
-    peak channel, then those of its probe (:data:`PROBE_COLUMNS_OF_UNITS`), then the analysis metrics where `metrics`
-    gives them (index: unit id; a unit without a row gets NaN).
+    peak channel, then those of its probe (:data:`PROBE_COLUMNS_OF_UNITS`).
     """
     units = reader.table(layout.UNITS)
     _check_unique(units, "unit", reader)
@@ -197,10 +195,6 @@ def units_table(
     probe = probes.reindex(theirs["probe_id"]).set_axis(units.index).rename(columns=PROBE_COLUMNS_OF_UNITS)
     clash = theirs.columns.intersection(units.columns).union(probe.columns.intersection(units.columns))
     parts = [units.drop(columns=clash), theirs, probe]
-    if metrics is not None:
-        extra = metrics()
-        new = extra.columns.difference(units.columns.union(theirs.columns).union(probe.columns), sort=False)
-        parts.append(extra[new].reindex(units.index))
     return pd.concat(parts, axis=1)
 
 

@@ -98,7 +98,7 @@ def test_served_like_a_released_session(own, nwb, replica, serve, tmp_path):
         assert probes["name"].tolist() == direct.probes["description"].tolist()
         assert probes["lfp_sampling_rate"].tolist() == direct.probes["lfp_sampling_rate"].tolist()
         with cache.get_session_data(SESSION, unit_filter=EVERY_UNIT) as session:
-            assert session.units["p_run_mod_dg"].tolist() == [0.1] * len(units)
+            assert session.unit_analysis_metrics["p_run_mod_dg"].tolist() == [0.1] * len(units)
             assert session.get_lfp(PROBE).equals(own.get_session_data(SESSION).get_lfp(PROBE))
     published = cache.get_unit_analysis_metrics()
     assert published["fano_factor_ns"].tolist() == [0.1 + 0.2] * len(units)

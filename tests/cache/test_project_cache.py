@@ -8,6 +8,7 @@ import pickle
 import shutil
 import socket
 import threading
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,11 +25,13 @@ from allen_ecephys.errors import (
     OfflineError,
     RemoteNotFoundError,
     UnknownIdError,
+    UnknownNameError,
 )
 from allen_ecephys.units.filter import UnitFilter
 
 EVERY_UNIT = UnitFilter.none()
 SESSION = 732592105
+PUBLISHED_METRICS = pytest.mark.filterwarnings("ignore:the published metrics of .* are wrong:UserWarning")
 
 
 @pytest.fixture
@@ -40,6 +43,7 @@ def local_excerpt(excerpt, tmp_path):
 # --- on real data ------------------------------------------------------------------------------------------------
 
 
+@PUBLISHED_METRICS
 def test_released_excerpt_over_http(excerpt, serve, tmp_path):
     expected = json.loads((excerpt / "README.md").read_text().split("```json")[1].split("```")[0])
     server = serve(excerpt)
@@ -79,7 +83,8 @@ def test_session_over_http_and_streamed(excerpt, serve, tmp_path):
         assert session.ecephys_session_id == SESSION
         spikes = session.spike_times[915960297]
         assert len(spikes) == 5030
-    assert "p_run_mod_dg" in units
+        assert "p_run_mod_dg" in session.unit_analysis_metrics
+    assert "p_run_mod_dg" not in units  # the same columns however a session is opened
     assert server.fetched(f"session_{SESSION}.nwb") >= 1
     count = len(server.requests)
     with cache.get_session_data(SESSION) as session:
@@ -89,6 +94,7 @@ def test_session_over_http_and_streamed(excerpt, serve, tmp_path):
         assert np.array_equal(session.spike_times[915960297], spikes)
 
 
+@PUBLISHED_METRICS
 def test_cache_of_allensdk_is_used_as_it_is(local_excerpt, no_network):
     for cache in (
         EcephysProjectCache.from_warehouse(manifest=local_excerpt / "manifest.json"),
@@ -143,7 +149,7 @@ def test_manifest_argument(project, tmp_path, name):
     assert cache.root == tmp_path / "new folder é"
     assert cache.manifest_path == tmp_path / "new folder é" / (name or "manifest.json")
     assert cache.manifest_path.is_file()
-    assert cache.get_units().index.tolist() == [1, 9]
+    assert cache.get_units().index.tolist() == [1, 6, 9]
 
 
 def test_default_folder(project, monkeypatch, tmp_path):
@@ -154,7 +160,7 @@ def test_default_folder(project, monkeypatch, tmp_path):
 def test_symlinked_cache(project, tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "disk")
-    assert EcephysProjectCache.from_url(project, tmp_path / "link").get_units().index.tolist() == [1, 9]
+    assert EcephysProjectCache.from_url(project, tmp_path / "link").get_units().index.tolist() == [1, 6, 9]
     assert (tmp_path / "disk" / "units.csv").is_file()
 
 
@@ -167,7 +173,7 @@ def test_fixed_needs_a_cache(tmp_path):
 def test_fixed_writes_and_fetches_nothing(project, no_network):
     before = sorted(project.rglob("*"))
     cache = EcephysProjectCache.fixed(project)
-    assert cache.get_units().index.tolist() == [1, 9]
+    assert cache.get_units().index.tolist() == [1, 6, 9]
     with pytest.raises(OfflineError, match="fixed"):
         cache.get_session_data(1)
     with pytest.raises(OfflineError):
@@ -187,7 +193,7 @@ def test_mirror_without_manifest_that_cannot_be_written(project, monkeypatch):
         raise AccessError(f"{path} cannot be written")
 
     monkeypatch.setattr("allen_ecephys.cache.manifest.write_atomically", refuse)
-    assert EcephysProjectCache.from_s3(project).get_units().index.tolist() == [1, 9]
+    assert EcephysProjectCache.from_s3(project).get_units().index.tolist() == [1, 6, 9]
 
 
 def test_repr(project, tmp_path):
@@ -296,7 +302,7 @@ def test_threads_share_a_cache(project, tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert results == [[1, 9]] * 6
+    assert results == [[1, 6, 9]] * 6
 
 
 # --- templates ---------------------------------------------------------------------------------------------------
@@ -355,3 +361,56 @@ def test_released_table_with_rows_missing_is_told(local_excerpt, caplog, no_netw
     caplog.clear()
     EcephysProjectCache.from_url(local_excerpt, local_excerpt).get_units()  # a project of one's own
     assert not caplog.records
+
+
+def test_positions_and_names_of_allensdks_constructor(local_excerpt, no_network):
+    """What has no effect is said, once; a manifest at the place of the scheme is no scheme."""
+    manifest = local_excerpt / "manifest.json"
+    given = {"asynchronous": False, "fetch_tries": 2, "version": "0.3.0", "timeout": 1200, "warehouse_kwargs": {}}
+    for name, value in given.items():
+        with pytest.warns(DeprecationWarning, match=f"^{name}: .* without effect") as warned:
+            cache = EcephysProjectCache.from_warehouse(manifest=manifest, **{name: value})
+        assert warned[0].filename == __file__
+        assert len(cache.get_session_table()) == 58
+    with pytest.warns(DeprecationWarning, match="asynchronous"):
+        cache = EcephysProjectCache.from_warehouse("http", "api.brain-map.org", False, manifest)
+    assert cache.manifest_path == manifest
+    with pytest.raises(ValueError, match=r"write from_warehouse\(manifest="):
+        EcephysProjectCache.from_warehouse(str(manifest))
+
+
+def test_places_under_allensdks_keys(local_excerpt):
+    cache = EcephysProjectCache.fixed(local_excerpt)
+    nwb = cache.get_cache_path(None, cache.SESSION_NWB_KEY, SESSION, SESSION)
+    assert nwb == local_excerpt / f"session_{SESSION}" / f"session_{SESSION}.nwb"
+    assert cache.get_cache_path(None, cache.NATURAL_MOVIE_KEY, 1).name == "natural_movie_1.h5"
+    assert cache.get_cache_path("elsewhere.nwb", cache.SESSION_NWB_KEY) == Path("elsewhere.nwb")
+
+
+def test_one_switch_for_all_sessions_of_a_cache(local_excerpt):
+    for cache, compat in (
+        (EcephysProjectCache.fixed(local_excerpt, compat="allensdk"), None),
+        (EcephysProjectCache.fixed(local_excerpt), "allensdk"),
+    ):
+        with cache.get_session_data(SESSION, compat=compat) as session:
+            assert session.get_stimulus_table("gabors")["size"].tolist()[0] == "[20.0, 20.0]"
+    with pytest.raises(UnknownNameError, match="compat must be"):
+        EcephysProjectCache.fixed(local_excerpt, compat="AllenSDK")
+
+
+def test_broken_published_metrics_are_said_and_left_out_on_request(local_excerpt):
+    """Rates of 0 where spikes are, or 1.8 times too high: two probes of the release."""
+    cache = EcephysProjectCache.fixed(local_excerpt)
+    for annotate in (True, False):
+        with pytest.warns(UserWarning, match="metrics of 333 of these units are wrong.*832810584.*846401834") as warned:
+            everything = cache.get_unit_analysis_metrics(annotate)
+        assert warned[0].filename == __file__
+        assert len(cache.get_unit_analysis_metrics(annotate, leave_out_broken=True)) == len(everything) - 333
+    of_type = cache.get_unit_analysis_metrics_by_session_type
+    with pytest.warns(UserWarning, match="of 333 of these units are wrong"):
+        of_type("functional_connectivity", annotate=False)
+    for kind in cache.get_all_session_types():
+        assert not of_type(kind, leave_out_broken=True)["ecephys_probe_id"].isin([832810584, 846401834]).any()
+    filtered = cache.get_unit_analysis_metrics(leave_out_broken=True, presence_ratio_minimum=0.95)
+    assert (filtered["presence_ratio"] >= 0.95).all()
+    assert filtered["isi_violations"].max() <= 0.5  # the other bounds are those of get_units

@@ -128,13 +128,18 @@ def test_allensdk_filter_arguments(write_session: Write) -> None:
         EcephysSession.from_nwb_path(path, 1)
 
 
-def test_analysis_metrics_join_the_units(write_session: Write) -> None:
-    metrics = pd.DataFrame({"pref_ori_dg": [45.0], "snr": [-1.0]}, index=pd.Index([901], name="ecephys_unit_id"))
+def test_analysis_metrics_are_joined_on_request(write_session: Write) -> None:
+    """Units have the same columns however a session was opened: code that joins metrics itself must not clash."""
+    metrics = pd.DataFrame({"pref_ori_dg": [45.0]}, index=pd.Index([901], name="ecephys_unit_id"))
     companions = SessionCompanions(unit_metrics=lambda: metrics)
-    units = EcephysSession(write_session(spike_times=[[1.0]] * 2), companions=companions).units
-    assert units.loc[901, "pref_ori_dg"] == 45.0
-    assert np.isnan(units.loc[900, "pref_ori_dg"])
-    assert units.loc[901, "snr"] > 0  # the file's own columns are not overwritten
+    path = write_session(spike_times=[[1.0]] * 2)
+    session, alone = EcephysSession(path, companions=companions), EcephysSession(path)
+    assert list(session.units) == list(alone.units)
+    joined = session.units.join(session.unit_analysis_metrics[["pref_ori_dg"]])
+    assert joined.loc[901, "pref_ori_dg"] == 45.0
+    assert np.isnan(joined.loc[900, "pref_ori_dg"])
+    assert session.unit_analysis_metrics.index.equals(session.units.index)
+    assert alone.unit_analysis_metrics.shape == (2, 0)
 
 
 def test_peak_channel_that_is_not_in_the_file(write_session: Write) -> None:

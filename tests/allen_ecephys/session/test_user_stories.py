@@ -185,7 +185,7 @@ def test_receptive_field_notebook(session: EcephysSession, truth: Any) -> None:
     assert varying == {"orientation": 3, "x_position": 9, "y_position": 9}
     assert gabors["spatial_frequency"].unique().tolist() == [0.08]
     assert gabors["temporal_frequency"].unique().tolist() == [4.0]
-    assert gabors["size"].iloc[0] == (20.0, 20.0)
+    assert gabors["size"].iloc[0] == 20.0
     assert gabors["contrast"].unique().tolist() == [0.8]
     responses = session.responses("gabors", (0.05, 0.25))
     field = responses["spike_count"].groupby(["y_position", "x_position"]).sum()

@@ -164,7 +164,7 @@ def test_tables(cache):
     assert channels["left_right_ccf_coordinate"].isna().tolist() == [k == 3 for k in range(7)]
     assert channels["anterior_posterior_ccf_coordinate"].iloc[0] == 8000.5
     assert channels["ecephys_structure_acronym"].isna().tolist() == [k == 4 for k in range(7)]
-    assert cache.get_units().index.tolist() == [1, 2, 4, 6, 7]
+    assert cache.get_units().index.tolist() == [1, 2, 4, 5, 6, 7]
 
 
 def test_every_page_is_asked_for_once(cache, warehouse):
@@ -179,7 +179,7 @@ def test_files_are_those_of_the_released_layout(cache):
     cache.get_units()
     header = (cache.root / "units.csv").read_text().splitlines()[0]
     assert header.startswith("id,ecephys_channel_id,")
-    assert EcephysProjectCache.fixed(cache.root).get_units().index.tolist() == [1, 2, 4, 6, 7]
+    assert EcephysProjectCache.fixed(cache.root).get_units().index.tolist() == [1, 2, 4, 5, 6, 7]
 
 
 def test_metrics(cache):
@@ -289,7 +289,9 @@ def test_silence_longer_than_the_timeout_is_a_failure_that_passes(remote, wareho
 
     warehouse.rows = stall_once
     host = remote.url.removeprefix("http://").rstrip("/")
-    assert EcephysProjectCache.from_warehouse(tmp_path, host=host, timeout=0.2).get_all_sexes() == ["F"]
+    assert EcephysProjectCache.from_warehouse(manifest=tmp_path, host=host, longest_silence=0.2).get_all_sexes() == [
+        "F"
+    ]
     assert len(asked) == 2
     silent.set()
 

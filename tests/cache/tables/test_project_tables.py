@@ -23,7 +23,7 @@ def test_sessions(cache):
         "published_at", "specimen_id", "session_type", "age_in_days", "sex", "full_genotype", "unit_count",
         "channel_count", "probe_count", "ecephys_structure_acronyms",
     ]  # fmt: skip
-    assert table["unit_count"].tolist() == [1, 1, 0]  # units 1 and 9 pass
+    assert table["unit_count"].tolist() == [2, 1, 0]  # units 1, 6 and 9 pass
     assert table["channel_count"].tolist() == [3, 1, 0]
     assert table["probe_count"].tolist() == [2, 1, 0]
     acronyms = [list(a) for a in table["ecephys_structure_acronyms"]]
@@ -36,7 +36,7 @@ def test_counts_follow_the_filter(cache):
     assert cache.get_session_table(unit_filter=everything)["unit_count"].tolist() == [6, 2, 0]
     assert cache.get_probes(unit_filter=everything)["unit_count"].tolist() == [5, 1, 2]
     assert cache.get_channels(unit_filter=everything)["unit_count"].tolist() == [3, 2, 1, 2]
-    assert cache.get_channels()["unit_count"].tolist() == [1, 0, 0, 1]
+    assert cache.get_channels()["unit_count"].tolist() == [1, 0, 1, 1]
 
 
 def test_probes(cache):
@@ -63,7 +63,7 @@ def test_channels(cache):
 
 def test_default_filter_keeps_units_on_its_bounds(cache):
     units = cache.get_units()
-    assert units.index.tolist() == [1, 9]
+    assert units.index.tolist() == [1, 6, 9]  # 6 has no structure: the release counts such units
     assert "quality" not in units
     assert units.loc[1, "waveform_duration"] == 0.2
     assert units.loc[9, "session_type"] == "functional_connectivity"
@@ -72,14 +72,14 @@ def test_default_filter_keeps_units_on_its_bounds(cache):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ({"filter_by_validity": False}, [1, 5, 9]),
-        ({"amplitude_cutoff_maximum": 0.11}, [1, 2, 9]),
-        ({"amplitude_cutoff_maximum": None}, [1, 2, 7, 9]),
-        ({"amplitude_cutoff_maximum": np.inf}, [1, 2, 9]),  # a bound that is on: NaN fails
-        ({"isi_violations_maximum": 0}, [9]),  # zero is a bound like any other
-        ({"isi_violations_maximum": 0.6}, [1, 3, 9]),
-        ({"presence_ratio_minimum": 0.9}, [1, 4, 9]),
-        ({"filter_out_of_brain_units": False}, [1, 6, 9]),
+        ({"filter_by_validity": False}, [1, 5, 6, 9]),
+        ({"amplitude_cutoff_maximum": 0.11}, [1, 2, 6, 9]),
+        ({"amplitude_cutoff_maximum": None}, [1, 2, 6, 7, 9]),
+        ({"amplitude_cutoff_maximum": np.inf}, [1, 2, 6, 9]),  # a bound that is on: NaN fails
+        ({"isi_violations_maximum": 0}, [6, 9]),  # zero is a bound like any other
+        ({"isi_violations_maximum": 0.6}, [1, 3, 6, 9]),
+        ({"presence_ratio_minimum": 0.9}, [1, 4, 6, 9]),
+        ({"filter_out_of_brain_units": True}, [1, 9]),
         ({"unit_filter": UnitFilter.none()}, [1, 2, 3, 4, 5, 6, 7, 9]),  # 8 is on no known channel
     ],
 )
@@ -88,7 +88,7 @@ def test_each_bound(cache, arguments, expected):
 
 
 def test_quality_is_shown_where_it_varies(cache):
-    assert cache.get_units(filter_by_validity=False)["quality"].tolist() == ["good", "noise", "good"]
+    assert cache.get_units(filter_by_validity=False)["quality"].tolist() == ["good", "noise", "good", "good"]
 
 
 def test_unknown_arguments(cache):
@@ -123,7 +123,7 @@ def test_suppress(cache):
     assert "epoch_name_quality_metrics" not in cache.get_units()
     hidden = cache.get_units(suppress=["ecephys_channel_id", "ecephys_probe_id", "L_ratio", "no such column"])
     assert not {"ecephys_channel_id", "ecephys_probe_id", "L_ratio", "l_ratio"} & set(hidden.columns)
-    assert hidden.index.tolist() == [1, 9]
+    assert hidden.index.tolist() == [1, 6, 9]
 
 
 def test_only_the_tables_that_are_needed(project):
@@ -215,4 +215,4 @@ def test_missing_metric_column_names_the_bound(cache, project):
     units.write_text(units.read_text().replace("presence_ratio", "presence"))
     with pytest.raises(FileFormatError, match="presence_ratio_minimum"):
         cache.get_units()
-    assert len(cache.get_units(presence_ratio_minimum=None)) == 3  # unit 4 too
+    assert len(cache.get_units(presence_ratio_minimum=None)) == 4  # unit 4 too

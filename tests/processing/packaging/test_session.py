@@ -76,7 +76,7 @@ def test_presentations_come_back_typed_and_in_order_of_time(contents, session):
     assert table["stimulus_name"].tolist() == given["stimulus_name"].tolist()
     gratings = session.get_stimulus_table("drifting_gratings")
     np.testing.assert_array_equal(gratings["orientation"].astype(float), [0.0, 90.0, np.nan])
-    assert gratings["size"].iloc[0] == (250.0, 250.0)
+    assert gratings["size"].iloc[0] == 250.0
 
 
 def test_behavior_comes_back_equal(contents, session):
