@@ -250,13 +250,13 @@ def _kind(fields: dict[str, str]) -> int:
     of_part = next((kind for start, kind in TYPE_OF_PART.items() if part.startswith(start)), None)
     if of_part is not None:
         return of_part
-    if part.startswith("NP") and part[2:].isdigit() and int(part[2:]) in FIXED_GAINS:
+    if re.fullmatch(r"NP\d{4}", part):  # files give all probes of a family the type of the first
         return int(part[2:])
     return int(fields.get("imDatPrb_type", "-1" if part else "0"))
 
 
 def _has_ten_bits(kind: int) -> bool:
-    return kind == 0 or 1000 <= kind < 2000
+    return kind in {0, 3000} or 1000 <= kind < 2000
 
 
 def _steps(fields: dict[str, str], path: Path) -> int:
@@ -381,8 +381,9 @@ def _catalogue_sites(meta: SpikeGlxMeta) -> tuple[npt.NDArray[np.float64], Int64
     numbers = ",".join(str(channel) for channel in meta.saved_channels)
     fields = {k: v for k, v in meta.fields.items() if k.startswith(("im", "type", "sns", "acq")) and v.isascii()}
     fields |= {"snsSaveChanSubset": numbers, "nSavedChans": str(len(meta.saved_channels))}
-    if not _is_3a(fields):
+    if not _is_3a(fields):  # the part number says more than the type that old versions write before the table
         fields["imDatPrb_pn"] = meta.part_number
+        fields["imroTbl"] = re.sub(r"^\(\d+,", f"({meta.part_number},", fields.get("imroTbl", ""))
     tables = ("imroTbl", "snsChanMap", "snsGeomMap", "snsShankMap", "muxTbl")
     lines = (f"{'~' * (key in tables)}{key}={value}\n" for key, value in fields.items())
     with tempfile.TemporaryDirectory() as folder:
