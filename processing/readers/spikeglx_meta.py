@@ -336,7 +336,7 @@ def _references_of_kind(fields: dict[str, str]) -> tuple[int, ...]:
     if kind in {21, 24}:
         return REFERENCE_CHANNELS_2_0
     # 1.0 and NHP probes; Ultra probes and those of 128 channels have no reference among their channels.
-    return REFERENCE_CHANNELS_1_0 if kind == 0 or 1010 <= kind < 1100 or kind in {1300, 1400} else ()
+    return REFERENCE_CHANNELS_1_0 if kind == 0 or 1000 <= kind < 1100 or kind in {1300, 1400} else ()
 
 
 @dataclass(frozen=True, eq=False)
