@@ -14,7 +14,9 @@ import click
     type=click.Path(dir_okay=False, path_type=Path),
     help="CSV file to write (default: SESSION's name with _analysis_metrics.csv, beside it).",
 )
-@click.option("--definition", type=click.Choice(["release", "corrected"]), default="release", show_default=True)
+@click.option(
+    "--definition", type=click.Choice(["release", "allensdk", "corrected"]), default="release", show_default=True
+)
 @click.option(
     "--names",
     type=click.Choice(["release", "documented"]),

@@ -152,6 +152,10 @@ class SessionFile:
         """The same in AllenSDK's form."""
         return self.presentations.table(self.is_invalid, legacy=True)
 
+    def unmasked_table(self, legacy: bool) -> pd.DataFrame:
+        """Return the presentations, those in invalid times as they were shown."""
+        return self.presentations.table(np.zeros(len(self.presentations), dtype=bool), legacy)
+
     @cached_property
     def conditions(self) -> pd.DataFrame:
         """The stimulus conditions."""

@@ -421,6 +421,7 @@ class EcephysSession:
         include_unused_parameters: bool = False,
         *,
         legacy: bool = False,
+        mask_invalid_intervals: bool = True,
     ) -> pd.DataFrame:
         """Return the presentations of some stimuli.
 
@@ -435,6 +436,9 @@ class EcephysSession:
         legacy
             Give AllenSDK's form: text as the file holds it (``'0.08'``, ``'[20.0, 20.0]'``), the text ``'null'``
             for a missing parameter, no ``is_blank``.
+        mask_invalid_intervals
+            Name presentations in invalid times of the stimulus ``invalid_presentation``, without parameters; if False,
+            they are what they were shown as.
 
         Returns
         -------
@@ -446,7 +450,9 @@ class EcephysSession:
         UnknownNameError
             If the session does not show such a stimulus.
         """
-        return self._stimuli.table(stimulus_names, include_detailed_parameters, include_unused_parameters, legacy)
+        return self._stimuli.table(
+            stimulus_names, include_detailed_parameters, include_unused_parameters, legacy, mask_invalid_intervals
+        )
 
     def get_stimulus_epochs(self, duration_thresholds: Mapping[str, float] | None = None) -> pd.DataFrame:
         """Return the contiguous runs of one stimulus and block.

@@ -55,13 +55,19 @@ class SessionStimuli:
         return selected_trials(chosen, self._file.presentation_table)
 
     def table(
-        self, names: str | Iterable[str] | None, include_detailed: bool, include_unused: bool, legacy: bool
+        self,
+        names: str | Iterable[str] | None,
+        include_detailed: bool,
+        include_unused: bool,
+        legacy: bool,
+        mask_invalid: bool = True,
     ) -> pd.DataFrame:
         """Return the presentations of some stimuli (:func:`.epochs.stimulus_table`)."""
         from ..stimulus.epochs import stimulus_table
 
         legacy = legacy or self._legacy
-        chosen = stimulus_table(self._table(legacy), names, include_detailed, include_unused)
+        whole = self._table(legacy) if mask_invalid else self._file.unmasked_table(legacy)
+        chosen = stimulus_table(whole, names, include_detailed, include_unused)
         return self._handed_out(chosen, legacy)
 
     def epochs(self, duration_thresholds: Mapping[str, float] | None) -> pd.DataFrame:

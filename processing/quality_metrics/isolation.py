@@ -96,7 +96,8 @@ def d_prime(own: ArrayLike, others: ArrayLike) -> float:
     ``(mean_own - mean_others) / sqrt((sd_own^2 + sd_others^2) / 2)`` of the projection on
     ``pinv(S_within) (mean_own - mean_others)``, population SDs (Hill et al., J. Neurosci. 31, 8699, 2011). Mean and
     covariance of the groups say it all: no projection is made. Equal to what scikit-learn's linear discriminant
-    analysis, and so SpikeInterface, gives. NaN if both projections have no spread.
+    analysis, and so SpikeInterface, gives: directions in which the features, in SDs, hardly spread (below 1e-4) are
+    left out, as they would make the distance any number. NaN if both projections have no spread.
     """
     spikes, rest = _checked(own, others)
     if len(spikes) == 0 or len(rest) == 0:
@@ -107,6 +108,9 @@ def d_prime(own: ArrayLike, others: ArrayLike) -> float:
     )
 
 
+#: Standard deviation of features, in units of their own SDs, below which a direction tells nothing (scikit-learn's).
+FLAT_DIRECTION = 1e-4
+
 Moments = tuple[int, "NDArray[np.float64]", "NDArray[np.float64]"]
 
 
@@ -115,7 +119,13 @@ def d_prime_of_moments(own: Moments, others: Moments) -> float:
     (n_own, mean_own, cov_own), (n_others, mean_others, cov_others) = own, others
     difference = mean_own - mean_others
     within = (n_own * cov_own + n_others * cov_others) / (n_own + n_others)
-    direction = np.linalg.pinv(within, hermitian=True) @ difference
+    scale = np.sqrt(np.diag(within))
+    scale[scale == 0] = 1.0
+    spread, axes = np.linalg.eigh(within / np.outer(scale, scale))
+    n = n_own + n_others
+    kept = spread * n / max(n - 2, 1) > FLAT_DIRECTION**2
+    axes = axes[:, kept]
+    direction = axes @ (axes.T @ (difference / scale) / spread[kept]) / scale
     variance = 0.5 * float(direction @ (cov_own + cov_others) @ direction)
     return float(direction @ difference) / variance**0.5 if variance > 0 else float("nan")
 

@@ -39,7 +39,7 @@ def compute_unit_analysis_metrics(
     *,
     seed: int = 0,
     n_shuffles: int = 1000,
-    rf_mask_threshold: float = 1.0,
+    rf_mask_threshold: float | None = None,
     names: Names = "documented",
     unit_ids: Iterable[int] | None = None,
     metrics: Sequence[Metric] | None = None,
@@ -51,15 +51,16 @@ def compute_unit_analysis_metrics(
     session
         An open session (its shown units are used, see ``session.with_units``), or the same as plain arrays.
     definition
-        ``"release"`` gives the published numbers with their known defects, ``"corrected"`` mends each; both are
-        described in the documentation of this package.
+        ``"release"`` gives the published numbers with their known defects, ``"corrected"`` mends each, and
+        ``"allensdk"`` what AllenSDK 2.16 computes from the same file; they are described in the documentation of this
+        package.
     seed
         Of the surrogates of ``p_value_rf``. Equal seeds give equal tables, whatever the number of threads.
     n_shuffles
         Number of those surrogates; the release has 1000.
     rf_mask_threshold
-        Standard deviations below the maximum of a receptive field map at which its region ends. 1.0 is what most
-        likely made the published tables; AllenSDK's class has 0.5 unless told otherwise.
+        Standard deviations below the maximum of a receptive field map at which its region ends. None for that of the
+        definition: 1.0, which made the published tables, and 0.5 in AllenSDK's class.
     names
         ``"documented"`` column names, all of them; or ``"release"``: names, order and columns of the released CSV file
         of this type of session.
@@ -114,7 +115,7 @@ def _metrics_of_units(
     columns: dict[str, NDArray[Any]] = {}
     # one stimulus after the other, so that only one's counts are held
     for stimulus in dict.fromkeys(metric.stimulus for metric in metrics):
-        design = source.design(stimulus)
+        design = source.design(stimulus, options["definition"])
         if design is None:
             continue
         responses = StimulusResponses(source, design, spikes, **options)
@@ -192,7 +193,7 @@ def compute_for_sessions(
     unit_filter: UnitFilter | None = None,
     seed: int = 0,
     n_shuffles: int = 1000,
-    rf_mask_threshold: float = 1.0,
+    rf_mask_threshold: float | None = None,
 ) -> pd.DataFrame:
     """Compute the metrics of many sessions, in parallel on dask.
 

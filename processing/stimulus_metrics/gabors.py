@@ -190,7 +190,7 @@ def _compute_regions(responses: StimulusResponses) -> list[GridRegion | None]:
     # the release filters integers, and each pass truncates; the corrected maps are means, in float
     smooth = smooth_maps(receptive_field_maps(responses)[units])
     for unit, smoothed in zip(units.tolist(), smooth, strict=True):
-        found[unit] = region_of(smoothed, responses.rf_mask_threshold)
+        found[unit] = region_of(smoothed, responses.mask_threshold)
     return found
 
 
@@ -203,7 +203,13 @@ def fits(responses: StimulusResponses) -> list[GaussianFit | None]:
 def _compute_fits(responses: StimulusResponses) -> list[GaussianFit | None]:
     maps = receptive_field_maps(responses).astype(np.float64)
     return [
-        None if region is None else fit_gaussian(_upright(unit_map, region), with_baseline=responses.corrected)
+        None
+        if region is None
+        else fit_gaussian(
+            _upright(unit_map, region),
+            with_baseline=responses.corrected,
+            exchanged_start=responses.definition == "release",
+        )
         for unit_map, region in zip(maps, regions(responses), strict=True)
     ]
 
@@ -226,7 +232,7 @@ def receptive_field_region(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return azimuth and elevation (degrees) of the region's centre and its area (square degrees).
 
-    The region is the part of the smoothed map that lies above its maximum less `rf_mask_threshold` standard
+    The region is the part of the smoothed map that lies above its maximum less `mask_threshold` standard
     deviations and holds that maximum.
     """
     found = regions(responses)
@@ -246,15 +252,19 @@ def receptive_field_fit(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[Any]]:
     """Return the widths (standard deviations, degrees) of the Gaussian fit, and whether its centre is on the grid.
 
-    Release: a fit without baseline or bounds, whatever became of it; "on the grid" is 0 < centre < 9 in pixels, though
-    the last pixel is 8. Corrected: with a baseline; NaN unless it converged to a centre on the grid (0 to 8) and to
-    widths not larger than the grid.
+    Release: a fit without baseline or bounds, whatever became of it, started with rows and columns exchanged;
+    ``width_rf`` is the deviation along rows (vertical), ``height_rf`` along columns, as published. "On the grid" is
+    0 < centre < 9 in pixels, though the last pixel is 8. AllenSDK 2.16: the fit starts where the map is, and
+    ``width_rf`` is horizontal. Corrected: with a baseline; NaN unless it converged to a centre on the grid (0 to 8) and
+    to widths not larger than the grid.
     """
     found = fits(responses)
     width = _each((np.nan if fit is None else fit.sigma_x for fit in found), responses)
     height = _each((np.nan if fit is None else fit.sigma_y for fit in found), responses)
     x = _each((np.nan if fit is None else fit.x for fit in found), responses)
     y = _each((np.nan if fit is None else fit.y for fit in found), responses)
+    if responses.definition == "release":
+        width, height = height, width
     if not responses.corrected:
         return GRID_SPACING * width, GRID_SPACING * height, (y > 0) & (y < len(GRID)) & (x > 0) & (x < len(GRID))
     last = len(GRID) - 1

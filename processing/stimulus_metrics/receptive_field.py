@@ -121,7 +121,7 @@ class ReceptiveField:
         left, right = self.azimuths[0] - half, self.azimuths[-1] + half
         bottom, top = self.elevations[-1] - half, self.elevations[0] + half
         image = axes.imshow(self.response, extent=(left, right, bottom, top), cmap="magma", aspect="equal")
-        label = "spikes" if self.definition == "release" else "spikes a presentation"
+        label = "spikes a presentation" if self.definition == "corrected" else "spikes"
         axes.figure.colorbar(image, ax=axes, shrink=0.8, label=label)
         for row, column in np.argwhere(self.mask).tolist():
             _outline_pixel(axes, self.mask, row, column, self.azimuths[column], self.elevations[row])
@@ -145,7 +145,7 @@ def receptive_field(
     definition: Definition = "release",
     seed: int = 0,
     n_shuffles: int = 1000,
-    rf_mask_threshold: float = 1.0,
+    rf_mask_threshold: float | None = None,
 ) -> ReceptiveField:
     """Return the receptive field of a unit, with the numbers of its row of the metric table.
 

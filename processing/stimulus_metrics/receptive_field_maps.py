@@ -89,7 +89,7 @@ def region_of(smoothed: ArrayLike, threshold: float) -> GridRegion:
     return GridRegion(mask, round(float(rows.mean()), 4), round(float(columns.mean()), 4), int(mask.sum()))
 
 
-def fit_gaussian(values: ArrayLike, *, with_baseline: bool = False) -> GaussianFit:
+def fit_gaussian(values: ArrayLike, *, with_baseline: bool = False, exchanged_start: bool = False) -> GaussianFit:
     """Fit a Gaussian with axes along rows and columns to a map by least squares.
 
     Parameters
@@ -99,12 +99,17 @@ def fit_gaussian(values: ArrayLike, *, with_baseline: bool = False) -> GaussianF
     with_baseline
         Fit a constant that is added as well, and return positive widths (corrected). Without it the widths take up the
         unit's spontaneous rate (release).
+    exchanged_start
+        Start without baseline as the published fits did (until April 2023): row and column of the centroid exchanged,
+        and so the two widths. Of noisy maps it decides where the fit ends.
     """
     data = np.asarray(values, dtype=np.float64)
     if not data.sum() > 0:
         nan = float("nan")
         return GaussianFit(nan, nan, nan, nan, nan, nan, converged=False)
     start = _baseline_start(data) if with_baseline else moments(data)
+    if exchanged_start and not with_baseline:
+        start = start[[0, 2, 1, 4, 3]]
     places = np.argwhere(np.ones(data.shape)).astype(np.float64)
     fit, converged = fit_curve(GAUSSIAN, start, places, data.ravel(), _EVALUATIONS * (len(start) + 1))
     height, y, x, sigma_y, sigma_x = (float(value) for value in fit[:5])
@@ -115,9 +120,9 @@ def fit_gaussian(values: ArrayLike, *, with_baseline: bool = False) -> GaussianF
 
 
 def moments(data: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return [height, y, x, sigma_y, sigma_x] from the moments of a map: where the release starts its fit.
+    """Return [height, y, x, sigma_y, sigma_x] from the moments of a map: where AllenSDK starts its fit.
 
-    The widths are taken from the wrong profiles, as released: sigma_y from the row through the centroid, read about the
+    The widths are taken from the wrong profiles, as there: sigma_y from the row through the centroid, read about the
     centroid's row, and sigma_x from the column. It decides only where the fit starts.
     """
     total = data.sum()

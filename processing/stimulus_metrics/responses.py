@@ -13,6 +13,7 @@ import pandas as pd
 from allen_ecephys.errors import FileFormatError, MissingDataError, UnknownIdError, UnknownNameError, suggest
 from allen_ecephys.spikes.counting import count_in_windows, over_units
 from allen_ecephys.spikes.ragged import RaggedTimes
+from allen_ecephys.stimulus.presentations import INVALID_NAME
 
 from .design import StimulusDesign, build_design, prepare_presentations
 from .kernels import sum_histograms, trial_histograms
@@ -23,23 +24,28 @@ if TYPE_CHECKING:
 
     from allen_ecephys.session.session import EcephysSession
 
-Definition = Literal["release", "corrected"]
-DEFINITIONS: tuple[Definition, ...] = ("release", "corrected")
+#: ``"release"``: the published numbers, defects included; ``"allensdk"``: what AllenSDK 2.16 computes from the same
+#: file, which differs from them in the region and fit of receptive fields and in presentations marked invalid since;
+#: ``"corrected"``: the defects mended.
+Definition = Literal["release", "allensdk", "corrected"]
+DEFINITIONS: tuple[Definition, ...] = ("release", "allensdk", "corrected")
 
 #: Width of the bins of peri-stimulus histograms, seconds.
 HISTOGRAM_BIN = 0.001
 
 
 def check_definition(definition: str) -> None:
-    """Raise unless `definition` is one of the two.
+    """Raise unless `definition` is one of the three.
 
     Raises
     ------
     UnknownNameError
-        Naming the two definitions.
+        Naming the definitions.
     """
     if definition not in DEFINITIONS:
-        msg = f"no definition is called {definition!r}{suggest(definition, DEFINITIONS)}; 'release' or 'corrected'"
+        msg = (
+            f"no definition is called {definition!r}{suggest(definition, DEFINITIONS)}; one of {', '.join(DEFINITIONS)}"
+        )
         raise UnknownNameError(msg)
 
 
@@ -95,6 +101,9 @@ class SessionResponses:
         Units to look at; all of `spike_times` if None.
     running
         ``start_time`` (s) and ``velocity`` (cm/s) of the running samples; None if the session has none.
+    with_invalid
+        The same presentations, those in invalid times not masked, where there are any: the release's metrics were
+        made before those times were marked, and include them.
     """
 
     def __init__(
@@ -103,14 +112,17 @@ class SessionResponses:
         spike_times: Mapping[int, NDArray[np.float64]],
         unit_ids: Iterable[int] | None = None,
         running: pd.DataFrame | None = None,
+        *,
+        with_invalid: pd.DataFrame | None = None,
     ) -> None:
         self.presentations = prepare_presentations(presentations)
+        self._with_invalid = self.presentations if with_invalid is None else prepare_presentations(with_invalid)
         self.spike_times = spike_times
         self.unit_ids: NDArray[np.int64] = np.asarray(
             list(spike_times if unit_ids is None else unit_ids), dtype=np.int64
         )
         self._running = _running_arrays(running)
-        self._designs: dict[str, StimulusDesign | None] = {}
+        self._designs: dict[tuple[str, bool], StimulusDesign | None] = {}
 
     @classmethod
     def from_session(cls, session: EcephysSession, unit_ids: Iterable[int] | None = None) -> SessionResponses:
@@ -120,14 +132,22 @@ class SessionResponses:
             running: pd.DataFrame | None = session.running_speed
         except MissingDataError:
             running = None
-        return cls(session.stimulus_presentations, session.spike_times, ids, running)
+        presentations, with_invalid = session.stimulus_presentations, None
+        if (presentations["stimulus_name"] == INVALID_NAME).any():
+            with_invalid = session.get_stimulus_table(include_unused_parameters=True, mask_invalid_intervals=False)
+        return cls(presentations, session.spike_times, ids, running, with_invalid=with_invalid)
 
-    def design(self, stimulus: str | Stimulus) -> StimulusDesign | None:
-        """Return what was shown of a stimulus, or None if the session has none of it."""
+    def design(self, stimulus: str | Stimulus, definition: Definition = "corrected") -> StimulusDesign | None:
+        """Return what was shown of a stimulus, or None if the session has none of it.
+
+        ``"release"`` counts presentations in invalid times among it, the others do not.
+        """
         kind = get_stimulus(stimulus) if isinstance(stimulus, str) else stimulus
-        if kind.name not in self._designs:
-            self._designs[kind.name] = build_design(self.presentations, kind, self._running)
-        return self._designs[kind.name]
+        key = (kind.name, definition == "release")
+        if key not in self._designs:
+            table = self._with_invalid if definition == "release" else self.presentations
+            self._designs[key] = build_design(table, kind, self._running)
+        return self._designs[key]
 
     def spikes(self, unit_ids: Iterable[int] | None = None) -> SpikeTrains:
         """Return the spike trains of some units (all if None)."""
@@ -141,7 +161,7 @@ class SessionResponses:
         definition: Definition = "release",
         seed: int = 0,
         n_shuffles: int = 1000,
-        rf_mask_threshold: float = 1.0,
+        rf_mask_threshold: float | None = None,
     ) -> StimulusResponses:
         """Return the responses of units to one stimulus.
 
@@ -151,7 +171,7 @@ class SessionResponses:
             If the session does not have the stimulus.
         """
         check_definition(definition)
-        design = self.design(stimulus)
+        design = self.design(stimulus, definition)
         if design is None:
             name = stimulus if isinstance(stimulus, str) else stimulus.name
             shown = ", ".join(map(str, self.presentations["stimulus_name"].unique()))
@@ -176,11 +196,11 @@ class StimulusResponses:
     spikes
         Spike trains of the units.
     definition
-        ``"release"`` or ``"corrected"``.
+        ``"release"``, ``"allensdk"`` or ``"corrected"``.
     seed, n_shuffles
         Of metrics that shuffle.
     rf_mask_threshold
-        How many standard deviations below its maximum a receptive field map is cut.
+        How many standard deviations below its maximum a receptive field map is cut; None for that of the definition.
     """
 
     session: SessionResponses
@@ -189,7 +209,7 @@ class StimulusResponses:
     definition: Definition = "release"
     seed: int = 0
     n_shuffles: int = 1000
-    rf_mask_threshold: float = 1.0
+    rf_mask_threshold: float | None = None
     _kept: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -206,6 +226,13 @@ class StimulusResponses:
     def corrected(self) -> bool:
         """Whether known defects of the released metrics are mended."""
         return self.definition == "corrected"
+
+    @property
+    def mask_threshold(self) -> float:
+        """Standard deviations below its maximum at which a receptive field map is cut: 1, in AllenSDK's class 0.5."""
+        if self.rf_mask_threshold is not None:
+            return self.rf_mask_threshold
+        return 0.5 if self.definition == "allensdk" else 1.0
 
     def count_between(self, start: NDArray[np.float64], stop: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the number of spikes of each unit in each window [start, stop), (units, windows) int64."""
@@ -335,7 +362,7 @@ class StimulusResponses:
 
     def sibling(self, stimulus: str | Stimulus) -> StimulusResponses | None:
         """Return the same units' responses to another stimulus of the session, or None if it was not shown."""
-        design = self.session.design(stimulus)
+        design = self.session.design(stimulus, self.definition)
         if design is None:
             return None
         return StimulusResponses(

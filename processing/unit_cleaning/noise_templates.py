@@ -193,7 +193,9 @@ def wavelet_peak(template: NDArray[np.float64], lines: ShankLines, limits: Templ
     peak = int(np.ptp(template, axis=1).argmax())
     sites = _one_above_the_other(peak, lines, limits)
     size = np.abs(template[sites]).max(axis=1, keepdims=True)
-    columns = np.divide(template[sites], size, out=np.zeros((sites.size, n_samples)), where=size > 0)
+    # A site that is exactly zero has no waveform, not a flat one: templates of sorters end in zeros.
+    sites, size = sites[size[:, 0] > 0], size[size[:, 0] > 0]
+    columns = template[sites] / size
     difference = (columns - columns[sites == peak]).mean(axis=0)
     # An artefact that is the same everywhere differs by rounding only, which must not count as a positive maximum.
     difference[np.abs(difference) < 1e-9] = 0.0

@@ -54,7 +54,7 @@ def tables(
     run("metrics_with_allensdk.py", shared, folder)
     theirs = pd.concat([pd.read_csv(path, index_col=0) for path in sorted(folder.glob("*.csv"))], axis=1)
     with EcephysSession(shared, unit_filter=UnitFilter.none()) as session:
-        ours = compute_unit_analysis_metrics(session, "release", rf_mask_threshold=0.5, names="release")
+        ours = compute_unit_analysis_metrics(session, "allensdk", names="release")
     return theirs.sort_index(), ours.sort_index()
 
 

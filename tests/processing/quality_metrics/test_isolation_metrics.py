@@ -51,6 +51,22 @@ def test_isolation_distance_equals_scipy(seed: int) -> None:
     assert isolation_distance(others, own) != isolation_distance(own, others)
 
 
+def test_d_prime_of_nearly_singular_features() -> None:
+    """Two features that differ by a millionth: the direction between them made d' tens of thousands."""
+    rng = np.random.default_rng(3)
+    own, others = rng.normal(size=(400, 3)), rng.normal([2.0, 0.0, 0.0], size=(4000, 3))
+    own[:, 2] = own[:, 0] + 1e-7 * rng.normal(size=400)
+    others[:, 2] = others[:, 0] + 1e-7 * rng.normal(size=4000) + 1e-2
+    alone = d_prime(own[:, :2], others[:, :2])
+    assert abs(alone) == pytest.approx(2, rel=0.1)
+    assert d_prime(own, others) == pytest.approx(alone, rel=1e-2)
+    x, labels = np.concatenate((own, others)), np.repeat([1, 0], (400, 4000))
+    projected = LinearDiscriminantAnalysis(n_components=1).fit_transform(x, labels)[:, 0]
+    a, b = projected[:400], projected[400:]
+    expected = abs(a.mean() - b.mean()) / np.sqrt((a.var() + b.var()) / 2)
+    assert abs(d_prime(own, others)) == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_d_prime_equals_linear_discriminant_analysis(seed: int) -> None:
     own, others = clusters(seed)

@@ -15,7 +15,9 @@ from allen_ecephys.processing.stimulus_metrics import (
     metric_columns,
     receptive_field,
 )
-from allen_ecephys.processing.stimulus_metrics.gabors import receptive_field_maps
+from allen_ecephys.processing.stimulus_metrics.gabors import fits, receptive_field_maps
+from allen_ecephys.processing.stimulus_metrics.levenberg_marquardt import GAUSSIAN, fit_curve
+from allen_ecephys.processing.stimulus_metrics.receptive_field_maps import fit_gaussian, moments
 
 GOLDEN = Path(__file__).parent / "golden"
 #: One step of the grid on which the release looks for c50 (contrasts 0.009 to 1.1 in 255 steps).
@@ -73,7 +75,7 @@ def assert_columns_match(found: pd.DataFrame, expected: pd.DataFrame) -> None:
 def test_every_column_of_allensdk_is_reproduced(golden: tuple[str, SessionResponses]) -> None:
     kind, session = golden
     expected = pd.read_csv(GOLDEN / f"expected_{kind}.csv", index_col=0)
-    found = compute_unit_analysis_metrics(session, names="release", rf_mask_threshold=0.5)
+    found = compute_unit_analysis_metrics(session, "allensdk", names="release")
     assert set(found) == set(expected)
     assert found.index.name == "ecephys_unit_id"
     assert list(found) == sorted(found, key=lambda name: (len(name), name))
@@ -83,7 +85,40 @@ def test_every_column_of_allensdk_is_reproduced(golden: tuple[str, SessionRespon
 def test_the_other_mask_threshold_is_reproduced(golden: tuple[str, SessionResponses]) -> None:
     kind, session = golden
     expected = pd.read_csv(GOLDEN / f"expected_{kind}_rf_mask1.0.csv", index_col=0)
-    assert_columns_match(compute_unit_analysis_metrics(session, names="release"), expected)
+    found = compute_unit_analysis_metrics(session, "allensdk", names="release", rf_mask_threshold=1.0)
+    assert_columns_match(found, expected)
+
+
+def test_the_release_differs_from_allensdk_in_the_fit_of_receptive_fields_only(
+    golden: tuple[str, SessionResponses],
+) -> None:
+    """The published fits were started with rows and columns exchanged, and `width_rf` is the deviation along rows."""
+    _, session = golden
+    release = compute_unit_analysis_metrics(session)
+    allensdk = compute_unit_analysis_metrics(session, "allensdk", rf_mask_threshold=1.0)
+    fitted = ["width_rf", "height_rf", "on_screen_rf"]
+    pd.testing.assert_frame_equal(release.drop(columns=fitted), allensdk.drop(columns=fitted), check_exact=True)
+    responses = session.responses("gabors")
+    for unit, (fitted_map, fit) in enumerate(zip(receptive_field_maps(responses), fits(responses), strict=True)):
+        if fit is None or not np.isfinite(fit.sigma_x):
+            continue
+        assert release["width_rf"].iloc[unit] == 10 * fit.sigma_y
+        assert release["height_rf"].iloc[unit] == 10 * fit.sigma_x
+        # Where a map has a clear field, the start does not decide where the fit ends.
+        straight = fit_gaussian(fitted_map)
+        if straight.converged and abs(straight.sigma_x) < 2 and abs(straight.sigma_y) < 2 and fit.converged:
+            np.testing.assert_allclose([fit.x, fit.y], [straight.x, straight.y], atol=0.05)
+
+
+def test_a_published_fit_starts_with_rows_and_columns_exchanged() -> None:
+    """A tall, off-diagonal map: started at (x, y) of its centroid in place of (y, x) the first step goes elsewhere."""
+    rows, columns = np.indices((9, 9))
+    tall = np.round(40 * np.exp(-(((rows - 6) / 1.8) ** 2 + ((columns - 2) / 0.8) ** 2) / 2))
+    start = moments(tall)
+    places = np.argwhere(np.ones(tall.shape)).astype(float)
+    expected, _ = fit_curve(GAUSSIAN, start[[0, 2, 1, 4, 3]], places, tall.ravel(), 1200)
+    found = fit_gaussian(tall, exchanged_start=True)
+    np.testing.assert_array_equal([found.height, found.y, found.x, found.sigma_y, found.sigma_x], expected)
 
 
 def test_receptive_field_maps_and_condition_ids_are_reproduced(golden: tuple[str, SessionResponses]) -> None:
@@ -102,7 +137,7 @@ def test_a_receptive_field_object_has_the_numbers_of_the_table(golden: tuple[str
         assert getattr(field, name.removesuffix("_rf")) == table.loc[0, name]
     assert field.p_value == table.loc[0, "p_value_rf"]
     assert field.mask.sum() * 100 == field.area
-    assert 10 * field.fit.sigma_x == table.loc[0, "width_rf"]
+    assert 10 * field.fit.sigma_y == table.loc[0, "width_rf"]  # as published: along rows
 
 
 def test_all_documented_columns_exist(golden: tuple[str, SessionResponses]) -> None:

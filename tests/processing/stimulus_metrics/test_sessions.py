@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -367,3 +368,51 @@ def test_the_command_writes_a_table_that_a_cache_can_serve(sessions: dict[str, P
     again = CliRunner().invoke(metrics, arguments)
     assert again.exit_code == 1
     assert "--overwrite" in again.output
+
+
+def test_published_metrics_include_presentations_that_were_marked_invalid_later() -> None:
+    """Session 719161530 has 49 such gabors, and its published rates are those of the whole span."""
+    starts = np.arange(8) * 0.25
+    shown = pd.DataFrame(
+        {
+            "stimulus_name": "flashes",
+            "start_time": starts,
+            "stop_time": starts + 0.25,
+            "color": [-1.0, 1.0] * 4,
+            "stimulus_condition_id": [0, 1] * 4,
+        }
+    )
+    masked = shown.astype({"stimulus_condition_id": float})
+    masked.loc[6:, ["color", "stimulus_condition_id"]] = np.nan
+    masked.loc[6:, "stimulus_name"] = "invalid_presentation"
+    spikes = {1: np.array([0.1, 0.3, 1.6, 1.65, 1.9])}
+    session = SessionResponses(masked, spikes, with_invalid=shown)
+    for definition, presentations, rate in (("release", 8, 2.5), ("allensdk", 6, 2 / 1.5), ("corrected", 6, 2 / 1.5)):
+        responses = session.responses("flashes", definition=definition)
+        assert len(responses.design.start) == presentations
+        table = compute_unit_analysis_metrics(session, definition)
+        assert table.loc[1, "firing_rate_fl"] == pytest.approx(rate)
+
+
+def test_a_session_tells_what_was_shown_in_invalid_times(tmp_path: Path) -> None:
+    write_session(tmp_path / "session.nwb", "brain_observatory_1.1", scale=0.02, n_units=3, seed=2)
+    with h5py.File(tmp_path / "session.nwb", "a") as file:
+        start = file["intervals/gabors_presentations/start_time"][:2]
+        if "invalid_times" in file["intervals"]:
+            del file["intervals/invalid_times"]
+        table = file.create_group("intervals/invalid_times")
+        table.attrs["neurodata_type"] = "TimeIntervals"
+        table.attrs["colnames"] = ["start_time", "stop_time", "tags"]
+        table["id"] = np.arange(1)
+        table["start_time"], table["stop_time"] = [start[0] + 0.01], [start[1] - 0.01]
+        text = h5py.string_dtype()
+        table.create_dataset("tags", data=np.array(["EcephysSession", "1", "stimulus"], dtype=object), dtype=text)
+        table["tags_index"] = [3]
+    with EcephysSession(tmp_path / "session.nwb", unit_filter=UnitFilter.none()) as session:
+        shown = session.get_stimulus_table("gabors", mask_invalid_intervals=False)
+        valid = session.get_stimulus_table("gabors")
+        assert len(shown) == len(valid) + 1
+        assert session.stimulus_names.count("invalid_presentation") == 1
+        source = SessionResponses.from_session(session)
+        assert len(source.design("gabors", "release").start) == len(shown)
+        assert len(source.design("gabors", "allensdk").start) == len(valid)

@@ -116,6 +116,15 @@ def test_shape_test_does_not_wrap_around_the_tip() -> None:
     assert np.isfinite(height)
 
 
+def test_a_site_that_is_exactly_zero_has_no_waveform() -> None:
+    """Counted as flat, it differed from the peak's trough as a travelling spike does: an artefact passed."""
+    artefact = wide_template(travelling=False)
+    artefact[204] = 0.0  # 40 um above the peak, in its column
+    row = noise_template_tests(artefact[None], GEOMETRY).iloc[0]
+    assert row["wavelet_height"] == 0.0
+    assert row["fails_spread"]
+
+
 def test_golden_ricker() -> None:
     np.testing.assert_allclose(ricker(50, 5)[20:25], [0.04915, 0.15483, 0.25673, 0.33744, 0.38209], atol=5e-6)
 
