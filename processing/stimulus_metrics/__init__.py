@@ -62,8 +62,8 @@ Columns that the release does not have are the same in both: ``pref_image_index_
 (the published files were made before that correction of April 2023), the region of a receptive field ends half a
 standard deviation below the maximum, not one (`rf_mask_threshold`), and presentations in invalid times are left out.
 On the 4,547 real units whose gabor counts are known exactly, least squares (MINPACK) started so give the published
-``width_rf`` and ``height_rf`` for 82 % to 1e-3 and for 93 % to 1e-2, ``on_screen_rf`` for 99.6 %, and every missing value.
-``on_off_ratio_fl`` is missing in every published row seen.
+``width_rf`` and ``height_rf`` for 82 % to 1e-3 and for 93 % to 1e-2, ``on_screen_rf`` for 99.6 %, and every missing
+value. ``on_off_ratio_fl`` is missing in every published row seen.
 """
 
 from __future__ import annotations
