@@ -15,13 +15,14 @@ import os
 import re
 import shutil
 import socket
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from .errors import AccessError, AlreadyPresentError, DiskFullError
+from .errors import AccessError, AlreadyPresentError, DiskFullError, FileFormatError
 
 #: Codes of the errors that say that there is no room: on the disk, in the quota, in the limit of a file's size.
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -220,6 +221,44 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+def read_regular(path: Path, limit: int = 64 << 20) -> bytes:
+    """Return the bytes of a small regular file; never wait for the other end of a pipe that lies in its place.
+
+    Raises
+    ------
+    FileFormatError
+        If it is no regular file, or longer than `limit` bytes.
+    """
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > limit:
+            msg = f"{path} is longer than {limit:,} bytes, which no such file is"
+            raise FileFormatError(msg)
+        return file.read()
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a regular file for reading.
+
+    Raises
+    ------
+    FileFormatError
+        If it is a pipe, a device or a folder.
+    """
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115  the caller closes it; Path has no opener
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    msg = f"{path} is no regular file"
+    raise FileFormatError(msg)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 # --- drafts ------------------------------------------------------------------------------------------------------

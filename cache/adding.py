@@ -1,16 +1,14 @@
 """Putting a session of one's own into a project cache, so that it is served like a released one.
 
-Everything new is written beside its place and renamed; the sessions table, which makes the session visible, comes
-last. Rows that an interrupted call left in the other tables belong to no session, are not shown, and are replaced by
-the next call.
+The session's files, its metrics and its rows in the tables are one change of the project (:mod:`.changes`): all of it
+or none. A call that was killed is repeated by the same call, also where the files were to be moved.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
-import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,16 +19,17 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from allen_ecephys.errors import AccessError, AlreadyPresentError, FileFormatError, UnknownIdError
-from allen_ecephys.files import file_lock, not_written, write_atomically
+from allen_ecephys.files import file_lock
 from allen_ecephys.nwb import layout
 from allen_ecephys.session.session import EcephysSession
 from allen_ecephys.units.filter import UnitFilter
 
 from . import manifest as manifests
+from .changes import StagedChange, finish, forget, staged_change
 from .tables.analysis_metrics import INDEX, renamed
 from .tables.editing import TextTable
 from .tables.project_tables import UNIT_NAMES, TableName
-from .transfer.checks import check_file, check_hdf5_end, note_checked
+from .transfer.checks import check_hdf5_end, file_digest
 
 if TYPE_CHECKING:
     from .project_files import ProjectFiles
@@ -94,28 +93,85 @@ def add_session(
             "differ. Add to a project of your own: EcephysProjectCache(folder, remote=None)"
         )
         raise AccessError(msg)
-    source = Path(nwb)
-    rows = describe(source, lfp=lfp or {}, specimen_id=specimen_id)
-    for path in (lfp or {}).values():
-        check_hdf5_end(Path(path))
-    metrics = None if metrics is None else _metrics_of_session(metrics, rows)
-    if not files.manifest_path.is_file():
-        manifests.write(files.manifest_path)
+    given: dict[int | None, Path] = {None: Path(nwb), **{probe: Path(path) for probe, path in (lfp or {}).items()}}
+    asked = _asked(given, metrics, specimen_id)
     with _alone(files):
+        repeated = _finish_interrupted(files, given, asked)
+        if repeated is not None:
+            return _end(files, repeated, given, move=move)
+        sources = {probe: path.resolve() for probe, path in given.items()}
+        rows = describe(sources[None], lfp=lfp or {}, specimen_id=specimen_id)
+        for path in sources.values():
+            check_hdf5_end(path)
+        metrics = None if metrics is None else _metrics_of_session(metrics, rows)
+        if not files.manifest_path.is_file():
+            manifests.write(files.manifest_path)
         tables = {name: TextTable.read(files.manifest.path(name), HEADERS[name]) for name in HEADERS}
         old = _replaced(tables, rows, replace=replace)
-        session = rows.session_id
-        # Read and join everything before anything is written.
-        new = {name: tables[name].without(old[name]).with_rows(rows.tables[name]) for name in HEADERS}
-        for probe, path in (lfp or {}).items():
-            _place(Path(path), files.manifest.path("probe_lfp_nwb", session, probe), move=move)
-        _place(source, files.manifest.path("session_nwb", session, session), move=move)
-        _drop_metrics(files, session, old["units"])
-        if metrics is not None:
-            _write_metrics(files, rows, metrics)
-        for name in _WRITTEN:
-            write_atomically(files.manifest.path(name), new[name].encoded())
+        with staged_change(files.root, {"session": rows.session_id, "asked": asked}) as change:
+            for probe, path in sources.items():
+                key = _key(files, rows.session_id, probe)
+                if path != (files.root / key).resolve():
+                    change.take(path, key, link=move)
+            _stage_metrics(files, change, rows, metrics, old["units"])
+            for name in _WRITTEN:
+                new = tables[name].without(old[name]).with_rows(rows.tables[name])
+                change.write(files.manifest.key(name), new.encoded())
+        return _end(files, finish(files.root) or {}, given, move=move)
+
+
+def _asked(
+    given: Mapping[int | None, Path], metrics: pd.DataFrame | None, specimen_id: int | None
+) -> list[str | int | None]:
+    """Return what tells one call from another."""
+    table = None if metrics is None else hashlib.sha256(metrics.to_csv().encode()).hexdigest()
+    return [*(f"{probe} {path.absolute()}" for probe, path in given.items()), table, specimen_id]
+
+
+def _finish_interrupted(
+    files: ProjectFiles, given: Mapping[int | None, Path], asked: list[str | int | None]
+) -> dict[str, Any] | None:
+    """Finish what a killed call began; return it if it was this very call, of the same files."""
+    finished = finish(files.root)
+    if finished is None:
+        return None
+    session = finished["session"]
+    logger.warning("the addition of session %s to %s was cut off, and is completed now", session, files.root)
+    if finished["asked"] == asked and all(
+        not path.exists() or _is_placed(files, finished, probe, path) for probe, path in given.items()
+    ):
+        return finished
+    forget(files.root)
+    return None
+
+
+def _is_placed(files: ProjectFiles, finished: Mapping[str, Any], probe: int | None, source: Path) -> bool:
+    """Tell whether the bytes of a source are in the cache."""
+    key = _key(files, int(finished["session"]), probe)
+    if source.samefile(files.root / key):
+        return True
+    algorithm, digest = finished["digests"].get(key, ("sha256", ""))
+    return bool(file_digest(source, algorithm) == digest)
+
+
+def _end(files: ProjectFiles, finished: dict[str, Any], given: Mapping[int | None, Path], *, move: bool) -> int:
+    """Remove the sources of a finished move, whose bytes are in the cache, and forget that there was a change."""
+    session = int(finished["session"])
+    for probe, path in given.items() if move else ():
+        source, placed = path.resolve(), (files.root / _key(files, session, probe)).resolve()
+        if source.exists() and source != placed and _is_placed(files, finished, probe, source):
+            source.unlink()
+            if path.is_symlink():
+                path.unlink()
+    forget(files.root)
     return session
+
+
+def _key(files: ProjectFiles, session: int, probe: int | None) -> str:
+    """Return where the session's file lies, or that of a probe's LFP."""
+    if probe is None:
+        return files.manifest.key("session_nwb", session, session)
+    return files.manifest.key("probe_lfp_nwb", session, probe)
 
 
 def describe(
@@ -247,48 +303,25 @@ def _replaced(tables: Mapping[TableName, TextTable], rows: SessionRows, *, repla
     return gone
 
 
-def _drop_metrics(files: ProjectFiles, session: int, units: set[int]) -> None:
-    """Take the metrics of a replaced session out of the project."""
-    for shared in files.root.glob("*_analysis_metrics.csv"):
-        table = TextTable.read(shared, (INDEX,))
-        kept = table.without(units)
-        if len(kept.rows) < len(table.rows):
-            write_atomically(shared, kept.encoded())
-    files.manifest.path("session_analysis_metrics", session, session).unlink(missing_ok=True)
-
-
-def _write_metrics(files: ProjectFiles, rows: SessionRows, metrics: pd.DataFrame) -> None:
-    header = (INDEX, *(str(c) for c in metrics.columns))
-    own = files.manifest.path("session_analysis_metrics", rows.session_id, rows.session_id)
-    write_atomically(own, TextTable(header).with_rows(metrics).encoded())
-    shared = files.manifest.path("typewise_analysis_metrics", rows.session_type)
-    kept = TextTable.read(shared, header).without(set(metrics.index))
-    write_atomically(shared, kept.with_rows(metrics).encoded())
-
-
-def _place(source: Path, destination: Path, *, move: bool) -> None:
-    """Put a file under its name in the cache in one step."""
-    if destination.exists() and destination.samefile(source):
-        return
-    part = destination.with_name(f".{destination.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            if move and source.stat().st_dev == destination.parent.stat().st_dev:
-                source.replace(destination)
-            else:
-                shutil.copyfile(source, part)
-                with part.open("rb+") as copied:
-                    os.fsync(copied.fileno())
-                part.replace(destination)
-                if move:
-                    source.unlink()
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise not_written(destination.parent, error) from error
-    algorithm, digest, _ = check_file(destination, None)
-    note_checked(destination, algorithm, digest, verified=False)
+def _stage_metrics(
+    files: ProjectFiles, change: StagedChange, rows: SessionRows, metrics: pd.DataFrame | None, old_units: set[int]
+) -> None:
+    """Stage the session's metrics in its own table and that of its type; take those of a replaced session out."""
+    own = files.manifest.key("session_analysis_metrics", rows.session_id, rows.session_id)
+    header = (INDEX,) if metrics is None else (INDEX, *(str(c) for c in metrics.columns))
+    of_type = files.manifest.path("typewise_analysis_metrics", rows.session_type)
+    for shared in sorted({*files.root.glob("*_analysis_metrics.csv"), of_type}):
+        table = TextTable.read(shared, header)
+        kept = table.without(old_units)
+        if metrics is not None and shared == of_type:
+            kept = kept.without(set(metrics.index)).with_rows(metrics)
+        elif len(kept.rows) == len(table.rows):
+            continue
+        change.write(shared.relative_to(files.root).as_posix(), kept.encoded())
+    if metrics is None:
+        change.remove(own)
+    else:
+        change.write(own, TextTable(header).with_rows(metrics).encoded())
 
 
 @contextmanager

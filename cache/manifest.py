@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from allen_ecephys.errors import AccessError, ManifestError, UnsafePathError, suggest
-from allen_ecephys.files import write_atomically
+from allen_ecephys.files import read_regular, write_atomically
 
 from .remotes.protocol import safe_key
 from .writing import refused
 
 VERSION: Final = "0.3.0"
 FILE_NAME: Final = "manifest.json"
+_LONGEST: Final = 1 << 20
 
 #: Name -> (kind, spec, parent), in the order of the released manifest.
 LAYOUT: Final[Mapping[str, tuple[str, str, str | None]]] = {
@@ -134,7 +135,10 @@ def read(path: str | Path) -> Manifest:
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_regular(path, _LONGEST))
+    except OSError as error:
+        msg = f"{path} cannot be read ({error.strerror}); see to its permissions"
+        raise AccessError(msg) from error
     except (ValueError, RecursionError) as error:
         msg = f"{path} is no manifest: it is not JSON ({error}). Move it away, and a new one is written"
         raise ManifestError(msg) from error

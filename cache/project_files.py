@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,10 @@ from allen_ecephys.config import cache_dir
 from allen_ecephys.errors import AccessError, ManifestError, OfflineError, UnknownIdError
 
 from . import manifest as manifests
+from .changes import is_pending
 from .remotes.protocol import Remote
+
+logger = logging.getLogger(__name__)
 
 
 class ProjectFiles:
@@ -39,6 +43,12 @@ class ProjectFiles:
         self.remote = remote
         self.mirrors = tuple(mirrors)
         self.manifest = self._open_manifest()
+        if is_pending(self.root):
+            logger.warning(
+                "a session is being added to %s, or a process that did so was killed: its tables may not fit its files "
+                "yet. Adding the session again, or any other, completes it",
+                self.root,
+            )
 
     @property
     def root(self) -> Path:

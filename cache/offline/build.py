@@ -17,7 +17,7 @@ from ..project_files import project_files
 from ..retrying.intervals import IntervalSet
 from ..retrying.rules import TransferPolicy
 from ..transfer.checks import read_index
-from ..transfer.fetch import fetch
+from ..transfer.fetch import ASIDE, clear_leftovers, fetch
 from ..transfer.journals import journal_of, read_journal
 from ..writing import no_room
 from .plan import Plan, PlannedFile, Project, Selection, plan
@@ -109,6 +109,7 @@ def _fetch_all(cache: Project, todo: Plan, jobs: int, policy: TransferPolicy, *,
 def _fetch_one(cache: Project, file: PlannedFile, policy: TransferPolicy, stop: threading.Event) -> FileReport:
     if cache.files.remote is None or (file.path.is_file() and file.path.suffix == TABLE_SUFFIX):
         # A table may have been extended by sessions of the user's own: only `verify` compares it.
+        clear_leftovers(file.path, policy)
         return FileReport(file.key, "present", file.size or 0)
     try:
         fetch(
@@ -159,7 +160,7 @@ def status(cache: Project) -> dict[str, Any]:
         "bytes": sum(file["bytes"] for file in files),
         "files": files,
         "unfinished": unfinished,
-        "set_aside": sorted(_key(root, path) for path in root.rglob("*.corrupt-*")),
+        "set_aside": sorted(_key(root, path) for path in root.rglob(f"*{ASIDE}*")),
     }
 
 

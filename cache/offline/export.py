@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import logging
+import os
 import shutil
 import tarfile
-import uuid
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from allen_ecephys.errors import AccessError, ChecksumError, OfflineError
+from allen_ecephys.errors import (
+    AlreadyPresentError,
+    ChecksumError,
+    CorruptFileError,
+    MissingFileError,
+    OfflineError,
+    truncated_file,
+)
+from allen_ecephys.files import atomic_file, atomic_folder, remove_abandoned_drafts
 
 from .. import manifest as manifests
 from ..project_files import project_files
-from ..transfer.checks import INDEX_FORMAT, INDEX_NAME, CheckedFile, read_index
+from ..transfer.checks import INDEX_NAME, CheckedFile, encoded_index, read_index
 from ..writing import no_room
 from .plan import Project, Selection, plan
 from .report import FileReport, Report
@@ -47,39 +54,42 @@ def export(cache: Project, target: str | Path, selection: Selection | None = Non
 
     Raises
     ------
-    AccessError
-        If the target exists.
+    AlreadyPresentError
+        If the target exists, or appears meanwhile; it is not touched.
+    MissingFileError
+        If a link in the cache leads nowhere.
     OfflineError
         If the selection needs files that are not there.
-    ChecksumError
-        If a file is not the one that was noted; nothing is left at the target.
+    ChecksumError, CorruptFileError
+        If a file is not the one that was noted, or is cut while it is packed; nothing is left at the target.
     DiskFullError
         Before the first byte, if there is no room.
     """
     target = Path(target).expanduser().absolute()
-    if target.exists():
+    remove_abandoned_drafts(target.parent)
+    if os.path.lexists(target):
         msg = f"{target} exists already; name a new folder or tar file, so that nothing is mixed or overwritten"
-        raise AccessError(msg)
+        raise AlreadyPresentError(msg)
     sources = _sources(cache, selection)
     _check_room(target, sources)
-    draft = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.part")
-    as_tar = target.suffix == ".tar"
-    try:
-        files = (
-            _write_tar(cache.files.root, draft, sources) if as_tar else _write_folder(cache.files.root, draft, sources)
-        )
-        draft.rename(target)
-    except BaseException:
-        if draft.is_dir():
-            shutil.rmtree(draft, ignore_errors=True)
-        draft.unlink(missing_ok=True)
-        raise
-    return Report("export", target, files)
+    if target.suffix == ".tar":
+        with atomic_file(target, replace=False) as draft:
+            files = _write_tar(draft, sources)
+            _read_back(draft, files)
+    else:
+        with atomic_folder(target) as folder:
+            files = _write_folder(folder, sources)
+    logger.info("%d files of %s copied to %s", len(files), cache.files.root, target)
+    return Report("export", target, [FileReport(key, "exported", entry.size) for key, entry in files.items()])
 
 
 def _sources(cache: Project, selection: Selection | None) -> list[tuple[str, Path]]:
     """Return (key, path) of what is to be copied."""
     if selection is None:
+        dangling = [path for path in cache.files.root.rglob("*") if path.is_symlink() and not path.exists()]
+        if dangling:
+            msg = f"{dangling[0]} is a link to nothing; restore what it led to, or remove it, and export again"
+            raise MissingFileError(msg)
         return [(path.relative_to(cache.files.root).as_posix(), path) for path in project_files(cache.files.root)]
     found = plan(cache, selection)
     # A file is there or not; whether its size is the remote's of today does not matter for a copy.
@@ -100,47 +110,66 @@ def _check_room(target: Path, sources: Iterable[tuple[str, Path]]) -> None:
         raise no_room(folder, needed)
 
 
-def _write_folder(root: Path, draft: Path, sources: list[tuple[str, Path]]) -> list[FileReport]:
-    draft.mkdir(parents=True)
-    reports: list[FileReport] = []
-    indices: dict[Path, dict[str, CheckedFile]] = {}
+def _write_folder(draft: Path, sources: list[tuple[str, Path]]) -> dict[str, CheckedFile]:
+    """Copy the files; return what is noted about each copy, by key."""
+    copies: dict[str, CheckedFile] = {}
     for key, path in sources:
         copy = draft / key
         copy.parent.mkdir(parents=True, exist_ok=True)
-        with copy.open("xb") as sink:
-            entry = _copied(path, sink)
+        with copy.open("xb") as sink, path.open("rb") as source:
+            checked = _Digesting(source, path)
+            while piece := checked.read(_COPY_BYTES):
+                sink.write(piece)
         status = copy.stat()
-        entry = CheckedFile(
-            status.st_size, status.st_mtime_ns, status.st_ino, entry.algorithm, entry.digest, entry.verified
-        )
-        indices.setdefault(copy.parent, {})[copy.name] = entry
-        reports.append(FileReport(key, "exported", status.st_size))
-    for folder, entries in indices.items():
-        (folder / INDEX_NAME).write_bytes(_index(entries))
+        copies[key] = replace(checked.entry(), mtime_ns=status.st_mtime_ns, inode=status.st_ino)
+    for key, content in _indices(copies):
+        (draft / key).write_bytes(content)
     manifests.write(draft / manifests.FILE_NAME)
-    logger.info("%d files of %s copied to %s", len(reports), root, draft)
-    return reports
+    return copies
 
 
-def _write_tar(root: Path, draft: Path, sources: list[tuple[str, Path]]) -> list[FileReport]:
-    draft.parent.mkdir(parents=True, exist_ok=True)
-    reports: list[FileReport] = []
-    indices: dict[str, dict[str, CheckedFile]] = {}
-    with tarfile.open(draft, "w", format=tarfile.PAX_FORMAT) as archive:
+def _write_tar(draft: IO[bytes], sources: list[tuple[str, Path]]) -> dict[str, CheckedFile]:
+    """Pack the files; return what is noted about each copy, by key."""
+    copies: dict[str, CheckedFile] = {}
+    with tarfile.open(fileobj=draft, mode="w", format=tarfile.PAX_FORMAT) as archive:
         _add_bytes(archive, manifests.FILE_NAME, manifests.content_of_standard())
         for key, path in sources:
-            info = archive.gettarinfo(str(path), arcname=key)
-            # Whoever unpacks it should own it, and the time of packing is nobody's business.
-            info.uid = info.gid = 0
-            info.uname = info.gname = ""
             with path.open("rb") as source:
+                # An ordinary entry of what the path leads to: links mean nothing on another machine. Whoever unpacks
+                # it should own it.
+                info = tarfile.TarInfo(key)
+                status = os.fstat(source.fileno())
+                info.size, info.mtime, info.mode = status.st_size, int(status.st_mtime), 0o644
                 checked = _Digesting(source, path)
-                archive.addfile(info, checked)
-            indices.setdefault(key.rpartition("/")[0], {})[path.name] = checked.entry()
-            reports.append(FileReport(key, "exported", info.size))
-        for folder, entries in indices.items():
-            _add_bytes(archive, f"{folder}/{INDEX_NAME}".lstrip("/"), _index(entries))
-    return reports
+                try:
+                    archive.addfile(info, checked)
+                except OSError as error:
+                    if error.errno is not None:
+                        raise
+                    raise truncated_file(path, checked.size, info.size) from error
+            copies[key] = checked.entry()
+        for key, content in _indices(copies):
+            _add_bytes(archive, key, content)
+    return copies
+
+
+def _read_back(draft: IO[bytes], copies: dict[str, CheckedFile]) -> None:
+    """Compare every file of a new archive with what was read from the cache."""
+    draft.flush()
+    draft.seek(0)
+    found: dict[str, str] = {}
+    with tarfile.open(fileobj=draft, mode="r|") as archive:
+        for info in archive:
+            packed = archive.extractfile(info)
+            if info.name in copies and packed is not None:
+                digest = hashlib.new(copies[info.name].algorithm, usedforsecurity=False)
+                while piece := packed.read(_COPY_BYTES):
+                    digest.update(piece)
+                found[info.name] = digest.hexdigest()
+    wrong = [key for key, entry in copies.items() if found.get(key) != entry.digest]
+    if wrong:
+        msg = f"{len(wrong)} files of the new archive are not what was packed, {wrong[0]} first; is its disk in order?"
+        raise CorruptFileError(msg)
 
 
 def _add_bytes(archive: tarfile.TarFile, key: str, content: bytes) -> None:
@@ -149,9 +178,13 @@ def _add_bytes(archive: tarfile.TarFile, key: str, content: bytes) -> None:
     archive.addfile(info, io.BytesIO(content))
 
 
-def _index(entries: dict[str, CheckedFile]) -> bytes:
-    content = {"format": INDEX_FORMAT, "files": {name: asdict(entries[name]) for name in sorted(entries)}}
-    return json.dumps(content, indent=1).encode()
+def _indices(copies: dict[str, CheckedFile]) -> list[tuple[str, bytes]]:
+    """Return key and contents of the index of each folder."""
+    folders: dict[str, dict[str, CheckedFile]] = {}
+    for key, entry in copies.items():
+        folder, _, name = key.rpartition("/")
+        folders.setdefault(folder, {})[name] = entry
+    return [(f"{folder}/{INDEX_NAME}".lstrip("/"), encoded_index(entries)) for folder, entries in folders.items()]
 
 
 class _Digesting:
@@ -163,12 +196,12 @@ class _Digesting:
         noted = self._noted is not None and bool(self._noted.digest)
         self._algorithm = self._noted.algorithm if self._noted is not None and noted else "sha256"
         self._digest = hashlib.new(self._algorithm, usedforsecurity=False)
-        self._size = 0
+        self.size = 0
 
     def read(self, size: int = -1) -> bytes:
         data = self._source.read(size)
         self._digest.update(data)
-        self._size += len(data)
+        self.size += len(data)
         return data
 
     def entry(self) -> CheckedFile:
@@ -187,12 +220,4 @@ class _Digesting:
             )
             raise ChecksumError(msg)
         verified = noted is not None and bool(noted.digest) and noted.verified
-        return CheckedFile(self._size, 0, 0, self._algorithm, found, verified)
-
-
-def _copied(path: Path, sink: IO[bytes]) -> CheckedFile:
-    with path.open("rb") as source:
-        checked = _Digesting(source, path)
-        while piece := checked.read(_COPY_BYTES):
-            sink.write(piece)
-    return checked.entry()
+        return CheckedFile(self.size, 0, 0, self._algorithm, found, verified)

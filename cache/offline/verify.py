@@ -23,7 +23,7 @@ from ..remotes.asking import locate_patiently
 from ..remotes.protocol import RemoteFile
 from ..retrying.rules import TransferPolicy
 from ..transfer.checks import HDF5_SUFFIXES, INDEX_NAME, CheckedFile, check_file, file_digest, note_checked, read_index
-from ..transfer.fetch import fetch, set_aside
+from ..transfer.fetch import ASIDE, clear_leftovers, fetch, set_aside
 from .deep_check import read_to_the_end
 from .plan import Project
 from .report import FileReport, Report
@@ -70,6 +70,8 @@ def verify(cache: Project, *, repair: bool = False, deep: bool = False, policy: 
     with ThreadPoolExecutor(_THREADS) as pool:
         found = list(pool.map(lambda one: _check(one, deep=deep), known))
     if repair:
+        for one in known:
+            clear_leftovers(one.path, policy)
         found = [
             _repaired(cache, one, report, policy) if report.outcome == "damaged" else report
             for one, report in zip(known, found, strict=True)
@@ -78,9 +80,10 @@ def verify(cache: Project, *, repair: bool = False, deep: bool = False, policy: 
 
 
 def _keys(cache: Project) -> list[str]:
-    """Return the keys of the files that are there, and of those that the index knows but that are gone."""
+    """Return the keys of the files that are there, and of those that should be: noted in the index, or moved away."""
     root = cache.files.root
     keys = {path.relative_to(root).as_posix() for path in project_files(root)}
+    keys |= {path.relative_to(root).as_posix().partition(ASIDE)[0] for path in root.rglob(f"*{ASIDE}*")}
     for folder in [root, *(path for path in root.iterdir() if path.is_dir())]:
         keys |= {(folder / name).relative_to(root).as_posix() for name in read_index(folder)}
     return sorted(keys)
@@ -101,7 +104,10 @@ def _check(one: _Known, *, deep: bool) -> FileReport:
     try:
         size = one.path.stat().st_size
     except FileNotFoundError:
-        gone = f"it is gone, although it was checked here before (if on purpose, delete {INDEX_NAME} in its folder)"
+        gone = (
+            f"it is gone, although it was checked here before (if on purpose, delete {INDEX_NAME} in its folder, and "
+            f"the file with {ASIDE!r} in its name)"
+        )
         return FileReport(one.key, "damaged", 0, gone)
     entry = one.entry
     noted = entry is not None and bool(entry.digest)

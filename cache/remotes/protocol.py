@@ -170,7 +170,7 @@ def safe_key(key: str) -> str:
     wrong = (
         not key
         or len(key) > _KEY_LENGTH
-        or any(ord(c) < 32 or c in '\\:*?"<>|' for c in key)
+        or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 or c in '\\:*?"<>|' for c in key)
         or any(p in {"", ".", ".."} or len(p.encode()) > _NAME_LENGTH or p[-1] in ". " for p in parts)
         or any(_RESERVED.fullmatch(p) for p in parts)
     )

@@ -38,8 +38,12 @@ class TextTable:
         """
         if not path.is_file():
             return cls(header)
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = list(csv.reader(file))
+        try:
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                lines = list(csv.reader(file))
+        except (csv.Error, UnicodeDecodeError) as error:
+            msg = f"{path} is no table: {error}. Restore it before adding to it"
+            raise FileFormatError(msg) from error
         if not lines or any(len(row) != len(lines[0]) for row in lines):
             msg = f"{path} is no whole table: rows differ in their number of fields. Restore it before adding to it"
             raise FileFormatError(msg)
@@ -47,6 +51,9 @@ class TextTable:
 
     def column(self, name: str) -> list[str]:
         """Return the fields of one column."""
+        if name not in self.header:
+            msg = f"the table has no column {name!r}: {', '.join(self.header[:8])}"
+            raise FileFormatError(msg)
         at = self.header.index(name)
         return [row[at] for row in self.rows]
 

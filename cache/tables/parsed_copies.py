@@ -2,7 +2,7 @@
 
 A copy is an uncompressed NPZ file (its members carry checksums) without pickled objects: one matrix for each kind of
 number, and codes plus distinct values for text. It states size, modification time and SHA-256 of the CSV it was read
-from. It is used if size and time still agree, or if only the time differs and the digest agrees (the cache was copied).
+from. It is used if size and times still agree, or if only a time differs and the digest agrees (the cache was copied).
 In a folder that cannot be written it is not made.
 """
 
@@ -13,36 +13,40 @@ import io
 import json
 import logging
 import zipfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from allen_ecephys.errors import AccessError
-from allen_ecephys.files import write_atomically
+from allen_ecephys.errors import AccessError, FileFormatError
+from allen_ecephys.files import open_regular, write_atomically
 
 logger = logging.getLogger(__name__)
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 #: Tables smaller than this are parsed faster than a copy is opened.
 SMALLEST_BYTES: Final = 1 << 16
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Size (bytes) and modification time (ns) of a CSV file."""
+    """Size (bytes) of a CSV file, when its contents were changed, and when anything about it was (ns).
+
+    The last cannot be set by anybody: a file that was replaced by one of equal size and restored time shows it.
+    """
 
     size: int
     mtime_ns: int
+    ctime_ns: int
 
 
 def fingerprint(path: Path) -> Fingerprint:
     """Return the fingerprint of the file as it is now."""
     status = path.stat()
-    return Fingerprint(status.st_size, status.st_mtime_ns)
+    return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def copy_path(path: Path) -> Path:
@@ -53,17 +57,38 @@ def copy_path(path: Path) -> Path:
 def load(path: Path) -> pd.DataFrame | None:
     """Return the table that was read from `path`, or None if there is no up-to-date copy."""
     try:
-        with copy_path(path).open("rb") as file, np.load(file, allow_pickle=False) as members:
-            about = json.loads(bytes(members["about"]))
-            if about["format"] != FORMAT or not _is_of(about, path):
-                return None
-            return _frame(about, {name: members[name] for name in members.files if name != "about"})
+        with open_regular(copy_path(path)) as file:
+            _check_members(file)
+            with np.load(file, allow_pickle=False) as members:
+                about = json.loads(bytes(members["about"]))
+                now = fingerprint(path)
+                if about["format"] != FORMAT or not _is_of(about, path, now):
+                    return None
+                table = _frame(about, {name: members[name] for name in members.files if name != "about"})
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        # The copy saves time and nothing else: a damaged one is made again.
+    except Exception as error:  # zipfile and numpy raise a dozen kinds for damaged files
+        # The copy saves time and nothing else: one that cannot be used is made again.
         logger.info("%s is not usable (%s); the table is parsed again", copy_path(path), error)
         return None
+    if now != _stated(about):
+        _write(path, table, now, str(about["sha256"]))  # the cache was copied: the digest need not be made again
+    return table
+
+
+def _check_members(file: IO[bytes]) -> None:
+    """Refuse an archive that would take more memory than it has bytes.
+
+    Raises
+    ------
+    FileFormatError
+        If it holds what :func:`save` does not write: compressed members.
+    """
+    with zipfile.ZipFile(file) as archive:
+        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+            msg = "its members are compressed"
+            raise FileFormatError(msg)
+    file.seek(0)
 
 
 def save(path: Path, table: pd.DataFrame, source: Fingerprint, content: bytes) -> None:
@@ -80,13 +105,15 @@ def save(path: Path, table: pd.DataFrame, source: Fingerprint, content: bytes) -
     content
         The bytes that were read.
     """
-    if len(content) < SMALLEST_BYTES:
-        return
+    if len(content) >= SMALLEST_BYTES:
+        _write(path, table, source, hashlib.sha256(content).hexdigest())
+
+
+def _write(path: Path, table: pd.DataFrame, source: Fingerprint, sha256: str) -> None:
     about: dict[str, Any] = {
         "format": FORMAT,
-        "size": source.size,
-        "mtime_ns": source.mtime_ns,
-        "sha256": hashlib.sha256(content).hexdigest(),
+        **asdict(source),
+        "sha256": sha256,
         "index": table.index.name,
         "columns": [],
     }
@@ -107,11 +134,15 @@ def save(path: Path, table: pd.DataFrame, source: Fingerprint, content: bytes) -
         logger.debug("no parsed copy of %s is kept: %s", path, error)
 
 
-def _is_of(about: dict[str, Any], path: Path) -> bool:
-    now = fingerprint(path)
-    if now.size != about["size"]:
+def _stated(about: dict[str, Any]) -> Fingerprint:
+    return Fingerprint(about["size"], about["mtime_ns"], about["ctime_ns"])
+
+
+def _is_of(about: dict[str, Any], path: Path, now: Fingerprint) -> bool:
+    stated = _stated(about)
+    if now.size != stated.size:
         return False
-    if now.mtime_ns == about["mtime_ns"]:
+    if now == stated:
         return True
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == str(about["sha256"])

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import pandas as pd
 
+from allen_ecephys.errors import InvalidTypeError
 from allen_ecephys.nwb import layout
 from allen_ecephys.units.filter import OUT_OF_BRAIN, UnitFilter
 from allen_ecephys.units.table import unregistered_to_nan
@@ -268,7 +269,7 @@ def _hidden(name: TableName, suppress: Iterable[str] | None) -> set[str]:
     """Return the columns to hide; an alias and its column go together."""
     if isinstance(suppress, str):
         msg = f"suppress must be a list of column names; got {suppress!r}. Write suppress=[{suppress!r}]"
-        raise TypeError(msg)
+        raise InvalidTypeError(msg)
     hidden = set(HIDDEN[name] if suppress is None else suppress)
     for old, new in {**ALIASES[name], "genotype": "full_genotype"}.items():
         if {old, new} & hidden:

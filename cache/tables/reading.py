@@ -6,8 +6,10 @@ not parse it again.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from allen_ecephys.errors import CorruptFileError, FileFormatError
+from allen_ecephys.files import read_regular
 
 from . import parsed_copies
 
@@ -80,11 +83,11 @@ def read_table(path: Path, schema: TableSchema) -> pd.DataFrame:
         _check_columns(kept.columns, path, schema)
         return kept
     source = parsed_copies.fingerprint(path)
-    content = path.read_bytes()
+    content = read_regular(path, _LONGEST)
     _check_end(content, path)
     try:
         table = pd.read_csv(io.BytesIO(content), low_memory=False, **_EXACT_DECIMALS)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except (ValueError, OverflowError) as error:  # pandas' own errors are ValueErrors, undecodable text is one
         msg = f"{path} is no table of {schema.name}: {error}. {_REPLACE}"
         raise FileFormatError(msg) from error
     _check_columns(table.columns, path, schema)
@@ -101,17 +104,29 @@ def read_table(path: Path, schema: TableSchema) -> pd.DataFrame:
 
 
 _REPLACE: Final = "Move the file away to have it fetched again"
+#: The largest published table, of all units, has 36 MB.
+_LONGEST: Final = 2 << 30
 
 
 def _check_end(content: bytes, path: Path) -> None:
     """Raise unless the last line is whole: as many fields as the first, and a line end."""
-    header = _fields(content[: content.find(b"\n") + 1])
-    last = _fields(content[content.rstrip(b"\r\n").rfind(b"\n") + 1 :])
+    body = content.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n")
+    try:
+        header = _fields(body[: _line_end(body, body.find)])
+        last = _fields(body[_line_end(body, body.rfind) + 1 :])
+    except csv.Error as error:
+        msg = f"{path} is no table: {error}. {_REPLACE}"
+        raise FileFormatError(msg) from error
     if content.endswith((b"\n", b"\r")) and len(last) == len(header):
         return
     what = "is empty" if not content else "ends in the middle of a line"
     msg = f"{path} {what} (at byte {len(content):,}): a copy or download of it was cut. {_REPLACE}"
     raise CorruptFileError(msg)
+
+
+def _line_end(text: bytes, find: Callable[[bytes], int]) -> int:
+    """Return where `find` finds the first or last line end, of Unix, Windows or an old Macintosh; -1 if nowhere."""
+    return find(b"\n") if b"\n" in text else find(b"\r")
 
 
 def _fields(line: bytes) -> list[str]:

@@ -12,12 +12,13 @@ import hashlib
 import json
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from allen_ecephys.errors import ChecksumError, CorruptFileError, FileFormatError, UnknownNameError, truncated_file
-from allen_ecephys.files import write_atomically
+from allen_ecephys.files import read_regular, write_atomically
 
 from ..remotes.protocol import RemoteFile
 
@@ -55,11 +56,11 @@ class CheckedFile:
 def read_index(folder: Path) -> dict[str, CheckedFile]:
     """Return the index of `folder` by file name; empty where it is missing, damaged or of a later version."""
     try:
-        content = json.loads((folder / INDEX_NAME).read_text(encoding="utf-8"))
+        content = json.loads(read_regular(folder / INDEX_NAME))
         if content["format"] != INDEX_FORMAT:
             return {}
         return {str(name): _entry(fields) for name, fields in content["files"].items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {}
 
 
@@ -87,8 +88,13 @@ def note_checked(path: Path, algorithm: str, digest: str, *, verified: bool) -> 
     entry = CheckedFile(status.st_size, status.st_mtime_ns, status.st_ino, algorithm, digest, verified)
     with contextlib.suppress(OSError), _index_lock:
         index = {**read_index(path.parent), path.name: entry}
-        content = {"format": INDEX_FORMAT, "files": {name: asdict(index[name]) for name in sorted(index)}}
-        write_atomically(path.parent / INDEX_NAME, json.dumps(content, indent=1))
+        write_atomically(path.parent / INDEX_NAME, encoded_index(index))
+
+
+def encoded_index(entries: Mapping[str, CheckedFile]) -> bytes:
+    """Return the contents of an index file."""
+    content = {"format": INDEX_FORMAT, "files": {name: asdict(entries[name]) for name in sorted(entries)}}
+    return json.dumps(content, indent=1).encode()
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:

@@ -12,6 +12,7 @@ import dataclasses
 import errno
 import logging
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from allen_ecephys.errors import (
     OfflineError,
     RemoteNotFoundError,
 )
-from allen_ecephys.files import file_lock
+from allen_ecephys.files import file_lock, publish
 from allen_ecephys.progress import progress_bar
 
 from ..remotes.asking import locate_patiently
@@ -37,6 +38,9 @@ from .parts import PartFile, PartLostError, being_written, remove_litter
 from .transfer import Transfer
 
 logger = logging.getLogger(__name__)
+
+#: What follows a file's name when it was moved away because it was damaged.
+ASIDE = ".corrupt-"
 
 
 def fetch(
@@ -87,9 +91,7 @@ def fetch(
     """
     destination = Path(destination)
     if _look(destination, expected) is CachedFileAction.USE:
-        if _lock_path(destination).exists():  # left by a process that was killed after publishing
-            with _turn(destination, expected, policy), contextlib.suppress(OSError):
-                remove_litter(destination, policy)
+        clear_leftovers(destination, policy)
         return destination
     if offline():
         return _without_network(destination, key, expected)
@@ -112,6 +114,13 @@ def fetch(
             return destination
         _bring(remote, mirrors, key, destination, expected, policy, progress=progress)
     return destination
+
+
+def clear_leftovers(destination: Path, policy: TransferPolicy = DEFAULT_POLICY) -> None:
+    """Remove what a process that was killed after publishing a file left beside it."""
+    if _lock_path(destination).exists():
+        with _turn(destination, None, policy), contextlib.suppress(OSError):
+            remove_litter(destination, policy)
 
 
 def is_present(destination: Path, expected: RemoteFile | None = None) -> bool:
@@ -194,9 +203,9 @@ def _is_good(destination: Path, expected: RemoteFile | None) -> bool:
 def set_aside(destination: Path, reason: str) -> Path:
     """Rename a wrong file, so that nothing is lost if it was right for somebody; return its new path."""
     stamp = time.strftime("%Y%m%dT%H%M%S")
-    aside = destination.with_name(f"{destination.name}.corrupt-{stamp}")
+    aside = destination.with_name(f"{destination.name}{ASIDE}{stamp}-{uuid.uuid4().hex[:8]}")
     try:
-        destination.rename(aside)
+        publish(destination, aside, replace=False)
     except OSError as error:
         raise refused(destination.parent, error) from error
     logger.warning("%s: %s. It was renamed to %s and is fetched again.", destination, reason, aside.name)

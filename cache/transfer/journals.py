@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from allen_ecephys.files import read_regular
+
 from ..retrying.intervals import IntervalSet
 
 JOURNAL_FORMAT = 1
@@ -32,7 +34,7 @@ class Journal:
 def read_journal(path: Path) -> Journal | None:
     """Return the contents of a journal; None where it is missing, cut before its header, or of another format."""
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last line end was cut
+        lines = read_regular(path).split(b"\n")[:-1]  # what follows the last line end was cut
         header = json.loads(lines[0])
         if header["format"] != JOURNAL_FORMAT:
             return None

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from allen_ecephys.errors import ClosedSessionError, CorruptFileError, DownloadError
+from allen_ecephys.errors import ClosedSessionError, CorruptFileError, DownloadError, InvalidValueError
 
 from ..remotes.asking import locate_patiently
 from ..remotes.protocol import Remote, RemoteFile, safe_key
@@ -201,7 +201,7 @@ class RemoteStream(io.RawIOBase):
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
         if base + offset < 0:
             msg = f"cannot seek to {base + offset}, before the start of {self.name}"
-            raise ValueError(msg)
+            raise InvalidValueError(msg)
         self._at = base + offset
         return self._at
 

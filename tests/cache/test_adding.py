@@ -10,12 +10,13 @@ import h5py
 import pandas as pd
 import pytest
 
-from allen_ecephys.cache import EcephysProjectCache, adding
+from allen_ecephys.cache import EcephysProjectCache
 from allen_ecephys.errors import (
     AccessError,
     AlreadyPresentError,
     CorruptFileError,
     FileFormatError,
+    MissingFileError,
     UnknownIdError,
     UnsafePathError,
 )
@@ -160,32 +161,52 @@ def test_ids_of_another_session(own, nwb, tmp_path, arguments, message):
     assert snapshot(own.root) == before
 
 
-@pytest.mark.parametrize("point", range(7))
-def test_interrupted_call(own, nwb, tmp_path, monkeypatch, point):
-    """Wherever a call is cut off, the project is as before, and the next call completes it."""
+@pytest.mark.parametrize("linked", ["nwb", "lfp"])
+@pytest.mark.parametrize("move", [False, True])
+def test_a_link_to_the_file_in_the_cache_costs_nothing(own, nwb, replica, tmp_path, move, linked):
+    lfp = shutil.copyfile(replica / f"probe_{PROBE}_lfp.nwb", tmp_path / "lfp.nwb")
+    own.add_session(nwb, lfp={PROBE: lfp})
+    placed = own.session_path(SESSION)
+    before = placed.read_bytes()
+    link = tmp_path / "link.nwb"
+    link.symlink_to(placed)
+    again = {"nwb": link, "lfp": {PROBE: lfp}}
+    if linked == "lfp":
+        link.unlink()
+        link.symlink_to(own.lfp_path(SESSION, PROBE))
+        again = {"nwb": nwb, "lfp": {PROBE: link}}
+    own.add_session(**again, move=move, replace=True)
+    assert placed.read_bytes() == before
+    assert not placed.is_symlink()
+    assert len(own.get_session_data(SESSION, unit_filter=EVERY_UNIT).units)
+    assert own.get_session_data(SESSION).get_lfp(PROBE).size
+
+
+@pytest.mark.parametrize("move", [False, True])
+def test_what_a_link_points_to_is_added(own, nwb, tmp_path, move):
+    own.add_session(nwb)
+    (tmp_path / "data").mkdir()
+    other = another(nwb, tmp_path / "data" / "other.nwb", session=SESSION)
+    link = tmp_path / "link.nwb"
+    link.symlink_to("data/other.nwb")  # relative: it would dangle elsewhere
+    content = other.read_bytes()
+    own.add_session(link, move=move, replace=True)
+    assert own.session_path(SESSION).read_bytes() == content
+    assert not own.session_path(SESSION).is_symlink()
+    assert (link.is_symlink(), other.exists()) == (not move, not move)
+
+
+def test_a_new_file_that_is_none_leaves_the_old_one(own, nwb, tmp_path):
     own.add_session(nwb, metrics=metrics_of(nwb))
-    other = another(nwb, tmp_path / "other.nwb")
-    original, calls = adding.write_atomically, []
-
-    def killed(path, content):
-        calls.append(path)
-        if len(calls) > point:
-            raise KeyboardInterrupt
-        original(path, content)
-
-    monkeypatch.setattr(adding, "write_atomically", killed)
-    if point < 6:
-        with pytest.raises(KeyboardInterrupt):
-            own.add_session(other, metrics=metrics_of(other))
-        assert not list(own.root.rglob("*.part"))
-        reader = EcephysProjectCache.fixed(own.root)
-        assert reader.get_session_table().index.tolist() == [SESSION]
-        assert len(reader.get_units(unit_filter=EVERY_UNIT)) == 8
-        assert len(reader.get_unit_analysis_metrics()) == 8
-    monkeypatch.setattr(adding, "write_atomically", original)
-    own.add_session(other, metrics=metrics_of(other))
-    assert own.get_session_table().index.tolist() == [SESSION, 900]
-    assert own.get_session_table(unit_filter=EVERY_UNIT)["unit_count"].tolist() == [8, 8]
+    before = snapshot(own.root)
+    broken = tmp_path / "broken.nwb"
+    broken.write_bytes(nwb.read_bytes()[:-5000])
+    dangling = tmp_path / "dangling.nwb"
+    dangling.symlink_to("nowhere.nwb")
+    for bad in (broken, dangling, tmp_path / "missing.nwb"):
+        with pytest.raises((CorruptFileError, MissingFileError)):
+            own.add_session(bad, move=True, replace=True)
+    assert snapshot(own.root) == before
 
 
 def test_processes_that_add_at_once(own, nwb, tmp_path):

@@ -31,7 +31,7 @@ from allen_ecephys.cache.retrying.rules import TransferPolicy
 from allen_ecephys.cache.transfer.checks import INDEX_NAME, entry_of
 from allen_ecephys.cli.cache import cache as command
 from allen_ecephys.errors import (
-    AccessError,
+    AlreadyPresentError,
     ChecksumError,
     CorruptFileError,
     DiskFullError,
@@ -263,7 +263,7 @@ def test_export_refuses_what_is_not_there_and_what_is_damaged(cache: EcephysProj
         export(cache, tmp_path / "damaged")
     assert not (tmp_path / "damaged").exists()
     (tmp_path / "taken").mkdir()
-    with pytest.raises(AccessError, match="exists already"):
+    with pytest.raises(AlreadyPresentError, match="exists already"):
         export(cache, tmp_path / "taken")
     assert litter_in(tmp_path) == []
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from allen_ecephys.cache.tables import parsed_copies
+from allen_ecephys.cache.tables.editing import TextTable
 from allen_ecephys.cache.tables.reading import TableSchema, read_table
 from allen_ecephys.errors import CorruptFileError, FileFormatError
 
@@ -131,6 +132,56 @@ def test_copy_of_another_content_is_not_used(tmp_path):
     assert "VISq" in read_table(path, SCHEMA)["name"].to_list()
 
 
+def test_a9_a_table_of_equal_size_and_restored_time_is_read_again(tmp_path):
+    path = large(tmp_path)
+    before = path.stat()
+    read_table(path, SCHEMA)
+    new = tmp_path / "new.csv"
+    new.write_text(path.read_text().replace("VISp", "VISq"))
+    os.utime(new, ns=(before.st_atime_ns, before.st_mtime_ns))
+    new.replace(path)
+    assert "VISq" in read_table(path, SCHEMA)["name"].to_list()
+    assert "VISq" in parsed_copies.load(path)["name"].to_list()
+
+
+def test_a12_a_pipe_in_the_place_of_a_copy_is_not_waited_for(tmp_path):
+    path = large(tmp_path)
+    os.mkfifo(parsed_copies.copy_path(path))
+    assert len(read_table(path, SCHEMA)) == 4000
+
+
+def test_a12_a_copy_does_not_decide_how_much_memory_is_taken(tmp_path):
+    path = large(tmp_path)
+    parsed = read_table(path, SCHEMA)
+    copy = parsed_copies.copy_path(path)
+    with np.load(copy) as members:
+        kept = dict(members)
+    with copy.open("wb") as file:
+        np.savez_compressed(file, **kept | {"f": np.zeros((1, 2_000_000))})
+    pd.testing.assert_frame_equal(parsed, read_table(path, SCHEMA))
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a16_tables_as_other_programs_save_them(tmp_path, ends, mark):
+    path = table_at(tmp_path, mark + GOOD.replace("\n", ends).encode())
+    pd.testing.assert_frame_equal(read_table(path, SCHEMA), read_table(table_at(tmp_path), SCHEMA))
+    cut = mark + GOOD.replace("\n", ends).encode()[:-7]
+    with pytest.raises(CorruptFileError):
+        read_table(table_at(tmp_path, cut), SCHEMA)
+    rows = TextTable.read(table_at(tmp_path, mark + GOOD.replace("\n", ends).encode()), ("id",))
+    assert rows.column("id") == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a16_a_login_page_of_one_long_line(tmp_path, end):
+    path = table_at(tmp_path, "<html>" + "x" * 300_000 + "</html>" + end)
+    with pytest.raises((FileFormatError, CorruptFileError)):
+        read_table(path, SCHEMA)
+    with pytest.raises(FileFormatError):
+        TextTable.read(path, ("id",)).column("id")
+
+
 def test_copied_cache_keeps_its_copies(tmp_path, monkeypatch):
     path = large(tmp_path)
     parsed = read_table(path, SCHEMA)
@@ -151,7 +202,7 @@ def test_damaged_copy_is_made_again(tmp_path, damage):
         with copy.open("wb") as file:
             np.savez(file, about=np.array([{}], dtype=object))
     elif damage == "newer":
-        copy.write_bytes(content.replace(b'{"format": 1', b'{"format": 9'))
+        copy.write_bytes(content.replace(b'{"format": 2', b'{"format": 9'))
     else:
         middle = len(content) // 2
         flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]

@@ -1,0 +1,55 @@
+"""Ending a command by SIGKILL before its n-th call that changes the file system: every point once beats random luck."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+#: Calls of the operating system that change what lies on a disk, or promise that it does.
+CALLS = ("replace", "rename", "unlink", "link", "mkdir", "rmdir", "fsync", "fdatasync", "pwrite")
+LIMIT_S = 60
+
+
+def killed_before(point: int, command: Callable[[], object]) -> bool:
+    """Run `command` in a copy of this process; kill that before its call number `point`.
+
+    Returns
+    -------
+    bool
+        True if it was killed, False if the command had ended before.
+    """
+    child = os.fork()
+    if child == 0:
+        signal.alarm(LIMIT_S)
+        code = 1
+        try:
+            _arm(point)
+            command()
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL, f"ended by signal {os.WTERMSIG(status)}"
+        return True
+    assert os.WEXITSTATUS(status) == 0, "the command failed"
+    return False
+
+
+def _arm(point: int) -> None:
+    left = point
+
+    def counting(call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*args, **kwargs)
+
+        return counted
+
+    for name in CALLS:
+        setattr(os, name, counting(getattr(os, name)))
