@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import click
 
@@ -17,12 +22,31 @@ from .process import process
 from .report import report
 
 
+@contextmanager
+def _unwinding_when_terminated() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into what Ctrl-C does: every block ends, drafts are removed, the exit code is 128 + n."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    ours = {}
+    if threading.current_thread() is threading.main_thread():
+        numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
+        ours = {number: signal.signal(number, leave) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, before in ours.items():
+            signal.signal(number, before)
+
+
 class _PlainErrors(click.Group):
     """A group whose commands end in one readable line, not a traceback, for errors about input and files."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
-            return super().invoke(ctx)
+            with _unwinding_when_terminated():
+                return super().invoke(ctx)
         except (AllenEcephysError, OSError) as error:
             if ctx.params.get("debug"):
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from .own_folder import own_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +39,7 @@ _UNITS = 600
 @click.option(
     "--cache-dir", type=click.Path(file_okay=False, path_type=Path), help="Cache folder.  [default: OUTPUT/cache]"
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Decides what is simulated.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Decides what is simulated.")
 def demo(output: Path, remote: str | None, session_id: int | None, cache_dir: Path | None, seed: int) -> None:
     """Fetch, read, align and decode: the whole path in one go.
 
@@ -53,16 +56,30 @@ def demo(output: Path, remote: str | None, session_id: int | None, cache_dir: Pa
         missing, given = ("--session", "--remote") if session_id is None else ("--remote", "--session")
         msg = f"{given} needs {missing} too"
         raise click.UsageError(msg)
+    _check_extras()  # now, not after the sessions are simulated
     output.mkdir(parents=True, exist_ok=True)
     if remote is not None and session_id is not None:
         _explore(_open_cache(remote, cache_dir or output / "cache"), session_id, output, truth=None)
         return
-    truth = _simulated_project(output / "project", seed)
-    with _served(output / "project") as url:
-        click.echo(f"\nThe project is served at {url}")
+    with contextlib.ExitStack() as folders:
+        project = folders.enter_context(own_folder(output / "project"))
         # Another run's project has other files under the same names: its cache is of no use.
-        fetched = cache_dir or _emptied(output / "project_cache")
-        _explore(_open_cache(url, fetched), int(truth.attrs["session_id"]), output, truth)
+        fetched = cache_dir or folders.enter_context(own_folder(output / "project_cache"))
+        truth = _simulated_project(project, seed)
+        with _served(project) as url:
+            click.echo(f"\nThe project is served at {url}")
+            _explore(_open_cache(url, fetched), int(truth.attrs["session_id"]), output, truth)
+
+
+def _check_extras() -> None:
+    from importlib.util import find_spec
+
+    from allen_ecephys.errors import missing_extra
+
+    needed = {"matplotlib": "matplotlib", "sklearn": "scikit-learn"}
+    missing = [name for module, name in needed.items() if find_spec(module) is None]
+    if missing:
+        raise missing_extra(" and ".join(missing), "demo", "the demo")
 
 
 def _open_cache(url: str, folder: Path) -> EcephysProjectCache:
@@ -83,27 +100,17 @@ def _simulated_project(folder: Path, seed: int) -> pd.DataFrame:
     from allen_ecephys.session.session import EcephysSession
     from allen_ecephys.units.filter import UnitFilter
 
-    project = EcephysProjectCache(_emptied(folder) / "manifest.json", remote=None)
+    project = EcephysProjectCache(folder / "manifest.json", remote=None)
     truths = []
     for number, (kind, scale) in enumerate(progress_bar(_SIMULATED, desc="simulating sessions", unit="session")):
         made = folder / f"{kind}.nwb"
-        truth = write_session(made, kind, scale=scale, seed=seed + number, n_units=_UNITS)
+        truth = write_session(made, kind, scale=scale, seed=seed + number, n_units=_UNITS, invalid_times=False)
         with EcephysSession(made, unit_filter=UnitFilter.none()) as session:
             project.add_session(made, metrics=compute_unit_analysis_metrics(session), move=True)
         truths.append(truth)
     units: pd.DataFrame = truths[0].units
     units.attrs["session_id"] = truths[0].session_id
     return units
-
-
-def _emptied(folder: Path) -> Path:
-    """Return a folder that the demo made itself, empty."""
-    import shutil
-
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    return folder
 
 
 @contextmanager
@@ -155,7 +162,7 @@ def _explore(cache: EcephysProjectCache, session_id: int, output: Path, truth: p
 
 def _gratings(session: EcephysSession, metrics: pd.DataFrame, output: Path, truth: pd.DataFrame | None) -> list[Path]:
     from .demo_analysis import grating_tuning
-    from .demo_figures import orientation_tuning, raster_and_psth
+    from .demo_figures import direction_tuning, raster_and_psth
 
     _heading("Spikes aligned to drifting gratings")
     if "drifting_gratings" not in session.stimulus_names:
@@ -164,18 +171,22 @@ def _gratings(session: EcephysSession, metrics: pd.DataFrame, output: Path, trut
     tuning = grating_tuning(session)
     if truth is not None:
         responsive = truth[truth["responsive"]]
-        known, name = responsive["preferred_orientation"], "true preference"
+        known, name, which = responsive["preferred_orientation"], "true preference", "simulated to respond"
     else:
         known, name = metrics["pref_ori_dg"].reindex(tuning.preferred.index), "published preference"
+        which = "with a published preference"
     known = known.reindex(tuning.preferred.index).dropna()
     active = tuning.preferred.loc[known.index].dropna()
     same = active["pref_ori"].to_numpy() == known[active.index].to_numpy()
-    click.echo(f"{same.sum()} of {len(active)} units: preferred orientation from aligned spikes equals the {name}")
+    click.echo(
+        f"{same.sum()} of {len(active)} units: preferred direction from aligned spikes equals the {name}\n"
+        f"(of the {len(session.units)} units that pass the filter, those {which} and with spikes during gratings)"
+    )
     best = _showpiece(tuning, active)
     preferred = float(tuning.preferred["pref_ori"][best])
     return [
         raster_and_psth(session, best, preferred, output / "raster_psth.png"),
-        orientation_tuning(tuning, known, name, output / "orientation_tuning.png"),
+        direction_tuning(tuning, known, name, output / "direction_tuning.png"),
     ]
 
 
@@ -224,7 +235,9 @@ def _receptive_field(session: EcephysSession, output: Path, truth: pd.DataFrame 
         center = float(truth["rf_x"][unit]), float(truth["rf_y"][unit])
         told += f"; its field was simulated at x = {center[0]:g}, y = {center[1]:g}"
     click.echo(told)
-    return [receptive_field(field, unit, center, output / "receptive_field.png")]
+    gabors = session.get_stimulus_table("gabors")
+    n_trials = int(gabors.groupby(["x_position", "y_position"]).size().min())
+    return [receptive_field(field, unit, center, output / "receptive_field.png", n_trials=n_trials)]
 
 
 def _heading(text: str) -> None:

@@ -31,20 +31,25 @@ class GratingTuning:
 
     Attributes
     ----------
-    rates
-        unit_id x orientation x temporal_frequency, mean firing rate (Hz) over trials.
+    rates, sem
+        unit_id x orientation x temporal_frequency: mean firing rate (Hz) over trials, and its standard error. The
+        parameter ``orientation`` of drifting gratings is the direction in which they move.
+    n_trials
+        Fewest and most trials of a condition.
     preferred
-        Index unit_id; columns ``pref_ori`` (degrees), ``pref_tf`` (Hz), ``g_osi``.
+        Index unit_id; columns ``pref_ori`` (the preferred direction, degrees), ``pref_tf`` (Hz), ``g_osi``.
     """
 
     rates: xr.DataArray
+    sem: xr.DataArray
+    n_trials: tuple[int, int]
     preferred: pd.DataFrame
 
 
 def grating_tuning(session: EcephysSession) -> GratingTuning:
-    """Compute orientation and temporal-frequency tuning from spikes aligned to drifting gratings.
+    """Compute direction and temporal-frequency tuning from spikes aligned to drifting gratings.
 
-    A unit's preferred orientation has the largest mean response over temporal frequencies, and the other way round.
+    A unit's preferred direction has the largest mean response over temporal frequencies, and the other way round.
     ``g_osi`` is the global orientation selectivity at the preferred temporal frequency, ``|sum(R exp(2 i theta))| /
     sum(R)`` (Ringach, Shapley & Hawken 2002, J Neurosci 22:5639; data release documentation, "g_osi_dg").
     """
@@ -52,8 +57,10 @@ def grating_tuning(session: EcephysSession) -> GratingTuning:
 
     trials = session.responses("drifting_gratings", GRATING_WINDOW)["rate"]
     trials = trials[~trials["is_blank"]]
-    by_condition = trials.groupby(["orientation", "temporal_frequency"]).mean()
-    rates = by_condition.transpose("unit_id", "orientation", "temporal_frequency")
+    by_condition = trials.groupby(["orientation", "temporal_frequency"])
+    order = ("unit_id", "orientation", "temporal_frequency")
+    rates, counts = by_condition.mean().transpose(*order), by_condition.count().transpose(*order)
+    sem = by_condition.std(ddof=1).transpose(*order) / np.sqrt(counts)
     best_orientation = rates.mean("temporal_frequency").idxmax("orientation")
     best_frequency = rates.mean("orientation").idxmax("temporal_frequency")
     curve = rates.sel(temporal_frequency=best_frequency)
@@ -67,7 +74,7 @@ def grating_tuning(session: EcephysSession) -> GratingTuning:
         },
         index=pd.Index(rates["unit_id"].to_numpy(), name="unit_id"),
     )
-    return GratingTuning(rates, preferred)
+    return GratingTuning(rates, sem, (int(counts.min()), int(counts.max())), preferred)
 
 
 def receptive_field_maps(session: EcephysSession) -> xr.DataArray:

@@ -24,8 +24,13 @@ import click
     show_default=True,
     help="Columns as in the released files (which a project cache serves), or all, as documented.",
 )
-@click.option("--all-units", is_flag=True, help="Compute every unit of the file, not only those of the quality filter.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the surrogates of p_value_rf.")
+@click.option(
+    "--all-units/--filtered-units",
+    default=True,
+    show_default=True,
+    help="Every unit of the file, as in the published tables, or only those of the default quality filter.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the surrogates of p_value_rf.")
 @click.option("--shuffles", type=click.IntRange(min=1), default=1000, show_default=True, help="Surrogates.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 def metrics(
@@ -67,6 +72,7 @@ def metrics(
             n_shuffles=shuffles,
             names=cast("Names", names),
         )
+        n_units = len(opened.with_units(UnitFilter.none()).units)
     with atomic_file(target, replace=overwrite) as file:
         table.to_csv(file)
-    click.echo(f"{target}: {len(table)} units, {len(table.columns)} metrics")
+    click.echo(f"{target}: {len(table)} of {n_units} units, {len(table.columns)} metrics")

@@ -115,7 +115,9 @@ def sort_command(raw: Path, output: Path, sort: Sort) -> None:
     help="Folder of the simulation to compare the units with. Default: RAW, if it holds a ground_truth.npz.",
 )
 @session_options
-@click.option("--seed", default=0, show_default=True, help="Seed of all random draws of the metrics.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all random draws of the metrics."
+)
 def run_command(
     raw: Path, output: Path, sort: Sort, truth: Path | None, session_id: int, start_time: datetime, seed: int
 ) -> None:
@@ -129,6 +131,9 @@ def run_command(
       allen-ecephys process simulate raw/ --channels 32 --units 8 --duration 30
       allen-ecephys process run raw/ output/
     """
+    from allen_ecephys.processing.packaging import check_session_id
+
+    check_session_id(session_id)  # now, not after the sorting
     known = _truth(raw, truth)
     probe = sort()
     if known is not None:

@@ -11,9 +11,17 @@ from .raw import raw_options
 
 @click.command("simulate")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--duration", default=60.0, show_default=True, help="Length in seconds.")
-@click.option("--units", default=100, show_default=True, help="Number of units.")
-@click.option("--channels", default=384, show_default=True, help="Channels of the probe, from the tip up.")
+@click.option(
+    "--duration", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True, help="Length in seconds."
+)
+@click.option("--units", type=click.IntRange(0), default=100, show_default=True, help="Number of units.")
+@click.option(
+    "--channels",
+    type=click.IntRange(1, 384),
+    default=384,
+    show_default=True,
+    help="Channels of the probe, from the tip up.",
+)
 @click.option(
     "--form",
     type=click.Choice(["open_ephys", "spikeglx", "binary"]),
@@ -22,7 +30,9 @@ from .raw import raw_options
     help="How the files are laid out.",
 )
 @click.option("--drift", default=0.0, show_default=True, help="Movement of the tissue over the recording, um.")
-@click.option("--seed", default=0, show_default=True, help="Seed; equal seeds give equal files.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed; equal seeds give equal files."
+)
 def simulate_command(
     folder: Path, duration: float, units: int, channels: int, form: str, drift: float, seed: int
 ) -> None:

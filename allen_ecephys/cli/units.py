@@ -39,8 +39,14 @@ def session_options(command: Command) -> Command:
 )
 @raw_options
 @click.option("--medians-subtracted", is_flag=True, help="The recording went through the median subtraction already.")
-@click.option("--spikes-per-unit", default=1000, show_default=True, help="Spikes averaged for each mean waveform.")
-@click.option("--seed", default=0, show_default=True, help="Seed of all random draws.")
+@click.option(
+    "--spikes-per-unit",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="Spikes averaged for each mean waveform.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all random draws.")
 def units_command(
     raw: Path,
     output: Path,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..packaging.identities import channel_ids, probe_ids
 from .computed_rows import ComputedRows
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def probe_table(session_id: int, n_probes: int) -> pd.DataFrame:
             "lfp_sampling_rate": 1249.998,
             "has_lfp_data": True,
         },
-        index=pd.Index(10 * session_id + np.arange(n_probes), name="id"),
+        index=pd.Index(probe_ids(session_id, n_probes), name="id"),
     )
 
 
@@ -80,7 +81,7 @@ def channel_table(probes: pd.DataFrame, rng: np.random.Generator) -> pd.DataFram
                     "dorsal_ventral_ccf_coordinate": _um(500 + depth, outside),
                     "left_right_ccf_coordinate": _um(7500 + 250 * k + 0.1 * depth, outside),
                 },
-                index=pd.Index(1000 * int(probe_id) + number, name="id"),
+                index=pd.Index(channel_ids(int(probe_id), number), name="id"),
             )
         )
     return pd.concat(tables)

@@ -13,7 +13,9 @@ import numpy as np
 from allen_ecephys.errors import AlreadyPresentError, InvalidValueError
 from allen_ecephys.files import scratch_folder
 
+from ..packaging.identities import channel_ids, check_session_id, unit_ids
 from ..packaging.session import SessionContents, SessionMetadata, write_session_nwb
+from ..ranges import check_whole
 from . import behavior, probe_layout, unit_metrics
 from .population import draw_units
 from .spiking import Timeline, simulate_spikes
@@ -121,6 +123,9 @@ def write_session(
     Spikes are kept in a temporary file beside `path` until they are written, never in memory: 1.0 GB at full scale.
     """
     kind = check_session_type(session_type)
+    check_whole("seed", seed)
+    if session_id is not None:
+        check_session_id(session_id)
     count = max(40, round(FULL_UNITS * scale)) if n_units is None else n_units
     _check_ranges(scale, count, n_probes)
     path = Path(path)
@@ -209,8 +214,8 @@ def _draw_population(
     outside[:5] = False
     number[outside] = rng.integers(330, 345, int(outside.sum()))
     number[np.isin(number, probe_layout.REFERENCE_CHANNELS)] += 1
-    here = channels.loc[1000 * probe_id + number]
-    index = pd.Index(100_000 * probe_id + cluster, name="id")
+    here = channels.loc[channel_ids(probe_id, number)]
+    index: pd.Index[int] = pd.Index(unit_ids(probe_id, cluster), name="id")
     metrics = unit_metrics.draw_metrics(n, rng)
     truth = draw_units(n, rng, probe_layout.is_visual(here["structure_acronym"])).set_index(index)
     fast = metrics["waveform_duration"].to_numpy() < 0.4

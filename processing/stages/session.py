@@ -17,6 +17,7 @@ import numpy as np
 from allen_ecephys.errors import StageError
 
 from ..packaging.contents import SessionContents, SessionMetadata
+from ..packaging.identities import channel_ids, check_session_id, probe_ids, unit_ids
 from ..packaging.session import write_session_nwb
 from ..pipeline.stages import Stage, StageResult, read_manifest
 from ..spike_band.probe_info import read_probe_info
@@ -70,6 +71,7 @@ def run_session(
     StageError
         If the units of a probe were not measured.
     """
+    check_session_id(session_id)
     for probe in probes:
         _check_measured(Path(probe))
 
@@ -110,8 +112,8 @@ def package_units(
     """Write the units of one or more probes into a session file.
 
     Every unit is written, noise too (``quality`` says so): filtering is for reading. Times of spikes are samples over
-    the probe's nominal rate; probes are taken to start together. Ids are made from the session's:
-    probe ``10 * session + k``, channel ``1000 * probe + number``, unit ``100000 * probe + cluster``.
+    the probe's nominal rate; probes are taken to start together. Ids are made from the session's,
+    see :mod:`~allen_ecephys.processing.packaging.identities`.
 
     Parameters
     ----------
@@ -132,14 +134,16 @@ def package_units(
     ------
     StageError
         If a folder holds no measured units.
+    InvalidValueError
+        If no ids can be made from `session_id`, or for so many probes.
     InvalidContentsError, FileExistsError, DiskFullError
         As :func:`.packaging.write_session_nwb`.
     """
     import pandas as pd
 
     probes = [
-        read_measured_probe(Path(folder), number, session_id, structure_acronym)
-        for number, folder in enumerate(folders)
+        read_measured_probe(Path(folder), number, int(probe_id), structure_acronym)
+        for number, (folder, probe_id) in enumerate(zip(folders, probe_ids(session_id, len(folders)), strict=True))
     ]
     if not probes:
         msg = "no folder of measured units was named: run `allen-ecephys process units` first"
@@ -167,13 +171,12 @@ def package_units(
     return write_session_nwb(path, contents, overwrite=overwrite)
 
 
-def read_measured_probe(folder: Path, number: int, session_id: int, structure_acronym: str) -> PackagedProbe:
-    """Read what the stages left of one probe, with ids made from the session's."""
+def read_measured_probe(folder: Path, number: int, probe_id: int, structure_acronym: str) -> PackagedProbe:
+    """Read what the stages left of one probe, the ``probeA``, ``probeB``, ... of that number."""
     import pandas as pd
 
     _check_measured(folder)
     manifest = read_manifest(units.STAGE.folder(folder)) or {}
-    probe_id = 10 * session_id + number
     spikes = read_cleaned_spikes(double_counted_spikes.STAGE.folder(folder))
     means = read_mean_waveforms(mean_waveforms.STAGE.folder(folder))
     sizes = np.load(features.STAGE.file(folder, features.AMPLITUDES)).astype(np.float64)
@@ -185,10 +188,10 @@ def read_measured_probe(folder: Path, number: int, session_id: int, structure_ac
     packaged = packaged.assign(
         cluster_id=table.index,
         local_index=np.arange(len(table)),
-        peak_channel_id=1000 * probe_id + table["peak_channel"].to_numpy(),
+        peak_channel_id=channel_ids(probe_id, table["peak_channel"]),
         quality=table["quality"].astype("str"),
     ).drop(columns=["peak_channel", "n_spikes"])
-    packaged.index = pd.Index(100_000 * probe_id + table.index.to_numpy(dtype=np.int64), name="id")
+    packaged.index = pd.Index(unit_ids(probe_id, table.index), name="id")
     return PackagedProbe(
         name=f"probe{chr(ord('A') + number)}",
         probe_id=probe_id,
@@ -229,7 +232,7 @@ def _channels(file: Path, probe_id: int, structure_acronym: str) -> pd.DataFrame
             "dorsal_ventral_ccf_coordinate": np.nan,
             "left_right_ccf_coordinate": np.nan,
         },
-        index=pd.Index(1000 * probe_id + number, name="id"),
+        index=pd.Index(channel_ids(probe_id, number), name="id"),
     )
 
 

@@ -11,8 +11,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from allen_ecephys.errors import InvalidValueError
+
 from ..pipeline.stages import Stage, StageResult
 from ..quality_metrics import QualitySettings, quality_metrics
+from ..ranges import check_whole
 from ..spike_band.median_subtraction import MedianSubtractedRecording
 from ..spike_band.probe_info import read_probe_info
 from ..unit_cleaning import NoiseThresholds
@@ -57,6 +60,22 @@ class UnitParameters:
     noise: NoiseThresholds = field(default_factory=NoiseThresholds)
     quality: QualitySettings = field(default_factory=QualitySettings)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what no stage could use.
+
+        Raises
+        ------
+        InvalidValueError
+            If the seed is negative, no spike would be averaged, or an epoch does not end after it starts.
+        """
+        check_whole("seed", self.seed)
+        check_whole("the seed of the quality metrics", self.quality.seed)
+        check_whole("spikes_per_unit", self.spikes_per_unit, least=1)
+        for name, (start, stop) in self.epochs.items():
+            if not (0 <= start < stop < float("inf")):
+                msg = f"the epoch {name!r} goes from {start} to {stop} s; it must end after it starts, at 0 or later"
+                raise InvalidValueError(msg)
 
 
 def measure_units(

@@ -14,6 +14,7 @@ from allen_ecephys.errors import InvalidValueError, UnknownNameError, missing_ex
 from allen_ecephys.metric_names import RELEASED_NAMES
 from allen_ecephys.progress import progress_bar
 
+from ..ranges import check_whole
 from .names import NOT_RELEASED, RELEASED_SUFFIXES, release_order
 from .registry import Metric, registered_metrics, user_metrics
 from .responses import Definition, SessionResponses, StimulusResponses, check_definition
@@ -84,6 +85,8 @@ def compute_unit_analysis_metrics(
         For a unit id that the session does not have.
     """
     check_definition(definition)
+    check_whole("seed", seed)
+    check_whole("n_shuffles", n_shuffles, least=1)
     if names not in ("documented", "release"):
         msg = f"names must be 'documented' or 'release', not {names!r}{suggest(names, ('documented', 'release'))}"
         raise UnknownNameError(msg)

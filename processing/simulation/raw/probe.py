@@ -18,6 +18,7 @@ from ...probes import (
     probe_model,
     readout_channels,
 )
+from ...ranges import check_whole
 from ...recording import checked_geometry
 from ...shanks import shanks_by_position
 
@@ -101,6 +102,8 @@ def recorded_probe(
         shanks, numbers = shanks_by_position(places), np.arange(n_channels)
         wiring = neuropixels_1_wiring(n_channels)
     else:
+        if sites is None:
+            check_whole("n_channels", n_channels, least=1, most=model.n_channels)
         recorded = default_sites(model, n_channels) if sites is None else np.asarray(sites, dtype=np.int64)
         channels = readout_channels(model, recorded)
         order = np.argsort(channels)

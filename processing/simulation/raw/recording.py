@@ -15,6 +15,7 @@ import numpy.typing as npt
 from allen_ecephys.errors import FileFormatError, InvalidValueError, RecordingTooShortError
 from allen_ecephys.files import atomic_folder
 
+from ...ranges import check_positive, check_whole
 from ...readers.binary import BinaryRecording
 from ...shanks import ShankLines
 from ...sorted_spikes import SortedSpikes
@@ -202,6 +203,8 @@ def write_recording(
 
     Raises
     ------
+    InvalidValueError
+        If a number is out of range: a negative seed, no channel, or more than the probe records at once.
     RecordingTooShortError
         If `duration` holds no spike waveform of 82 samples.
     GeometryError
@@ -213,6 +216,11 @@ def write_recording(
     DiskFullError
         If the disk has no room for the recording; nothing is left behind.
     """
+    check_whole("seed", seed)
+    check_whole("n_units", n_units)
+    check_whole("n_channels", n_channels, least=1)
+    check_positive("duration", duration)
+    check_positive("sampling_rate", sampling_rate)
     n_samples = round(duration * sampling_rate)
     if n_samples < TEMPLATE_SAMPLES:
         msg = (

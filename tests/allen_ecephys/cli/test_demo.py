@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
+import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +17,7 @@ from click.testing import CliRunner, Result
 from allen_ecephys.cli import main
 
 PNG = b"\x89PNG\r\n"
-FIGURES = {"raster_psth.png", "orientation_tuning.png", "receptive_field.png"}
+FIGURES = {"raster_psth.png", "direction_tuning.png", "receptive_field.png"}
 
 
 def run(*arguments: str) -> Result:
@@ -31,6 +33,45 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     return done.output, output
 
 
+def test_demo_warns_of_nothing(simulated: tuple[str, Path], caplog: pytest.LogCaptureFixture) -> None:
+    text, _ = simulated
+    assert "WARNING" not in text
+    assert "simulated to respond" in text
+
+
+def test_demo_again_removes_what_it_wrote_and_nothing_else(simulated: tuple[str, Path], tmp_path: Path) -> None:
+    _, output = simulated
+    shutil.copytree(output, tmp_path / "again")
+    notes = tmp_path / "again" / "project" / "notes.txt"
+    notes.write_text("mine")
+    refused = run("demo", "--output", str(tmp_path / "again"))
+    assert refused.exit_code == 1
+    assert "notes.txt" in refused.output
+    assert "nothing was removed" in refused.output
+    assert notes.read_text() == "mine"
+    assert (tmp_path / "again" / "project" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("name", ["project", "project_cache"])
+def test_demo_never_touches_a_folder_without_its_marker(tmp_path: Path, name: str) -> None:
+    thesis = tmp_path / name / "thesis" / "chapter.tex"
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("years of work")
+    done = run("demo", "--output", str(tmp_path))
+    assert done.exit_code == 1
+    assert "nothing was removed" in done.output
+    assert thesis.read_text() == "years of work"
+
+
+def test_demo_checks_for_its_extras_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    done = run("demo", "--output", str(tmp_path / "out"))
+    assert done.exit_code == 1
+    assert "allen-ecephys[demo]" in done.output
+    assert "scikit-learn" in done.output
+    assert not (tmp_path / "out").exists()
+
+
 def test_demo_draws_its_figures(simulated: tuple[str, Path]) -> None:
     _, output = simulated
     assert {path.name for path in output.glob("*.png")} == FIGURES
@@ -39,7 +80,7 @@ def test_demo_draws_its_figures(simulated: tuple[str, Path]) -> None:
 
 def test_demo_recovers_what_was_simulated(simulated: tuple[str, Path]) -> None:
     text, _ = simulated
-    same, of = map(int, re.search(r"(\d+) of (\d+) units: preferred orientation .* the true preference", text).groups())
+    same, of = map(int, re.search(r"(\d+) of (\d+) units: preferred direction .* the true preference", text).groups())
     assert of > 50
     assert same / of > 0.7  # of eight directions, from two trials each
 
@@ -86,7 +127,7 @@ def excerpt_url(excerpt: Path) -> Iterator[str]:
 def test_demo_on_real_data(excerpt_url: str, tmp_path: Path) -> None:
     done = run("demo", "--output", str(tmp_path), "--remote", excerpt_url, "--session", "732592105")
     assert done.exit_code == 0, done.output
-    assert "110 of 110 units: preferred orientation from aligned spikes equals the published preference" in done.output
+    assert "110 of 110 units: preferred direction from aligned spikes equals the published preference" in done.output
     assert "36,430 units" in done.output
     assert "this session shows no natural scenes: skipped" in done.output
     assert {path.name for path in tmp_path.glob("*.png")} == FIGURES - {"receptive_field.png"}

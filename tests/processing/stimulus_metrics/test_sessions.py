@@ -357,14 +357,19 @@ def test_the_command_writes_a_table_that_a_cache_can_serve(sessions: dict[str, P
 
     output = tmp_path / "metrics.csv"
     arguments = [str(sessions["functional_connectivity"]), "--output", str(output), "--shuffles", "20"]
-    result = CliRunner().invoke(metrics, [*arguments, "--all-units"], catch_exceptions=False)
+    result = CliRunner().invoke(metrics, arguments, catch_exceptions=False)
     assert result.exit_code == 0
-    assert "40 units, 45 metrics" in result.output
+    assert "40 of 40 units, 45 metrics" in result.output
     table = pd.read_csv(output, index_col="ecephys_unit_id")
     with EcephysSession(sessions["functional_connectivity"], unit_filter=UnitFilter.none()) as session:
         computed = compute_unit_analysis_metrics(session, n_shuffles=20, names="release")
     pd.testing.assert_frame_equal(table, computed, check_dtype=False)
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
+    filtered = [*arguments[:1], "--output", str(tmp_path / "filtered.csv"), "--shuffles", "20", "--filtered-units"]
+    result = CliRunner().invoke(metrics, filtered, catch_exceptions=False)
+    n_filtered = len(pd.read_csv(tmp_path / "filtered.csv"))
+    assert n_filtered < 40
+    assert f"{n_filtered} of 40 units" in result.output
     again = CliRunner().invoke(metrics, arguments)
     assert again.exit_code == 1
     assert "--overwrite" in again.output

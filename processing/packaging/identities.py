@@ -1,0 +1,75 @@
+"""How ids of probes, channels and units are made from a session's: each says where it belongs, none is given twice.
+
+Probe ``10 * session + k``, channel ``1000 * probe + number``, unit ``100000 * probe + cluster``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from allen_ecephys.errors import InvalidContentsError, InvalidValueError
+
+from ..ranges import check_whole
+
+PROBES, CHANNELS, UNITS = 10, 1_000, 100_000
+#: From the next one on, ids of units would not fit into 64 bits.
+LARGEST_SESSION_ID: Final = (2**63 - 1) // (PROBES * UNITS) - 1
+
+
+def check_session_id(session_id: int) -> None:
+    """Raise unless ids can be made from `session_id`.
+
+    Raises
+    ------
+    InvalidValueError
+        If it is no whole number, negative, or so large that ids of units would not fit into 64 bits.
+    """
+    check_whole("session_id", session_id, most=LARGEST_SESSION_ID)
+
+
+def probe_ids(session_id: int, n_probes: int) -> npt.NDArray[np.int64]:
+    """Return the ids of a session's probes.
+
+    Raises
+    ------
+    InvalidValueError
+        If there is no room for the session's id, or for so many probes.
+    """
+    check_session_id(session_id)
+    if n_probes > PROBES:
+        msg = f"{n_probes} probes of one session were given; ids have room for {PROBES}"
+        raise InvalidValueError(msg)
+    return PROBES * session_id + np.arange(n_probes, dtype=np.int64)
+
+
+def channel_ids(probe_id: npt.ArrayLike, numbers: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Return the ids of channels: of one probe, or each of a probe of its own.
+
+    Raises
+    ------
+    InvalidContentsError
+        If a channel's number has no room.
+    """
+    return CHANNELS * np.asarray(probe_id, dtype=np.int64) + _within(numbers, CHANNELS, "channel numbers")
+
+
+def unit_ids(probe_id: npt.ArrayLike, clusters: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Return the ids of units: of one probe, or each of a probe of its own.
+
+    Raises
+    ------
+    InvalidContentsError
+        If a cluster's number has no room.
+    """
+    return UNITS * np.asarray(probe_id, dtype=np.int64) + _within(clusters, UNITS, "cluster ids")
+
+
+def _within(numbers: npt.ArrayLike, room: int, what: str) -> npt.NDArray[np.int64]:
+    array = np.asarray(numbers, dtype=np.int64)
+    if array.size and not (array.min() >= 0 and array.max() < room):
+        msg = f"{what} go from {array.min()} to {array.max()}; ids have room for 0 to {room - 1}"
+        raise InvalidContentsError(msg)
+    return array

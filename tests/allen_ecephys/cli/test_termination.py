@@ -1,0 +1,28 @@
+"""SIGTERM ends a command as Ctrl-C does: nothing unfinished is left, and the exit code says what happened."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+COMMAND = [sys.executable, "-c", "from allen_ecephys.cli import main; main()", "process", "simulate"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_terminated_simulation_leaves_nothing(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    arguments = [str(tmp_path / "raw"), "--duration", "600", "--units", "20", "--channels", "96"]
+    with subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE) as child:
+        until = time.monotonic() + 60
+        while not any(tmp_path.rglob("continuous.dat")) and child.poll() is None and time.monotonic() < until:
+            time.sleep(0.02)
+        assert any(tmp_path.rglob("continuous.dat")), child.poll()
+        child.send_signal(number)
+        _, said = child.communicate(timeout=60)
+    assert child.returncode == code, said
+    assert b"Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
