@@ -178,10 +178,6 @@ class GeometryError(AllenEcephysError, ValueError):
     """Channel positions that are missing, of another count than the channels, or given twice."""
 
 
-class ParameterError(AllenEcephysError, ValueError):
-    """A parameter of a measurement outside of what it can be, or two that contradict each other."""
-
-
 class NonFiniteError(AllenEcephysError, ValueError):
     """Samples that are NaN or infinite, which a filter or a covariance would spread over everything."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from allen_ecephys.errors import ParameterError
+from allen_ecephys.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -74,7 +74,7 @@ def isi_violations(
 
     Raises
     ------
-    ParameterError
+    InvalidValueError
         If the censored period leaves nothing of the refractory period.
 
     Notes
@@ -116,7 +116,7 @@ def check_periods(isi_threshold: float, min_isi: float) -> None:
             f"min_isi is {min_isi:g} s and isi_threshold {isi_threshold:g} s: intervals between the two are counted; "
             "give 0 <= min_isi < isi_threshold"
         )
-        raise ParameterError(msg)
+        raise InvalidValueError(msg)
 
 
 def count_violations(times: ArrayLike, isi_threshold: float, min_isi: float) -> tuple[int, int]:

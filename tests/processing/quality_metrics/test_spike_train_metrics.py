@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from allen_ecephys.errors import ParameterError
+from allen_ecephys.errors import InvalidValueError
 from allen_ecephys.processing.quality_metrics.amplitudes import amplitude_cutoff
 from allen_ecephys.processing.quality_metrics.drift import drift_metrics, interval_medians, spike_depths
 from allen_ecephys.processing.quality_metrics.spike_trains import (
@@ -99,7 +99,7 @@ def test_depths_of_troughs_are_cut_off_as_their_sizes_are() -> None:
 @pytest.mark.parametrize("min_isi", [0.0015, 0.002, -0.001, float("nan")])
 def test_a_censored_period_that_leaves_nothing_to_count_is_refused(min_isi: float) -> None:
     for metric in (isi_violations, isi_violations_corrected):
-        with pytest.raises(ParameterError, match="min_isi"):
+        with pytest.raises(InvalidValueError, match="min_isi"):
             metric([0.0, 0.5, 0.501], 1.0, min_isi=min_isi)
 
 
