@@ -9,7 +9,6 @@ column, and leave the probe's sites in ``settings.xml`` and, since 0.6, in the i
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -29,14 +28,13 @@ from allen_ecephys.errors import (
 from ..recording import checked_geometry
 from ..shanks import shanks_by_position
 from ..timeline import Timeline
+from .arrays import read_npy
 from .binary import BinaryRecording
 from .open_ephys_index import SAMPLES_FILE, OpenEphysStream, open_ephys_streams
 from .open_ephys_sites import StreamSites, sites_of_3a, sites_of_stream
 
 #: 0.6 V over the gains of the released recordings, 500 and 250.
 FULL_SCALE_3A: Final = {"ap": 1200.0, "lfp": 2400.0}
-#: Files of numbers below this size (bytes) are read whole.
-LEAST_MAPPED: Final = 4096
 
 
 class OpenEphysRecording(BinaryRecording):
@@ -106,13 +104,9 @@ class OpenEphysRecording(BinaryRecording):
 
 
 def _mapped(path: Path) -> npt.NDArray[Any]:
-    values: npt.NDArray[Any] | None = None
-    # An empty array cannot be mapped; it is read.
-    mode: Literal["r"] | None = None if path.stat().st_size < LEAST_MAPPED else "r"
-    with suppress(ValueError, EOFError, OSError, MemoryError, OverflowError):
-        values = np.asarray(np.load(path, mmap_mode=mode, allow_pickle=False))
-    if values is None or values.ndim != 1 or values.dtype.kind not in "iuf":
-        msg = f"{path} is no array of one number for each sample; it was cut or damaged. Copy it again."
+    values = read_npy(path, mapped=True)
+    if values.ndim != 1:
+        msg = f"{path} is no array of one number for each sample; it was damaged. Copy it again."
         raise FileFormatError(msg)
     return values
 

@@ -32,6 +32,7 @@ from ..probes import (
     wiring_of_table,
 )
 from .catalogue import catalogue_probe
+from .text import read_text
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +52,6 @@ PART_OF_TYPE: Final = {0: "NP1000", 21: "NP2000", 24: "NP2010"}
 TYPE_OF_PART: Final = {"NP2000": 21, "PRB2_1": 21, "NP2010": 24, "PRB2_4": 24, "PRB_1_": 0}
 #: No probe has more; a larger count is damage.
 MOST_CHANNELS: Final = 100_000
-#: No .meta file is larger.
-MOST_BYTES: Final = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -187,16 +186,11 @@ def _fields(path: Path) -> dict[str, str]:
     if not path.is_file():
         msg = f"there is no {path}; copy the .meta file that belongs to the .bin"
         raise MissingFileError(msg)
-    data = path.read_bytes() if path.stat().st_size <= MOST_BYTES else b"\0"
-    if b"\0" in data:
+    try:
+        text = read_text(path)
+    except FileFormatError as error:
         msg = f"{path} is not text, so it is no .meta file; name the .meta beside the .bin"
-        raise FileFormatError(msg)
-    for encoding in ("utf-8-sig", "cp1252", "latin-1"):  # the last reads any bytes
-        try:
-            text = data.decode(encoding)
-            break
-        except UnicodeDecodeError:
-            continue
+        raise FileFormatError(msg) from error
     lines = (line.partition("=") for line in re.split(r"\r\n|\r|\n", text) if "=" in line)
     return {key.strip().removeprefix("~"): value.strip() for key, _, value in lines}
 

@@ -30,7 +30,6 @@ from allen_ecephys.processing.probes import (
 from allen_ecephys.processing.readers.binary import BinaryRecording, open_binary
 from allen_ecephys.processing.readers.open_ephys import open_open_ephys
 from allen_ecephys.processing.readers.open_ephys_index import open_ephys_streams
-from allen_ecephys.processing.readers.phy import read_phy
 from allen_ecephys.processing.readers.spikeglx import open_spikeglx
 from allen_ecephys.processing.readers.spikeglx_meta import read_spikeglx_meta, spikeglx_geometry
 from allen_ecephys.processing.recording import Recording, chunk_bounds
@@ -445,59 +444,3 @@ def test_lfp_order_of_3a_files() -> None:
     assert order[22:28].tolist() == [11, 23, 24, 36, 25, 37]
     assert order[46:50].tolist() == [35, 47, 48, 60]
     assert sorted(order) == list(range(384))
-
-
-# --- phy folders -------------------------------------------------------------------------------------------------
-
-
-def write_phy(folder: Path) -> None:
-    rng = np.random.default_rng(1)
-    np.save(folder / "spike_times.npy", np.array([[5], [7], [30]], dtype=np.uint64))
-    np.save(folder / "spike_clusters.npy", np.array([2, 0, 2], dtype=np.int32))
-    np.save(folder / "spike_templates.npy", np.array([[1], [0], [1]], dtype=np.uint32))
-    np.save(folder / "amplitudes.npy", np.array([[1.0], [2.0], [3.0]]))
-    templates = rng.normal(size=(2, 82, 3)).astype(np.float32)
-    templates[:, :21] = 0
-    np.save(folder / "templates.npy", templates)
-    np.save(folder / "whitening_mat_inv.npy", 2 * np.eye(3)[[1, 0, 2]])
-    np.save(folder / "channel_map.npy", np.array([[0], [2], [5]]))
-    (folder / "cluster_group.tsv").write_text("cluster_id\tgroup\n0\tnoise\n2\tgood\n")
-    (folder / "params.py").write_text("dat_path = r'ap.dat'\nn_channels_dat = 384\nsample_rate = 30000.\nimport os\n")
-
-
-def test_a_phy_folder_is_read_as_its_sorter_meant(tmp_path: Path) -> None:
-    write_phy(tmp_path)
-    sorting = read_phy(tmp_path, n_samples=31)
-    assert sorting.spikes.samples.tolist() == [5, 7, 30]
-    assert sorting.spikes.unit_ids.tolist() == [0, 2]
-    assert sorting.sampling_rate == 30_000.0
-    assert sorting.parameters["dat_path"] == "ap.dat"
-    assert sorting.templates is not None
-    stored = np.load(tmp_path / "templates.npy")
-    np.testing.assert_allclose(sorting.templates, 2 * stored[:, 21:][:, :, [1, 0, 2]])
-    assert sorting.groups is not None
-    assert sorting.groups.to_dict() == {0: "noise", 2: "good"}
-    assert sorting.channel_map is not None
-    assert sorting.channel_map.tolist() == [0, 2, 5]
-    assert sorting.pc_features is None
-
-
-def test_phy_folders_with_faults(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"spike_times\.npy"):
-        read_phy(tmp_path)
-    write_phy(tmp_path)
-    with pytest.raises(ValueError, match="past the end"):
-        read_phy(tmp_path, n_samples=30)
-    np.save(tmp_path / "amplitudes.npy", np.ones(2))
-    with pytest.raises(FileFormatError, match="amplitudes"):
-        read_phy(tmp_path)
-    np.save(tmp_path / "amplitudes.npy", np.array([object()] * 3), allow_pickle=True)
-    with pytest.raises(FileFormatError, match="no plain array"):
-        read_phy(tmp_path)
-    (tmp_path / "amplitudes.npy").unlink()
-    (tmp_path / "params.py").write_text("sample_rate = __import__('os').getpid()\n")
-    with pytest.raises(FileFormatError, match="no plain value"):
-        read_phy(tmp_path)
-    (tmp_path / "params.py").unlink()
-    with pytest.raises(MissingDataError, match="sample_rate"):
-        _ = read_phy(tmp_path).sampling_rate
