@@ -35,7 +35,7 @@ _POLL_S = 0.1
 # --- writing -----------------------------------------------------------------------------------------------------
 
 
-def write_atomically(path: Path, content: bytes | str, *, replace: bool = True) -> None:
+def write_atomically(path: Path, content: bytes | str, *, replace: bool = True, durable: bool = True) -> None:
     """Put `content` (text as UTF-8) under its name in one step: readers see the old file or the whole new one.
 
     Raises
@@ -45,12 +45,12 @@ def write_atomically(path: Path, content: bytes | str, *, replace: bool = True) 
     AccessError, DiskFullError
         If the folder cannot be written.
     """
-    with atomic_file(path, replace=replace) as file:
+    with atomic_file(path, replace=replace, durable=durable) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
+def atomic_file(path: Path, *, replace: bool = True, durable: bool = True) -> Iterator[IO[bytes]]:
     """Open a draft of `path` for writing and reading; it takes its name when the block ends without an error.
 
     A library that writes under a name of its own is given ``file.name``.
@@ -61,6 +61,8 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
         Final path; its folder is made if it does not exist.
     replace
         Whether a file of that name makes way. If not, one that appears in the meantime does not either.
+    durable
+        Whether the file must outlast a power cut; one that can be made again at any time need not wait for the disk.
 
     Raises
     ------
@@ -90,12 +92,14 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
                 yield file
             with _refusals(path.parent):
                 file.flush()
-                sync(file.fileno())
+                if durable:
+                    sync(file.fileno())
         with _refusals(path.parent):
             publish(draft, path, replace=replace)
     finally:
         draft.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
 
 
 @contextlib.contextmanager

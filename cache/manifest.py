@@ -197,7 +197,7 @@ def _check_version(path: Path, found: Any) -> None:
 
 def _entry(path: Path, row: dict[str, Any]) -> tuple[str, tuple[str, str, str | None]]:
     name, kind, spec, parent = (row.get(field) for field in ("key", "type", "spec", "parent_key"))
-    if not isinstance(name, str) or kind not in {"dir", "file"} or not isinstance(spec, str):
+    if not isinstance(name, str) or kind not in ("dir", "file") or not isinstance(spec, str):
         msg = f"{path} is no manifest: the entry {row!r} lacks key, type (dir or file) or spec"
         raise ManifestError(msg)
     if parent is not None and not isinstance(parent, str):

@@ -92,7 +92,7 @@ class TableQueries:
 
     def distinct(self, column: str) -> list[Any]:
         """Return what a column of the sessions table holds, in order of appearance."""
-        values: list[Any] = self.tables.raw("sessions")[column].dropna().unique().tolist()
+        values: list[Any] = self.tables.column("sessions", column).dropna().unique().tolist()
         return values
 
     def known_session(self, session_id: int) -> int:

@@ -198,10 +198,11 @@ def choose_sessions(cache: Project, selection: Selection) -> list[int]:
         _check_known(selection.session_types, raw["session_type"].dropna().unique().tolist(), "session type")
         chosen = chosen[raw.loc[chosen.index, "session_type"].isin(list(selection.session_types))]
     if selection.genotypes:
-        genotypes = raw.loc[chosen.index, "genotype"].fillna("")
+        published = cache.tables.column("sessions", "genotype").astype("string").fillna("")
+        genotypes = published[chosen.index]
         for text in selection.genotypes:
-            if not raw["genotype"].fillna("").str.contains(text, regex=False).any():
-                known = ", ".join(sorted(set(raw["genotype"].dropna())))
+            if not published.str.contains(text, regex=False).any():
+                known = ", ".join(sorted(set(published) - {""}))
                 msg = f"no session has a genotype with {text!r} in it. There are: {known}"
                 raise UnknownNameError(msg)
         fits = [any(text in genotype for text in selection.genotypes) for genotype in genotypes]

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import pandas as pd
 
-from allen_ecephys.errors import InvalidTypeError
+from allen_ecephys.errors import FileFormatError, InvalidTypeError
 from allen_ecephys.nwb import layout
 from allen_ecephys.units.filter import OUT_OF_BRAIN, UnitFilter
 from allen_ecephys.units.table import unregistered_to_nan
@@ -147,6 +147,20 @@ class ProjectTables:
                 logger.warning(message, path, len(table), self._published_rows[name])
             self._read[name] = _CORRECTIONS[name](table)
         return self._read[name]
+
+    def column(self, name: TableName, column: str) -> pd.Series[Any]:
+        """Return one column of a table as it is used for joins.
+
+        Raises
+        ------
+        FileFormatError
+            If the table, which can be used without it, does not have it.
+        """
+        table = self.raw(name)
+        if column not in table:
+            msg = f"{self._path_of(name)} has no column {column!r}; it has: {', '.join(map(str, table.columns))}"
+            raise FileFormatError(msg)
+        return table[column]
 
     # --- public tables -------------------------------------------------------------------------------------------
 

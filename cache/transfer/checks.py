@@ -88,7 +88,7 @@ def note_checked(path: Path, algorithm: str, digest: str, *, verified: bool) -> 
     entry = CheckedFile(status.st_size, status.st_mtime_ns, status.st_ino, algorithm, digest, verified)
     with contextlib.suppress(OSError), _index_lock:
         index = {**read_index(path.parent), path.name: entry}
-        write_atomically(path.parent / INDEX_NAME, encoded_index(index))
+        write_atomically(path.parent / INDEX_NAME, encoded_index(index), durable=False)
 
 
 def encoded_index(entries: Mapping[str, CheckedFile]) -> bytes:
