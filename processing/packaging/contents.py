@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +33,8 @@ class SessionMetadata:
     session_type
         Set of stimuli, such as ``"brain_observatory_1.1"`` or ``"functional_connectivity"``.
     specimen_name, subject_id, age_in_days, full_genotype, sex, strain, species
-        The animal. ``sex`` is ``"M"``, ``"F"``, ``"U"`` or ``"O"``.
+        The animal. ``sex`` is ``"M"``, ``"F"``, ``"U"`` (it was looked for) or ``"O"``. What is not known is None, and
+        absent from the file; if nothing is, the file has no subject.
     file_create_date
         When the file was made (default: now).
     institution
@@ -42,16 +43,16 @@ class SessionMetadata:
 
     session_id: int
     session_start_time: datetime
-    session_type: str
-    specimen_name: str = ""
-    subject_id: str = "unknown"
-    age_in_days: float = float("nan")
-    full_genotype: str = ""
-    sex: str = "U"
-    strain: str = ""
-    species: str = "Mus musculus"
+    session_type: str | None = None
+    specimen_name: str | None = None
+    subject_id: str | None = None
+    age_in_days: float | None = None
+    full_genotype: str | None = None
+    sex: str | None = None
+    strain: str | None = None
+    species: str | None = None
     file_create_date: datetime | None = None
-    institution: str = layout.INSTITUTION
+    institution: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,12 @@ class EyeTracking:
 class RigGeometry:
     """Where the monitor, the eye camera and its light are: positions (mm) and rotations (deg), each (x, y, z)."""
 
-    equipment: str = "NP.1"
-    monitor_position: tuple[float, float, float] = (118.6, 86.2, 31.6)
-    camera_position: tuple[float, float, float] = (102.8, 74.7, 31.6)
-    led_position: tuple[float, float, float] = (246.0, 92.3, 52.6)
-    monitor_rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    camera_rotation: tuple[float, float, float] = (0.0, 0.0, 2.8)
+    equipment: str
+    monitor_position: tuple[float, float, float]
+    camera_position: tuple[float, float, float]
+    led_position: tuple[float, float, float]
+    monitor_rotation: tuple[float, float, float]
+    camera_rotation: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,8 @@ class SessionContents:
         ``start_time``, ``stop_time``, ``condition``, ``level``, ``stimulus_name``, ``duration`` (s).
     eye_tracking, rig_geometry
         Eye tracking, and where its parts stand; both may be absent.
+    likely_blink
+        Whether each frame of the eye camera is likely of a blink, indexed by its time (s).
     """
 
     metadata: SessionMetadata
@@ -139,7 +142,8 @@ class SessionContents:
     invalid_times: pd.DataFrame | None = None
     optogenetic_stimulation_epochs: pd.DataFrame | None = None
     eye_tracking: EyeTracking | None = None
-    rig_geometry: RigGeometry | None = field(default_factory=RigGeometry)
+    rig_geometry: RigGeometry | None = None
+    likely_blink: pd.Series[bool] | None = None
 
 
 def column_of(frame: pd.DataFrame, column: layout.Column) -> Any:

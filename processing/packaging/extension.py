@@ -4,8 +4,9 @@ The types: a probe (device), its group of electrodes, the specimen (subject), th
 a current source density. They are registered in a type map of our own, so that writing a file changes nothing for
 other users of pynwb in the same process, and their specification is cached in every file written.
 
-Against version 0.2.0 of the released files one thing differs: a specimen's strain is the dataset that NWB itself has
-had since 2.3, not an attribute of the extension; two fields of one name cannot both be written.
+Against version 0.2.0 of the released files two things differ: a specimen's strain is the dataset that NWB itself has
+had since 2.3, not an attribute of the extension (two fields of one name cannot both be written), and a specimen whose
+name or age is not known has none.
 """
 
 from __future__ import annotations
@@ -33,10 +34,14 @@ def _vector(name: str, meaning: str) -> Any:
     )
 
 
-def _type(name: str, parent: str, meaning: str, attributes: dict[str, tuple[str, str]], **parts: Any) -> Any:
+def _type(
+    name: str, parent: str, meaning: str, attributes: dict[str, tuple[str, str]], *, required: bool = True, **parts: Any
+) -> Any:
     from pynwb.spec import NWBAttributeSpec, NWBGroupSpec
 
-    specs = [NWBAttributeSpec(name=key, doc=doc, dtype=dtype) for key, (doc, dtype) in attributes.items()]
+    specs = [
+        NWBAttributeSpec(name=key, doc=doc, dtype=dtype, required=required) for key, (doc, dtype) in attributes.items()
+    ]
     return NWBGroupSpec(doc=meaning, neurodata_type_def=name, neurodata_type_inc=parent, attributes=specs, **parts)
 
 
@@ -68,6 +73,7 @@ def _definitions() -> list[Any]:
             "Subject",
             "the animal that was recorded from",
             {"specimen_name": ("name of the specimen", "text"), "age_in_days": ("age (days)", "float")},
+            required=False,
         ),
         _type(
             "EcephysEyeTrackingRigMetadata",

@@ -77,7 +77,6 @@ def new_file(metadata: SessionMetadata, identifier: str, description: str) -> An
 
     from .extension import extension_class
 
-    age = metadata.age_in_days
     nwbfile = NWBFile(
         session_description=description,
         identifier=identifier,
@@ -88,16 +87,20 @@ def new_file(metadata: SessionMetadata, identifier: str, description: str) -> An
         institution=metadata.institution,
         stimulus_notes=metadata.session_type,
     )
-    nwbfile.subject = extension_class("EcephysSpecimen")(
-        specimen_name=metadata.specimen_name,
-        age_in_days=float(age),
-        age=f"P{age:.0f}D" if np.isfinite(age) else None,
-        genotype=metadata.full_genotype,
-        sex=metadata.sex,
-        strain=metadata.strain,
-        species=metadata.species,
-        subject_id=metadata.subject_id,
-    )
+    age = None if metadata.age_in_days is None or np.isnan(metadata.age_in_days) else float(metadata.age_in_days)
+    known = {
+        "specimen_name": metadata.specimen_name,
+        "age_in_days": age,
+        "age": None if age is None else f"P{age:.0f}D",
+        "genotype": metadata.full_genotype,
+        "sex": metadata.sex,
+        "strain": metadata.strain,
+        "species": metadata.species,
+        "subject_id": metadata.subject_id,
+    }
+    known = {name: value for name, value in known.items() if value is not None}
+    if known:
+        nwbfile.subject = extension_class("EcephysSpecimen")(**known)
     return nwbfile
 
 

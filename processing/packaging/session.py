@@ -99,7 +99,7 @@ def _skeleton(contents: SessionContents, counts: Any) -> Any:
     if contents.rig_geometry is not None:
         _add_rig(nwbfile, contents.rig_geometry)
     if contents.eye_tracking is not None:
-        _add_eye_tracking(nwbfile, contents.eye_tracking)
+        _add_eye_tracking(nwbfile, contents.eye_tracking, contents.likely_blink)
     return nwbfile
 
 
@@ -265,12 +265,15 @@ def _add_rig(nwbfile: Any, rig: RigGeometry) -> None:
     module.add(kind(name=name, equipment=rig.equipment, **vectors, **units))
 
 
-def _add_eye_tracking(nwbfile: Any, eye: EyeTracking) -> None:
+def _add_eye_tracking(nwbfile: Any, eye: EyeTracking, likely_blink: pd.Series[bool] | None) -> None:
     from .tables import ellipse_table, time_series
 
     fits = nwbfile.create_processing_module(layout.EYE_TRACKING.rpartition("/")[2], "Eye tracking processing module")
     for part, name in layout.ELLIPSE_FITS.items():
         fits.add(ellipse_table(name, eye.ellipse_fits[part]))
+    if likely_blink is not None:
+        times, blinks = likely_blink.index.to_numpy(np.float64), likely_blink.to_numpy(np.bool_)
+        fits.add(time_series("likely_blink", blinks, times, "n.a.", "whether the frame is likely of a blink"))
     for path, gaze in ((layout.RAW_GAZE, eye.raw_gaze), (layout.FILTERED_GAZE, eye.filtered_gaze)):
         module = nwbfile.create_processing_module(
             path.rpartition("/")[2], "where the animal looks, mapped to the screen"

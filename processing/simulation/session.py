@@ -14,7 +14,7 @@ from allen_ecephys.errors import AlreadyPresentError, InvalidValueError
 from allen_ecephys.files import scratch_folder
 
 from ..packaging.identities import channel_ids, check_session_id, unit_ids
-from ..packaging.session import SessionContents, SessionMetadata, write_session_nwb
+from ..packaging.session import RigGeometry, SessionContents, SessionMetadata, write_session_nwb
 from ..ranges import check_whole
 from . import behavior, probe_layout, unit_metrics
 from .population import draw_units
@@ -26,6 +26,15 @@ if TYPE_CHECKING:
 
 #: Units of a full session, as in the released session 715093703.
 FULL_UNITS = 2779
+#: Where monitor, camera and light stood on the rigs of the release (mm, degrees).
+RIG = RigGeometry(
+    equipment="NP.1",
+    monitor_position=(118.6, 86.2, 31.6),
+    camera_position=(102.8, 74.7, 31.6),
+    led_position=(246.0, 92.3, 52.6),
+    monitor_rotation=(0.0, 0.0, 0.0),
+    camera_rotation=(0.0, 0.0, 2.8),
+)
 #: Recording goes on after the last light pulse (s).
 _TAIL = 10.0
 
@@ -165,6 +174,7 @@ def write_session(
             invalid_times=invalid,
             optogenetic_stimulation_epochs=pulses,
             eye_tracking=behavior.eye_tracking(duration, running, streams[4]) if eye_tracking else None,
+            rig_geometry=RIG,
         )
         write_session_nwb(path, contents, overwrite=overwrite)
         del spikes, contents
@@ -194,6 +204,8 @@ def session_metadata(session_id: int, session_type: SessionType, seed: int) -> S
         age_in_days=118.0,
         full_genotype="Sst-IRES-Cre/wt;Ai32(RCL-ChR2(H134R)_EYFP)/wt",
         sex="MF"[seed % 2],
+        strain="",
+        species="Mus musculus",
         institution="simulated by allen-ecephys",
     )
 

@@ -1,0 +1,212 @@
+"""The session description: what the files of a rig cannot tell, and where they are."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from allen_ecephys.errors import FileFormatError, MissingFileError, suggest
+
+from .contents import RigGeometry, SessionMetadata
+
+_REQUIRED: Final = ("session_id", "session_start_time", "sync", "probes")
+_OPTIONAL: Final = (
+    *("session_type", "institution", "subject", "rig", "stimulus", "presentations", "optotagging", "eye_ellipses"),
+    *("invalid_times", "monitor_lag"),
+)
+_SUBJECT: Final = ("specimen_name", "subject_id", "age_in_days", "full_genotype", "sex", "strain", "species")
+_PROBE: Final = ("name", "recording", "channels", "events", "stream")
+_INVALID: Final = ("start_time", "stop_time", "type", "id", "label")
+
+
+@dataclass(frozen=True)
+class ProbeDescription:
+    """One probe of a session.
+
+    Attributes
+    ----------
+    name
+        As ``probeA``; every probe has its own.
+    recording
+        Folder of its raw data.
+    channels
+        Table (CSV) of where its channels are in the brain, or None.
+    events
+        Folder with the events of its barcode line, or None to look for it below `recording`.
+    stream
+        Which of several probes in `recording`, or None.
+    """
+
+    name: str
+    recording: Path
+    channels: Path | None = None
+    events: Path | None = None
+    stream: str | None = None
+
+
+@dataclass(frozen=True)
+class SessionDescription:
+    """A session as its rig left it.
+
+    Attributes
+    ----------
+    path
+        The description's file; all other paths are relative to its folder.
+    metadata
+        Who was recorded, when and with which stimuli; what the description does not say is None.
+    rig
+        Where monitor, camera and light stood, or None.
+    sync
+        The sync file.
+    stimulus, presentations
+        Stimulus pickle, or a plain table in its place; at most one of them.
+    optotagging, eye_ellipses
+        Pickle of the light, and file of eye ellipses, or None.
+    invalid_times
+        Declared intervals: ``start_time``, ``stop_time`` (s), ``type``, ``id`` and ``label``.
+    monitor_lag
+        From a vsync to the screen (s), for sessions without a photodiode.
+    probes
+        In the order of their names.
+    """
+
+    path: Path
+    metadata: SessionMetadata
+    rig: RigGeometry | None
+    sync: Path
+    stimulus: Path | None
+    presentations: Path | None
+    optotagging: Path | None
+    eye_ellipses: Path | None
+    invalid_times: tuple[Mapping[str, Any], ...]
+    monitor_lag: float | None
+    probes: tuple[ProbeDescription, ...]
+
+    def files(self) -> list[Path]:
+        """Return every file that the session's file depends on, besides the probes' own."""
+        named = (self.path, self.sync, self.stimulus, self.presentations, self.optotagging, self.eye_ellipses)
+        return [p for p in (*named, *(probe.channels for probe in self.probes)) if p is not None]
+
+
+def read_session_description(path: str | os.PathLike[str]) -> SessionDescription:
+    """Read a session description (JSON).
+
+    Needed are ``session_id``, ``session_start_time`` (ISO 8601 with its time zone), ``sync`` and ``probes`` (each with
+    ``name`` and ``recording``). All else may be absent, and is then absent from the session's file.
+
+    Raises
+    ------
+    MissingFileError
+        If the description, or a file it names, is not there.
+    FileFormatError
+        If something needed is missing, something is unknown, two probes have one name, or a time has no zone.
+    """
+    place = Path(path)
+    if not place.is_file():
+        msg = f"there is no session description {place}"
+        raise MissingFileError(msg)
+    try:
+        told = json.loads(place.read_text(encoding="utf-8"))
+    except ValueError as error:
+        msg = f"{place} is no JSON ({error})"
+        raise FileFormatError(msg) from error
+    _check_names(told, (*_REQUIRED, *_OPTIONAL), f"{place}", _REQUIRED)
+    subject, rig = told.get("subject", {}), told.get("rig")
+    _check_names(subject, _SUBJECT, f"{place}, subject")
+    if rig is not None:
+        _check_names(rig, (known := tuple(f.name for f in fields(RigGeometry))), f"{place}, rig", known)
+    if told.get("stimulus") and told.get("presentations"):
+        msg = f"{place} names a stimulus pickle and a table of presentations; one of them says what was shown"
+        raise FileFormatError(msg)
+    probes = tuple(sorted((_probe(p, place) for p in told["probes"]), key=lambda p: p.name))
+    names = [probe.name for probe in probes]
+    if not names or len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        msg = f"{place} names {'no probe' if not names else f'the probe {twice[0]} twice'}; each has a name of its own"
+        raise FileFormatError(msg)
+    invalid = told.get("invalid_times", [])
+    for row in invalid:
+        _check_names(row, _INVALID, f"{place}, invalid_times", _INVALID)
+    return SessionDescription(
+        path=place,
+        metadata=SessionMetadata(
+            session_id=int(told["session_id"]),
+            session_start_time=_start(told["session_start_time"], place),
+            session_type=told.get("session_type"),
+            institution=told.get("institution"),
+            **subject,
+        ),
+        rig=None if rig is None else _rig(rig, place),
+        sync=_file(told["sync"], place),
+        **{
+            name: None if told.get(name) is None else _file(told[name], place)
+            for name in ("stimulus", "presentations", "optotagging", "eye_ellipses")
+        },
+        invalid_times=tuple(invalid),
+        monitor_lag=told.get("monitor_lag"),
+        probes=probes,
+    )
+
+
+def _check_names(told: Any, known: tuple[str, ...], where: str, needed: tuple[str, ...] = ()) -> None:
+    if not isinstance(told, Mapping):
+        msg = f"{where} is a {type(told).__name__}, not an object with names"
+        raise FileFormatError(msg)
+    unknown = [name for name in told if name not in known]
+    if unknown:
+        msg = f"{where}: {unknown[0]!r} is unknown{suggest(unknown[0], known)}; known are {', '.join(known)}"
+        raise FileFormatError(msg)
+    missing = [name for name in needed if name not in told]
+    if missing:
+        msg = f"{where} does not say {', '.join(missing)}"
+        raise FileFormatError(msg)
+
+
+def _probe(told: Any, place: Path) -> ProbeDescription:
+    _check_names(told, _PROBE, f"{place}, probes", ("name", "recording"))
+    return ProbeDescription(
+        name=str(told["name"]),
+        recording=_file(told["recording"], place),
+        channels=None if told.get("channels") is None else _file(told["channels"], place),
+        events=None if told.get("events") is None else _file(told["events"], place),
+        stream=told.get("stream"),
+    )
+
+
+def _rig(told: Mapping[str, Any], place: Path) -> RigGeometry:
+    vectors: dict[str, tuple[float, float, float]] = {}
+    for name, values in told.items():
+        if name == "equipment":
+            continue
+        try:
+            x, y, z = (float(value) for value in values)
+        except (TypeError, ValueError) as error:
+            msg = f"{place}, rig: {name} is {values!r}, not three numbers"
+            raise FileFormatError(msg) from error
+        vectors[name] = (x, y, z)
+    return RigGeometry(equipment=str(told["equipment"]), **vectors)
+
+
+def _file(name: Any, place: Path) -> Path:
+    path = place.parent / str(name)
+    if not path.exists():
+        msg = f"{place} names {name}, and there is no {path}"
+        raise MissingFileError(msg)
+    return path
+
+
+def _start(text: Any, place: Path) -> datetime:
+    try:
+        start = datetime.fromisoformat(str(text))
+    except ValueError as error:
+        msg = f"{place}: session_start_time {text!r} is no time; write it as 2019-01-19T08:54:18-08:00"
+        raise FileFormatError(msg) from error
+    if start.tzinfo is None:
+        msg = f"{place}: session_start_time {text!r} has no time zone; write it as 2019-01-19T08:54:18-08:00"
+        raise FileFormatError(msg)
+    return start

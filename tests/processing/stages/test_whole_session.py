@@ -1,0 +1,155 @@
+"""From a rig's folder to the session's files and back: what was shown, what the units prefer, what the animal did."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from allen_ecephys import EcephysSession
+from allen_ecephys.processing.pipeline.stages import StageResult
+from allen_ecephys.processing.simulation.raw.recording import read_ground_truth
+from allen_ecephys.processing.simulation.rig import RigTruth, write_rig
+from allen_ecephys.processing.sorting import sorters
+from allen_ecephys.processing.sorting.spikes_to_result import result_from_spikes
+from allen_ecephys.processing.stages.probe import sort_raw
+from allen_ecephys.processing.stages.whole_session import run_whole_session
+from allen_ecephys.units.filter import UnitFilter
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> RigTruth:
+    return write_rig(tmp_path_factory.mktemp("rig") / "session", repeats=2, n_units=6, n_channels=24)
+
+
+@pytest.fixture(scope="module")
+def folders(rig: RigTruth, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Give the measured units of every probe, sorted by one who knows the truth."""
+
+    def sort(recording: Any, folder: Path, parameters: Any) -> Any:
+        truth = read_ground_truth(parameters["truth"])
+        return result_from_spikes(
+            recording, truth.spike_times, truth.spike_units, len(truth.units), folder, details={"sorter": "truth"}
+        )
+
+    place = tmp_path_factory.mktemp("measured")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sorters.SORTERS, "truth", sort)
+        for probe in rig.probes:
+            raw = rig.folder / probe.name
+            sort_raw(raw, place / probe.name, sorter="truth", parameters={"truth": str(raw)}).measure()
+    return {probe.name: place / probe.name for probe in rig.probes}
+
+
+@pytest.fixture(scope="module")
+def stage(rig: RigTruth, folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> StageResult:
+    return run_whole_session(rig.folder / "session.json", folders, tmp_path_factory.mktemp("packaged"))
+
+
+def preferred_orientations(session: EcephysSession) -> Any:
+    """Orientation at which each unit fires most spikes between onset and offset."""
+    gratings = session.get_stimulus_table("drifting_gratings")
+    gratings = gratings[gratings["orientation"].notna()]
+    found = {}
+    for unit, times in session.spike_times.items():
+        counts = np.searchsorted(times, gratings["stop_time"]) - np.searchsorted(times, gratings["start_time"])
+        angle = np.deg2rad(gratings["orientation"].to_numpy(float))
+        vector = (counts * np.exp(1j * angle)).sum()
+        found[unit] = np.rad2deg(np.angle(vector)) % 360
+    return found
+
+
+def test_from_raw_data_to_tuning(rig: RigTruth, stage: StageResult) -> None:
+    session = EcephysSession(stage.folder / "session.nwb", unit_filter=UnitFilter.none())
+
+    shown = session.stimulus_presentations
+    truth = rig.presentations
+    stimuli = shown[shown["stimulus_name"] != "spontaneous"].reset_index(drop=True)
+    assert stimuli["stimulus_name"].tolist() == truth["stimulus_name"].tolist()
+    for edge in ("start_time", "stop_time"):
+        assert np.abs(stimuli[edge] - truth[edge]).max() < 1e-3
+    gratings = truth["stimulus_name"] == "drifting_gratings"
+    assert np.array_equal(
+        stimuli.loc[gratings, "orientation"].to_numpy(float), truth.loc[gratings, "orientation"].to_numpy(float), True
+    )
+
+    units, found = session.units, preferred_orientations(session)
+    close = []
+    for unit_id, row in units.iterrows():
+        probe = rig.probes[int(row["probe_id"]) % 10]
+        unit = int(row["cluster_id"])
+        times = session.spike_times[unit_id]
+        true_times = probe.seconds(probe.recording.spike_train(unit))
+        if len(times) == len(true_times):
+            assert np.abs(times - true_times).max() < 1e-4
+        away = (found[unit_id] - probe.preferred_orientation[unit] + 180) % 360 - 180
+        close.append(abs(away) < 25)
+    assert len(units) == 12
+    assert np.mean(close) >= 0.9
+
+    running = session.running_speed
+    onsets = rig.shown.vsync_rising
+    nearest = np.searchsorted(onsets, running["end_time"].to_numpy() + 1e-3) - 1
+    assert np.abs(running["velocity"].to_numpy() - rig.wheel.speed[nearest]).max() < 0.5
+    lights = session.optogenetic_stimulation_epochs
+    assert np.abs(lights["start_time"].to_numpy() - rig.light_times).max() < 2e-5
+    pupil = session.get_pupil_data()
+    assert np.abs(pupil.index.to_numpy() - rig.eye_times).max() < 2e-5
+
+    assert session.sex == "F"
+    assert session.age_in_days == 118
+    assert session.rig_equipment_name == "NP.sim"
+    with h5py.File(stage.folder / "session.nwb") as file:
+        assert "strain" not in file["general/subject"]
+        assert "specimen_name" not in file["general/subject"].attrs
+        assert file["processing/eye_tracking/likely_blink/data"][()][rig.blinks > 0].all()
+    clocks = stage.report["clocks"]
+    assert clocks["probeA"]["drift_ppm"] == pytest.approx(37, abs=1)
+    assert json.loads((stage.folder / "probeB_clock.json").read_text())["n_matched"] >= 4
+    assert (stage.folder / "probeA_clock.png").stat().st_size > 10_000
+
+
+def test_lfp_of_a_session(rig: RigTruth, stage: StageResult) -> None:
+    probe = rig.probes[0]
+    (path,) = stage.folder.glob("probe_*0_lfp.nwb")
+    with h5py.File(path) as file:
+        series = next(iter(file["acquisition"].values()))
+        series = series if "data" in series else next(iter(series.values()))
+        assert series["data"].dtype == np.int16
+        times = series["timestamps"][()]
+        traces = series["data"][()] * series["data"].attrs["conversion"]
+        csd = file["processing/current_source_density/calibrated_current_source_density"]
+        density, csd_times = csd["data"][()], csd["timestamps"][()]
+        assert (
+            "uncalibrated"
+            in file["processing/current_source_density/ecephys_csd/current_source_density"].attrs["description"]
+        )
+    assert np.abs(times - probe.seconds(24 * np.arange(len(times)))).max() < 1e-4
+    assert stage.report["lfp"]["probeA"]["n_flashes"] == 8
+    peak = csd_times[np.abs(density).max(axis=1).argmax()]
+    assert peak == pytest.approx(0.05, abs=0.01)
+    assert 1e-5 < traces[:, 0].std() < 1e-3
+
+
+def test_equal_files_from_equal_folders(
+    rig: RigTruth, folders: dict[str, Path], stage: StageResult, tmp_path: Path
+) -> None:
+    description = rig.folder / "session.json"
+    second = run_whole_session(description, folders, tmp_path, lfp=False)
+    assert run_whole_session(description, folders, tmp_path, lfp=False).reused
+    ids = []
+    for made in (stage, second):
+        with h5py.File(made.folder / "session.nwb") as file:
+            ids.append(
+                (
+                    file["units/id"][()],
+                    file["units/spike_times"][()],
+                    file["general/extracellular_ephys/electrodes/id"][()],
+                )
+            )
+    for one, other in zip(*ids, strict=True):
+        assert np.array_equal(one, other)
