@@ -20,6 +20,7 @@ from allen_ecephys.errors import InvalidContentsError, MissingExtraError
 
 from ..behavior import EyeRig, eye_tracking, optotagging_table, read_ellipses, running_speed
 from ..packaging.contents import SessionContents
+from ..packaging.identities import probe_ids
 from ..packaging.session import write_session_nwb
 from ..packaging.session_description import SessionDescription, read_session_description
 from ..pipeline.stages import Stage, StageResult
@@ -166,7 +167,8 @@ def _synchronized(told: SessionDescription, sync: SyncFile, number: int, folder:
     events = read_probe_events(probe.events or probe.recording)
     session = decode_barcodes(sync.rising("barcode"), sync.falling("barcode"))
     clock = clock_from_barcodes(events, session, bands.spike_band.sampling_rate, name=probe.name)
-    packaged = read_measured_probe(folder, number, told.metadata.session_id, UNKNOWN_STRUCTURE)
+    probe_id = int(probe_ids(told.metadata.session_id, len(told.probes))[number])
+    packaged = read_measured_probe(folder, number, probe_id, UNKNOWN_STRUCTURE)
     channels = packaged.channels
     if probe.channels is not None:
         channels = _registered(channels, probe.channels, probe.name)
