@@ -2,7 +2,12 @@
 
 The algorithm is that of Moré (in *Numerical Analysis*, Lecture Notes in Mathematics 630, 1978) with the constants of
 MINPACK's ``lmdif`` as SciPy's ``leastsq`` calls it, because the released metrics were made with that and depend on it
-where a fit is ill-posed. Compiled it is about fifty times faster, and runs on several threads.
+where a fit is ill-posed.
+
+Why not ``leastsq`` itself: on the fits of two simulated sessions (300 contrast curves, 524 receptive fields; processor
+time, one thread) it took 142 ms a logistic and 12 ms a Gaussian, against 8.5 and 1.6 ms here: 17 and 7 times as long,
+minutes more for a session of 2,000 units, most of them in unbounded fits that run on to their limit of evaluations; and
+compiled fits share threads. Well-posed fits agree with it to 1e-7 (under test).
 """
 
 from __future__ import annotations
