@@ -129,7 +129,7 @@ def _write(path: Path, table: pd.DataFrame, source: Fingerprint, sha256: str) ->
         **packed,
     )
     try:
-        write_atomically(copy_path(path), buffer.getvalue())
+        write_atomically(copy_path(path), buffer.getvalue(), durable=False)
     except (AccessError, OSError) as error:
         logger.debug("no parsed copy of %s is kept: %s", path, error)
 
