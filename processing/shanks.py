@@ -19,13 +19,13 @@ Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
 #: Sites farther apart across the probe than this (um) lie on different shanks, where nothing else tells.
-SHANK_GAP: Final = 100.0
+SHANK_GAP: Final = 120.0
 #: A gap along a shank larger than this (um) separates two runs of sites, which see different tissue.
 RUN_GAP: Final = 100.0
 
 
 def shanks_by_position(geometry: npt.NDArray[np.float64]) -> Int64:
-    """Return each channel's shank, told by gaps of more than 100 um across the probe; int64 (n_channels,)."""
+    """Return each channel's shank, told by gaps of more than 120 um across the probe; int64 (n_channels,)."""
     across = np.unique(geometry[:, 0])
     gaps = across[np.flatnonzero(np.diff(across) > SHANK_GAP)]
     return np.searchsorted(gaps, geometry[:, 0], side="left").astype(np.int64)

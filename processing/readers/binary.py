@@ -44,7 +44,7 @@ class BinaryRecording:
     channels
         Columns that are channels, in order; all by default.
     shanks
-        Shank of each channel; by default told by gaps of more than 100 um across the probe.
+        Shank of each channel; by default told by gaps of more than 120 um across the probe.
     adc
         When each channel is digitised. By default that of a 1.0 probe for channels at the positions of one
         (:func:`~allen_ecephys.processing.probes.neuropixels_1_geometry`), and unknown for others.

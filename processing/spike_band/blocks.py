@@ -137,7 +137,7 @@ def prepare_block(samples: Int16, start: int, plan: SpikeBandPlan) -> tuple[Floa
     m = plan.medians
     if m is not None:
         subtracted, residuals = np.empty_like(samples), np.empty((len(samples), len(m.ranks)), np.int16)
-        subtract_block(samples, m.offsets, m.floors, m.comparisons, m.ranks, m.n_subtracted, subtracted, residuals)
+        subtract_block(samples, m, subtracted, residuals)
         samples = subtracted
     buffer = np.empty(samples.shape, np.float32)
     offsets = np.zeros(samples.shape[1], np.float32) if plan.offsets is None else plan.offsets

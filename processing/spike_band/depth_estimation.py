@@ -17,12 +17,15 @@ from allen_ecephys.errors import FileFormatError, RecordingTooShortError
 
 from ..probes import lfp_order_3a
 from ..recording import Recording
-from .probe_info import COUNT_UV, DepthParameters, ProbeInfo
+from ..shanks import ShankLines
+from .probe_info import COUNT_UV, RELEASED_PITCH, DepthParameters, ProbeInfo
 from .saturation import SATURATED_SHARE, SATURATION_MARGIN, saturated_rows, saturation_limit
 
 logger = logging.getLogger(__name__)
 
 WELCH_SEGMENT: Final = 256
+#: Fewer channels than this are no reference: they would hold too much of their own.
+LEAST_REFERENCES: Final = 5
 
 
 def windows(recording: Recording, p: DepthParameters, *, length_s: float, start_s: float) -> list[tuple[int, int]]:
@@ -93,38 +96,52 @@ def channel_mask(recording: Recording, rms_uv: npt.NDArray[np.float64], p: Depth
 def log_power(lfp: Recording, start: int, stop: int, p: DepthParameters) -> npt.NDArray[np.float64]:
     """Return log10 of the LFP's mean power from 0 Hz to `max_frequency`, per channel, in counts squared / Hz.
 
-    Counts are of 0.195 uV whatever the recording's own scale. The reference (median over `reference_range`) is
+    Counts are of 0.195 uV whatever the recording's own scale. The reference (median over the uppermost channels) is
     computed once; the released pipeline subtracted it channel by channel from data it was changing, which differs for
-    channels in that range only.
+    those channels only.
     """
     from scipy.ndimage import gaussian_filter1d
     from scipy.signal import welch
 
+    lines = ShankLines.of(lfp.geometry, lfp.shanks)
     samples = lfp.read_uv(start, stop).astype(np.float64) / COUNT_UV
     if p.reorder_lfp:
         samples = samples[:, lfp_order_3a(lfp.n_channels)]
     samples -= np.median(samples, axis=0)
-    first, last = (min(c, lfp.n_channels) for c in p.reference_range)
-    if last > first:
-        samples -= np.median(samples[:, first:last], axis=1)[:, None]
+    n_references = round(p.reference_share * lfp.n_channels)
+    if n_references >= LEAST_REFERENCES:
+        uppermost = np.argsort(lines.places, kind="stable")[-n_references:]
+        samples -= np.median(samples[:, uppermost], axis=1)[:, None]
     segment = min(WELCH_SEGMENT, len(samples))
     frequency, power = welch(samples, lfp.sampling_rate, nperseg=segment, nfft=max(p.n_fft, segment), axis=0)
     mean = power[frequency <= p.max_frequency].mean(axis=0)
     values = np.log10(np.maximum(mean, 1e-12))
-    for reference in np.sort(lfp.reference_channels):
-        values[reference] = values[max(reference - 1, 0)]
-    return np.asarray(gaussian_filter1d(values, p.smoothing))
+    for run in np.unique(lines.runs):
+        members = lines.members(int(run))
+        along = values[members]
+        for place in np.flatnonzero(np.isin(members, lfp.reference_channels)):
+            along[place] = along[max(place - 1, 0)]
+        values[members] = gaussian_filter1d(along, p.smoothing_um / lines.pitches[run])
+    return np.asarray(values)
 
 
-def surface_candidate(values: npt.NDArray[np.float64], p: DepthParameters) -> int:
-    """Return the last channel below the power threshold with a step down to the next, or the number of channels."""
+def surface_candidate(values: npt.NDArray[np.float64], p: DepthParameters, pitch: float = RELEASED_PITCH) -> int:
+    """Return the last channel below the power threshold with a step down to the next, or the number of channels.
+
+    `values` are those of a run of channels from the tip up, `pitch` (um) apart.
+    """
     step = np.diff(values, append=values[-1])
-    candidates = np.flatnonzero((step < p.step_threshold) & (values < p.power_threshold))
+    threshold = p.step_threshold * (pitch / RELEASED_PITCH)
+    candidates = np.flatnonzero((step < threshold) & (values < p.power_threshold))
     return int(candidates[-1]) if len(candidates) else len(values)
 
 
-def estimate_surface(lfp: Recording, parameters: DepthParameters | None = None) -> tuple[float, float]:
-    """Return the channels where brain and air begin, medians over passes of one second of LFP.
+def estimate_surface(
+    lfp: Recording, parameters: DepthParameters | None = None
+) -> tuple[float, float, npt.NDArray[np.float64]]:
+    """Return the channels where brain and air begin on the first shank, and each channel's height (um) above the brain.
+
+    Each shank has a surface of its own: the median over passes of one second of LFP.
 
     Raises
     ------
@@ -132,12 +149,42 @@ def estimate_surface(lfp: Recording, parameters: DepthParameters | None = None) 
         If the LFP is shorter than a second.
     """
     p = parameters or DepthParameters()
-    found = [
-        surface_candidate(log_power(lfp, start, stop, p), p)
-        for start, stop in windows(lfp, p, length_s=1.0, start_s=0.0)
-    ]
-    surface = float(np.median(found))
-    return surface, min(surface + p.air_gap, float(lfp.n_channels))
+    lines = ShankLines.of(lfp.geometry, lfp.shanks)
+    passes = [log_power(lfp, start, stop, p) for start, stop in windows(lfp, p, length_s=1.0, start_s=0.0)]
+    heights = np.zeros(lfp.n_channels)
+    surface = air = float(lfp.n_channels)
+    for shank in np.unique(lines.shanks)[::-1]:
+        order = lines.order[lines.shanks[lines.order] == shank]
+        found = float(np.median([_surface_of_shank(values, lines, order, p) for values in passes]))
+        places = lines.places[order]
+        pitch = float(lines.pitches[lines.runs[order[-1]]])
+        beyond = np.append(places, places[-1] + pitch)
+        at = float(np.interp(found, np.arange(len(beyond)), beyond))
+        heights[order] = lines.places[order] - at
+        # The shank that is looked at last is the first.
+        surface = _number(order, found, lfp.n_channels)
+        air = _number(order, min(found + p.air_gap_um / pitch, float(len(order))), lfp.n_channels)
+    return surface, air, heights
+
+
+def _surface_of_shank(
+    values: npt.NDArray[np.float64], lines: ShankLines, order: npt.NDArray[np.int64], p: DepthParameters
+) -> int:
+    """Return the place in a shank's `order` of channels at which the brain ends: in its uppermost run with a step."""
+    first = len(order)
+    for run in np.unique(lines.runs[order])[::-1]:
+        members = lines.members(int(run))
+        first -= len(members)
+        candidate = surface_candidate(values[members], p, float(lines.pitches[run]))
+        if candidate < len(members):
+            return first + candidate
+    return len(order)
+
+
+def _number(order: npt.NDArray[np.int64], place: float, n_channels: int) -> float:
+    """Return the number of the channel at a place in the order of a shank, with the fraction of the place."""
+    whole = int(place)
+    return float(order[whole] + place - whole) if whole < len(order) else float(n_channels)
 
 
 def estimate_depth(
@@ -162,6 +209,11 @@ def estimate_depth(
         msg = f"the spike band has {recording.n_channels} channels, the LFP band {lfp.n_channels}; they belong apart"
         raise FileFormatError(msg)
     offsets, rms_uv = estimate_offsets(recording, p)
-    n_channels = float(recording.n_channels)
-    surface, air = (n_channels, n_channels) if lfp is None else estimate_surface(lfp, p)
-    return ProbeInfo(offsets, channel_mask(recording, rms_uv, p), rms_uv, surface, air, p)
+    mask = channel_mask(recording, rms_uv, p)
+    if lfp is None:
+        lines = ShankLines.of(recording.geometry, recording.shanks)
+        heights = lines.places - lines.places.max() - lines.pitch.max()
+        whole = float(recording.n_channels)
+        return ProbeInfo(offsets, mask, rms_uv, whole, whole, p, heights, p.air_gap_um)
+    surface, air, heights = estimate_surface(lfp, p)
+    return ProbeInfo(offsets, mask, rms_uv, surface, air, p, heights, p.air_gap_um)

@@ -1,14 +1,15 @@
 """Median subtraction: what channels digitised at the same instant share is taken out of them, sample by sample.
 
-The 384 channels of a probe are digitised in 12 turns by 32 converters; channels whose numbers are equal modulo 24 are
-digitised together and share the converters' noise. Per sample and group, the median over the group's good channels is
-subtracted from all its channels, good or not. The released recordings went through the same step, with one difference:
-its partial sort left out each group's last channel, so that its "median" of 16 channels was the exact median of the
-lowest 15. Here it is the lower median of all good channels.
+The 384 channels of a 1.0 probe are digitised in 12 turns by 32 converters; channels whose numbers are equal modulo 24
+are digitised together and share the converters' noise. Other probes are wired otherwise, as the recording says
+(:class:`~allen_ecephys.processing.probes.AdcWiring`). Per sample and group, the median over the group's good channels
+is subtracted from all its channels, good or not. The released recordings went through the same step, with one
+difference: its partial sort left out each group's last channel, so that its "median" of 16 channels was the exact
+median of the lowest 15. Here it is the lower median of all good channels.
 
 Where a group has few channels (a short probe, or most of it in air), a spike would be a part of its own median, and a
-channel alone would become zero. There the median over all good channels is subtracted from all instead, if there are
-enough for that; else offsets only.
+channel alone would become zero; and where it is not known which channels are digitised together, there are no groups.
+There the median over all good channels is subtracted from all instead, if there are enough for that; else offsets only.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy.typing as npt
 
 from allen_ecephys.errors import FileFormatError
 
-from ..probes import ADC_CHANNELS
+from ..probes import ADC_CHANNELS, AdcWiring, neuropixels_1_wiring
 
 if TYPE_CHECKING:
     from ..recording import Channels, Recording
@@ -48,23 +49,30 @@ class MedianPlan:
     Attributes
     ----------
     offsets
-        int32 (n_slots * n_groups,): constant to subtract from each channel first, in counts. Channel c is in slot
-        ``c // n_groups`` of group ``c % n_groups``.
+        int32 (n_slots * n_groups,): constant to subtract from each channel first, in counts, slot by slot of all
+        groups.
     floors
         int32 (n_slots * n_groups,): `ABSENT` for channels that take no part in the median, else the lowest int32.
     comparisons
         int64 (n, 2): a sorting network over the members of a group, without what the medians do not need.
     ranks
         int64 (n_groups,): place of the lower median among the sorted members, -1 for a group that has no median.
-    n_subtracted
-        Channels from this one on are left as they are (they are in air).
+    groups
+        int64 (n_channels,): group of each channel.
+    places
+        int64 (n_channels,): slot of each channel times the number of groups plus its group; empty if they are the
+        channels' numbers.
+    left
+        int64: channels that are left as they are (they are in air).
     """
 
     offsets: Int32
     floors: Int32
     comparisons: Int64
     ranks: Int64
-    n_subtracted: int
+    groups: Int64
+    places: Int64
+    left: Int64
 
     @property
     def n_groups(self) -> int:
@@ -91,22 +99,29 @@ class MedianSubtracted:
     n_clipped: int
 
 
-def probe_medians(info: ProbeInfo) -> MedianPlan:
+def probe_medians(info: ProbeInfo, adc: AdcWiring | None = None) -> MedianPlan:
     """Prepare the median subtraction of a probe as the depth estimation found it.
 
-    Channels digitised together have a median of their own if each of the 24 groups has 8 good channels below the air;
-    if not, all channels have one in common; with fewer than 16 good channels below the air, none.
+    Channels digitised together have a median of their own if each of their groups has 8 good channels below the air; if
+    not, or if `adc` does not tell which they are, all channels have one in common; with fewer than 16 good channels
+    below the air, none.
     """
-    top = int(info.air_channel)
-    members = np.bincount(np.flatnonzero(info.mask[:top]) % ADC_CHANNELS, minlength=ADC_CHANNELS)
-    if members.min() >= LEAST_MEMBERS:
-        return median_plan(info.offsets, info.mask, top)
-    good = info.mask if members.sum() >= LEAST_COMMON else np.zeros_like(info.mask)
-    return median_plan(info.offsets, good, top, n_groups=1)
+    below = info.below_air
+    good = info.mask & below
+    if adc is not None:
+        _, groups = np.unique(adc.groups, return_inverse=True)
+        if np.bincount(groups[good], minlength=int(groups.max(initial=-1)) + 1).min(initial=ABSENT) >= LEAST_MEMBERS:
+            return median_plan(info.offsets, info.mask, below, groups=groups)
+    members = info.mask if good.sum() >= LEAST_COMMON else np.zeros_like(info.mask)
+    return median_plan(info.offsets, members, below, groups=np.zeros(len(info.mask), np.int64))
 
 
 def median_plan(
-    offsets: npt.ArrayLike, good: npt.ArrayLike, n_subtracted: int | None = None, *, n_groups: int = ADC_CHANNELS
+    offsets: npt.ArrayLike,
+    good: npt.ArrayLike,
+    subtracted: npt.ArrayLike | None = None,
+    *,
+    groups: npt.ArrayLike | None = None,
 ) -> MedianPlan:
     """Prepare a median subtraction.
 
@@ -116,15 +131,15 @@ def median_plan(
         Constant of each channel in counts, integers (n_channels,).
     good
         bool (n_channels,): channels that take part in the medians (no references, dead or noisy channels).
-    n_subtracted
-        Channels below this number are subtracted from; all by default. The release takes the first one in air.
-    n_groups
-        Channels whose numbers are equal modulo this are a group.
+    subtracted
+        bool (n_channels,): channels that are subtracted from; all by default. The release takes those below the air.
+    groups
+        Group of each channel, whole numbers from 0; by default that of a 1.0 probe, equal modulo 24.
 
     Raises
     ------
     FileFormatError
-        If the two arrays do not describe the same channels.
+        If the arrays do not describe the same channels.
     """
     constants = np.asarray(offsets)
     takes_part = np.asarray(good, dtype=bool)
@@ -132,15 +147,24 @@ def median_plan(
         msg = f"offsets {constants.shape} and good channels {takes_part.shape} do not describe the same channels"
         raise FileFormatError(msg)
     n_channels = len(constants)
-    top = n_channels if n_subtracted is None else min(max(int(n_subtracted), 0), n_channels)
-    slots = -(-n_channels // n_groups)
-    padded = np.zeros(slots * n_groups, np.int32)
-    padded[:top] = constants[:top]
-    floors = np.full(slots * n_groups, ABSENT, np.int32)
-    floors[:top][takes_part[:top]] = np.iinfo(np.int32).min
-    members = (floors != ABSENT).reshape(slots, n_groups).sum(axis=0)
+    changed = np.ones(n_channels, bool) if subtracted is None else np.asarray(subtracted, dtype=bool)
+    given = neuropixels_1_wiring(n_channels).groups if groups is None else np.asarray(groups, dtype=np.int64)
+    # The release's order of groups fits a probe of any number of channels, so that there are always 24.
+    n_groups = ADC_CHANNELS if groups is None else int(given.max()) + 1
+    slot = np.array([np.count_nonzero(given[:c] == given[c]) for c in range(n_channels)])
+    places = (slot * n_groups + given).astype(np.int64)
+    n_slots = int(slot.max()) + 1
+    padded = np.zeros(n_slots * n_groups, np.int32)
+    padded[places[changed]] = constants[changed]
+    floors = np.full(n_slots * n_groups, ABSENT, np.int32)
+    floors[places[changed & takes_part]] = np.iinfo(np.int32).min
+    members = (floors != ABSENT).reshape(n_slots, n_groups).sum(axis=0)
     ranks = np.where(members > 0, (members - 1) // 2, -1).astype(np.int64)
-    return MedianPlan(padded, floors, sorting_network(slots, set(ranks.tolist()) - {-1}), ranks, top)
+    in_place = np.array_equal(places, np.arange(n_channels))
+    return MedianPlan(
+        padded, floors, sorting_network(n_slots, set(ranks.tolist()) - {-1}), ranks, given.astype(np.int64),
+        places[:0] if in_place else places, np.flatnonzero(~changed).astype(np.int64),
+    )  # fmt: skip
 
 
 def sorting_network(n: int, ranks: set[int]) -> Int64:
@@ -178,18 +202,35 @@ def _sort_groups(values: Int32, comparisons: Int64) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def _less_offsets(row: Int16, offsets: Int32, target: Int32) -> None:
-    for c in range(len(row)):
-        target[c] = np.int32(row[c]) - offsets[c]
+def _less_offsets(row: Int16, offsets: Int32, places: Int64, target: Int32) -> None:
+    if len(places):
+        for c in range(len(row)):
+            target[places[c]] = np.int32(row[c]) - offsets[places[c]]
+    else:  # the channels of a 1.0 probe are in place: a loop that fills the processor's vector registers
+        for c in range(len(row)):
+            target[c] = np.int32(row[c]) - offsets[c]
 
 
 @numba.njit(cache=True, nogil=True)
-def _saturate(row: Int32, out: Int16) -> np.int64:
+def _put_back(row: Int16, left: Int64, places: Int64, target: Int32) -> None:
+    for c in left:
+        target[places[c] if len(places) else c] = np.int32(row[c])
+
+
+@numba.njit(cache=True, nogil=True)
+def _saturate(row: Int32, places: Int64, out: Int16) -> np.int64:
     clipped = np.int32(0)
-    for c in range(len(out)):
-        bounded = min(max(row[c], np.int32(LOWEST)), np.int32(HIGHEST))
-        clipped += np.int32(bounded != row[c])
-        out[c] = np.int16(bounded)
+    if len(places):
+        for c in range(len(out)):
+            value = row[places[c]]
+            bounded = min(max(value, np.int32(LOWEST)), np.int32(HIGHEST))
+            clipped += np.int32(bounded != value)
+            out[c] = np.int16(bounded)
+    else:
+        for c in range(len(out)):
+            bounded = min(max(row[c], np.int32(LOWEST)), np.int32(HIGHEST))
+            clipped += np.int32(bounded != row[c])
+            out[c] = np.int16(bounded)
     return np.int64(clipped)
 
 
@@ -216,17 +257,17 @@ def _less_medians(levels: Int32, medians: Int16) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def subtract_block(
+def _subtract(
     samples: Int16,
     offsets: Int32,
     floors: Int32,
     comparisons: Int64,
     ranks: Int64,
-    n_subtracted: int,
+    places: Int64,
+    left: Int64,
     out: Int16,
     residuals: Int16,
 ) -> np.int64:
-    """Subtract offsets and group medians from any number of samples; return how many values were clipped."""
     n_groups = len(ranks)
     n_slots = len(offsets) // n_groups
     levels = np.zeros((TILE, n_slots, n_groups), np.int32)
@@ -237,13 +278,25 @@ def subtract_block(
     for start in range(0, samples.shape[0], TILE):
         stop = min(start + TILE, samples.shape[0])
         for t in range(start, stop):
-            _less_offsets(samples[t], offsets, flat[t - start])
+            _less_offsets(samples[t], offsets, places, flat[t - start])
         _group_medians(levels, floor, values, comparisons, ranks, residuals[start:stop])
         _less_medians(levels, residuals[start:stop])
         for t in range(start, stop):
-            clipped += _saturate(flat[t - start], out[t, :n_subtracted])
-            out[t, n_subtracted:] = samples[t, n_subtracted:]
+            _put_back(samples[t], left, places, flat[t - start])
+            clipped += _saturate(flat[t - start], places, out[t])
     return clipped
+
+
+def subtract_block(samples: Int16, plan: MedianPlan, out: Int16, residuals: Int16) -> int:
+    """Subtract offsets and group medians from any number of samples; return how many values were clipped.
+
+    `samples` are int16, C-contiguous (n, n_channels); `out` may be the same array.
+    """
+    return int(
+        _subtract(
+            samples, plan.offsets, plan.floors, plan.comparisons, plan.ranks, plan.places, plan.left, out, residuals
+        )
+    )
 
 
 def subtract_medians(samples: Int16, plan: MedianPlan) -> MedianSubtracted:
@@ -261,31 +314,25 @@ def subtract_medians(samples: Int16, plan: MedianPlan) -> MedianSubtracted:
     FileFormatError
         If the samples are not int16, or of another number of channels than the plan.
     """
-    if (
-        samples.dtype != np.int16
-        or samples.ndim != 2
-        or -(-samples.shape[1] // plan.n_groups) * plan.n_groups != len(plan.offsets)
-    ):
+    if samples.dtype != np.int16 or samples.ndim != 2 or samples.shape[1] != len(plan.groups):
         msg = (
-            f"samples are {samples.dtype} {samples.shape}; the plan is for int16 (n_samples, n_channels) of up to "
-            f"{len(plan.offsets)} channels. Quantise float data first (spike_band.ingest)."
+            f"samples are {samples.dtype} {samples.shape}; the plan is for int16 (n_samples, n_channels) of "
+            f"{len(plan.groups)} channels. Quantise float data first (spike_band.ingest)."
         )
         raise FileFormatError(msg)
     out = np.empty(samples.shape, np.int16)
     residuals = np.empty((len(samples), plan.n_groups), np.int16)
-    n_clipped = subtract_block(
-        np.ascontiguousarray(samples), plan.offsets, plan.floors, plan.comparisons, plan.ranks, plan.n_subtracted,
-        out, residuals,
-    )  # fmt: skip
-    return MedianSubtracted(out, residuals, int(n_clipped))
+    n_clipped = subtract_block(np.ascontiguousarray(samples), plan, out, residuals)
+    return MedianSubtracted(out, residuals, n_clipped)
 
 
 def restore_medians(samples: Int16, residuals: Int16, plan: MedianPlan) -> Int16:
     """Undo :func:`subtract_medians`: add residuals and offsets again; exact wherever nothing had been clipped."""
-    top = plan.n_subtracted
-    group = np.arange(top) % plan.n_groups
+    n_channels = len(plan.groups)
+    places = plan.places if len(plan.places) else np.arange(n_channels)
+    changed = np.setdiff1d(np.arange(n_channels), plan.left)
     restored = samples.astype(np.int32)
-    restored[:, :top] += residuals[:, group].astype(np.int32) + plan.offsets[:top]
+    restored[:, changed] += residuals[:, plan.groups[changed]].astype(np.int32) + plan.offsets[places[changed]]
     return np.clip(restored, LOWEST, HIGHEST).astype(np.int16)
 
 
@@ -310,7 +357,7 @@ class MedianSubtractedRecording:
         self.shanks, self.adc, self.timeline = source.shanks, source.adc, source.timeline
         self.reference_channels, self.uv_per_bit = source.reference_channels, source.uv_per_bit
         self.dtype: np.dtype[Any] = np.dtype(np.int16)
-        self._plan = probe_medians(info)
+        self._plan = probe_medians(info, source.adc)
 
     def read(self, start: int, stop: int, channels: Channels = None) -> npt.NDArray[Any]:
         """Return samples ``[start, stop)`` in counts, int16, shape (stop - start, channels)."""

@@ -15,6 +15,8 @@ from allen_ecephys.errors import FileFormatError
 
 #: Microvolts per count of the release; thresholds of power are in counts squared of this size.
 COUNT_UV: Final = 0.195
+#: Distance of channels (um) that the release's counts of channels stand for.
+RELEASED_PITCH: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,16 @@ class DepthParameters:
         Windows ``[start + skip * i, + interval)`` of the spike band.
     n_fft, max_frequency
         Length of the padded spectrum of the LFP; power is averaged from 0 Hz to `max_frequency`.
-    reference_range
-        Channels [first, stop) in saline or agar, whose median is subtracted from the LFP.
-    smoothing
-        SD of the Gaussian along channels.
+    reference_share
+        Share of the channels, the uppermost ones, that are in saline or agar and whose median is subtracted from the
+        LFP: 10 of 384.
+    smoothing_um
+        SD of the Gaussian along each shank: 5 channels of a 1.0 probe.
     power_threshold, step_threshold
-        The surface is the last channel with less log10 power than the one and a step to the next below the other.
-    air_gap
-        Channels between surface and air.
+        The surface is the last channel with less log10 power than the one and a step of power, for each 10 um, to the
+        next below the other.
+    air_gap_um
+        Height of the air above the surface: 100 channels of a 1.0 probe.
     reorder_lfp
         Whether LFP channels are in the order of files extracted from 3A recordings.
     """
@@ -49,11 +53,11 @@ class DepthParameters:
     interval_s: float = 5.0
     n_fft: int = 4096
     max_frequency: float = 10.0
-    reference_range: tuple[int, int] = (374, 384)
-    smoothing: float = 5.0
+    reference_share: float = 10 / 384
+    smoothing_um: float = 50.0
     power_threshold: float = 2.5
     step_threshold: float = -0.06
-    air_gap: int = 100
+    air_gap_um: float = 1000.0
     reorder_lfp: bool = False
 
 
@@ -70,7 +74,13 @@ class ProbeInfo:
     rms_uv
         float64 (n_channels,): RMS of each channel around its offset, median over windows.
     surface_channel, air_channel
-        Where brain and air begin; the number of channels if the whole probe is in the brain.
+        Channels at which the brain ends and the air begins, on the first shank; the number of channels if the whole
+        probe is in the brain.
+    heights_um
+        float64 (n_channels,): place of each channel along its shank, above (positive) or below the brain's surface, um.
+        By default channels are 10 um apart in the order of their numbers, as on a 1.0 probe's lowest sites.
+    air_um
+        Height of the air above the surface, um. By default 10 um for each channel between the two.
     """
 
     offsets: npt.NDArray[np.int64]
@@ -79,6 +89,34 @@ class ProbeInfo:
     surface_channel: float
     air_channel: float
     parameters: DepthParameters = field(default_factory=DepthParameters)
+    heights_um: npt.NDArray[np.float64] | None = None
+    air_um: float | None = None
+
+    @property
+    def heights(self) -> npt.NDArray[np.float64]:
+        """Height of each channel above the brain's surface, um (see `heights_um`)."""
+        if self.heights_um is None:
+            return np.asarray(RELEASED_PITCH * (np.arange(len(self.mask)) - self.surface_channel), dtype=np.float64)
+        return self.heights_um
+
+    @property
+    def in_brain(self) -> npt.NDArray[np.bool_]:
+        """Which channels are below the brain's surface, bool (n_channels,)."""
+        return np.asarray(self.heights < 0)
+
+    def below(self, height_um: float) -> npt.NDArray[np.bool_]:
+        """Return which channels are less than so high above the surface, in whole channels of the released probes.
+
+        The release counted channels from the surface's number, cut to a whole one where the median over passes was
+        half way between two.
+        """
+        return np.asarray(self.heights + RELEASED_PITCH / 2 < height_um)
+
+    @property
+    def below_air(self) -> npt.NDArray[np.bool_]:
+        """Which channels are below the air, bool (n_channels,)."""
+        gap = RELEASED_PITCH * (self.air_channel - self.surface_channel) if self.air_um is None else self.air_um
+        return self.below(gap)
 
     def save(self, path: str | os.PathLike[str], geometry: npt.NDArray[np.float64]) -> None:
         """Write ``probe_info.json`` with the keys of the released pipeline, and RMS and parameters."""
@@ -93,6 +131,8 @@ class ProbeInfo:
             "surface_channel": self.surface_channel,
             "air_channel": self.air_channel,
             "rms_uv": self.rms_uv.tolist(),
+            "height_um": self.heights.tolist(),
+            "air_um": self.air_um,
             "parameters": asdict(self.parameters),
         }
         Path(path).write_text(json.dumps(contents, indent=1), encoding="utf-8")
@@ -108,15 +148,16 @@ def read_probe_info(path: str | os.PathLike[str]) -> ProbeInfo:
     """
     try:
         contents = json.loads(Path(path).read_text(encoding="utf-8"))
-        given = {**contents.get("parameters", {})}
-        given["reference_range"] = tuple(given.get("reference_range", DepthParameters.reference_range))
+        heights = contents.get("height_um")
         return ProbeInfo(
             offsets=np.asarray(contents["offset"], dtype=np.int64),
             mask=np.asarray(contents["mask"], dtype=bool),
             rms_uv=np.asarray(contents.get("rms_uv", [np.nan] * len(contents["mask"])), dtype=np.float64),
             surface_channel=float(contents["surface_channel"]),
             air_channel=float(contents["air_channel"]),
-            parameters=DepthParameters(**given),
+            parameters=DepthParameters(**contents.get("parameters", {})),
+            heights_um=None if heights is None else np.asarray(heights, dtype=np.float64),
+            air_um=contents.get("air_um"),
         )
     except (KeyError, TypeError, ValueError) as error:
         msg = f"{path} is no probe_info.json: {error!r}; run the depth estimation again"

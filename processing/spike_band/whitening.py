@@ -14,6 +14,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from ..shanks import shanks_by_position
+
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
@@ -54,10 +56,9 @@ class LocalWeights:
 def depth_order(geometry: npt.NDArray[np.float64]) -> Int64:
     """Return channels in the order along the probe, which keeps neighbours close to each other.
 
-    Shanks (more than 100 um apart across) one after the other, each from the tip up; a row keeps its channels' order.
+    Shanks (told by position) one after the other, each from the tip up; a row keeps its channels' order.
     """
-    across = np.unique(geometry[:, 0])
-    shank = np.searchsorted(across[np.flatnonzero(np.diff(across) > 100.0)], geometry[:, 0], side="left")
+    shank = shanks_by_position(geometry)
     return np.lexsort((np.arange(len(geometry)), geometry[:, 1], shank)).astype(np.int64)
 
 

@@ -118,7 +118,7 @@ def require_int16(recording: Recording) -> None:
 def plan_for(recording: Recording, info: ProbeInfo | None, high_pass: float) -> SpikeBandPlan:
     """Gather what the steps need: medians (unless subtracted already), filter, ends of the converters' range."""
     require_int16(recording)
-    medians = None if info is None else probe_medians(info)
+    medians = None if info is None else probe_medians(info, recording.adc)
     sections = high_pass_sections(recording.sampling_rate, high_pass)
     return SpikeBandPlan(medians, sections, saturation_limit(recording), _known_saturation(recording))
 
@@ -200,7 +200,7 @@ def write_median_subtracted(
     """
     require_int16(recording)
     place = Path(folder)
-    plan = probe_medians(info)
+    plan = probe_medians(info, recording.adc)
     columns = recording.n_channels
     limit = saturation_limit(recording)
     saturated: dict[int, npt.NDArray[np.int64]] = {}
@@ -228,11 +228,7 @@ def write_median_subtracted(
 
 
 def _subtract_in_place(samples: Int16, plan: MedianPlan, residuals: Int16) -> int:
-    return int(
-        subtract_block(
-            samples, plan.offsets, plan.floors, plan.comparisons, plan.ranks, plan.n_subtracted, samples, residuals
-        )
-    )
+    return subtract_block(samples, plan, samples, residuals)
 
 
 def _bytes(samples: npt.NDArray[Any]) -> memoryview:

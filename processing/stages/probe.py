@@ -35,8 +35,9 @@ from .units import UnitParameters, measure_units
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Channels above the brain's surface that are still sorted, as in the release: the estimate may lie a bit low.
-ABOVE_SURFACE: Final = 15
+#: How far above the brain's surface (um) channels are still sorted, 15 channels in the release: the estimate may lie a
+#: bit low.
+ABOVE_SURFACE: Final = 150.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,8 +125,8 @@ def sort_raw(
 ) -> SortedProbe:
     """Look at a probe's channels, subtract medians and sort, or reuse what an earlier run left.
 
-    Reference channels, channels that the depth estimation masks, and those more than 15 above the brain's surface are
-    not sorted, as in the release.
+    Reference channels, channels that the depth estimation masks, and those more than 150 um above the brain's surface
+    are not sorted, as in the release.
 
     Parameters
     ----------
@@ -172,7 +173,6 @@ def sort_raw(
 
 
 def sorted_channels(info: ProbeInfo) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Return which channels may be sorted: those not masked, up to 15 above the brain's surface."""
-    number = np.arange(len(info.mask))
-    allowed: np.ndarray[Any, np.dtype[np.bool_]] = info.mask & (number < int(info.surface_channel) + ABOVE_SURFACE)
+    """Return which channels may be sorted: those not masked, up to 150 um above the brain's surface."""
+    allowed: np.ndarray[Any, np.dtype[np.bool_]] = info.mask & info.below(ABOVE_SURFACE)
     return allowed

@@ -227,7 +227,7 @@ def _channels(file: Path, probe_id: int, structure_acronym: str) -> pd.DataFrame
             "probe_vertical_position": np.rint(facts["vertical_pos"]).astype(np.int64),
             "probe_horizontal_position": np.rint(facts["horizontal_pos"]).astype(np.int64),
             "valid_data": info.mask,
-            "structure_acronym": np.where(number < info.surface_channel, structure_acronym, ""),
+            "structure_acronym": np.where(info.in_brain, structure_acronym, ""),
             "anterior_posterior_ccf_coordinate": np.nan,
             "dorsal_ventral_ccf_coordinate": np.nan,
             "left_right_ccf_coordinate": np.nan,

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from allen_ecephys.errors import TooFewChannelsError
 
 from ...recording import Recording, duration
+from ...shanks import ShankLines
 from ...spike_band.blocks import SpikeBandPlan, filter_block, halo_bounds
 from ...spike_band.saturation import SATURATED_SHARE, SATURATION_MARGIN, saturated_rows
 from ...spike_band.whitening import depth_order
@@ -31,8 +32,8 @@ Float64 = npt.NDArray[np.float64]
 #: rule) and is at least so many times that median, which holds whatever unit the recording is in.
 EXCESS_UV: Final = 20.0
 EXCESS_TIMES: Final = 2.0
-#: Channels of that median.
-AROUND: Final = 11
+#: How far to either side (um along the shank) those channels reach: 11 channels of a Neuropixels 1.0 probe.
+AROUND_UM: Final = 50.0
 #: A channel with less than this share of the median RMS measures nothing.
 DEAD_SHARE: Final = 0.02
 #: Fewer channels than this are no probe: there is nothing to compare a spike's place with.
@@ -111,18 +112,21 @@ def channel_levels(recording: Recording, high_pass: float) -> ChannelLevels:
     )
 
 
-def noisy_channels(rms_uv: Float64, candidates: Int64) -> Int64:
-    """Return those of the `candidates` (in depth order) that are noisier than the channels around them.
+def noisy_channels(rms_uv: Float64, candidates: Int64, lines: ShankLines) -> Int64:
+    """Return those of the `candidates` that are noisier than the channels around them, within 50 um along the shank.
 
     The release's rule: RMS less its median over 11 channels is at least 20 uV; and twice that median, here.
     """
     from scipy.ndimage import median_filter
 
-    if not len(candidates):
-        return candidates
-    rms = rms_uv[candidates]
-    around: Float64 = median_filter(rms, size=min(AROUND, len(rms)), mode="nearest")
-    return candidates[(rms - around >= EXCESS_UV) & (rms >= EXCESS_TIMES * around)]
+    noisy: list[Int64] = []
+    for run in np.unique(lines.runs[candidates]):
+        members = lines.members(int(run))
+        members = members[np.isin(members, candidates)]
+        rms, size = rms_uv[members], 2 * round(AROUND_UM / float(lines.pitches[run])) + 1
+        around: Float64 = median_filter(rms, size=min(size, len(rms)), mode="nearest")
+        noisy.append(members[(rms - around >= EXCESS_UV) & (rms >= EXCESS_TIMES * around)])
+    return np.concatenate([candidates[:0], *noisy])
 
 
 @numba.njit(cache=True, nogil=True)
@@ -213,7 +217,8 @@ def choose_channels(
         alive &= levels.rms_uv > DEAD_SHARE * np.median(levels.rms_uv[alive])
     order = depth_order(recording.geometry)
     channels = order[alive[order]]
-    noisy = noisy_channels(levels.rms_uv, channels)
+    lines = ShankLines.of(recording.geometry, recording.shanks)
+    noisy = noisy_channels(levels.rms_uv, channels, lines)
     channels = channels[~np.isin(channels, noisy)]
     if len(channels) < LEAST_CHANNELS:
         msg = (

@@ -181,7 +181,7 @@ def _facts(
         "sampling_rate": recording.sampling_rate,
         "channels": _digest(recording.geometry, recording.reference_channels, recording.uv_per_bit),
         "chosen": None if channels is None else np.asarray(channels).tolist(),
-        "info": None if info is None else _digest(info.offsets, info.mask, np.array(info.air_channel)),
+        "info": None if info is None else _digest(info.offsets, info.mask, info.below_air),
         "drift": None if drift is None else _digest(drift.shift_um, drift.block_depths),
         "parameters": {name: getattr(p, name) for name in USED_PARAMETERS},
         "blocks": [BLOCK_SAMPLES, HALO],

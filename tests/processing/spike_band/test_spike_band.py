@@ -21,7 +21,7 @@ from allen_ecephys.errors import (
     RecordingTooShortError,
     UnknownNameError,
 )
-from allen_ecephys.processing.probes import neuropixels_1_geometry
+from allen_ecephys.processing.probes import adc_wiring, neuropixels_1_geometry, neuropixels_1_wiring
 from allen_ecephys.processing.readers.binary import BinaryRecording
 from allen_ecephys.processing.recording import check_channel_count
 from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth, write_recording
@@ -30,6 +30,7 @@ from allen_ecephys.processing.spike_band.blocks import BLOCK_SAMPLES
 from allen_ecephys.processing.spike_band.depth_estimation import (
     estimate_depth,
     estimate_offsets,
+    estimate_surface,
     surface_candidate,
     windows,
 )
@@ -107,10 +108,13 @@ def test_group_medians_equal_numpy(n_channels: int, top: int, scale: int, n_grou
     samples = np.clip(rng.normal(0, scale, (333, n_channels)), -32768, 32767).astype(np.int16)
     offsets = rng.integers(-900, 900, n_channels)
     good = rng.random(n_channels) > 0.2
-    result = subtract_medians(samples, median_plan(offsets, good, top, n_groups=n_groups))
+    channel = np.arange(n_channels)
+    result = subtract_medians(samples, median_plan(offsets, good, channel < top, groups=channel % n_groups))
     out, residuals, n_clipped = medians_in_numpy(samples, offsets, good, top, n_groups)
     np.testing.assert_array_equal(result.samples, out)
-    np.testing.assert_array_equal(result.residuals, residuals)
+    n_told = result.residuals.shape[1]  # groups beyond the last channel are not told of
+    np.testing.assert_array_equal(result.residuals, residuals[:, :n_told])
+    assert not residuals[:, n_told:].any()
     assert result.n_clipped == n_clipped
 
 
@@ -144,7 +148,7 @@ def test_groups_too_small_for_a_median_share_one(n_channels: int, air: int, mask
     info = replace(whole_probe(n_channels, mask), air_channel=float(air))
     rng = np.random.default_rng(0)
     samples = (rng.normal(0, 50, (1000, n_channels)) + rng.normal(0, 300, (1000, 1))).astype(np.int16)
-    plan = probe_medians(info)
+    plan = probe_medians(info, neuropixels_1_wiring(n_channels))
     assert plan.n_groups == n_groups
     result = subtract_medians(samples, plan)
     out, residuals, _ = medians_in_numpy(samples, info.offsets, mask, air, n_groups)
@@ -167,7 +171,7 @@ def test_too_few_channels_for_any_median_lose_their_offsets_only() -> None:
 def test_residuals_undo_the_subtraction() -> None:
     rng = np.random.default_rng(1)
     samples = rng.integers(-6000, 6000, (500, 384), dtype=np.int16)
-    plan = median_plan(rng.integers(-100, 100, 384), rng.random(384) > 0.1, 350)
+    plan = median_plan(rng.integers(-100, 100, 384), rng.random(384) > 0.1, np.arange(384) < 350)
     result = subtract_medians(samples, plan)
     assert result.n_clipped == 0
     np.testing.assert_array_equal(restore_medians(result.samples, result.residuals, plan), samples)
@@ -180,6 +184,30 @@ def test_group_without_a_good_channel_subtracts_nothing() -> None:
     assert result.residuals[:, 5].tolist() == [0, 0, 0]
     assert (result.samples[:, 5] == 5).all()
     assert (result.samples[:, 4] == 0).all()
+
+
+@pytest.mark.parametrize("part_number", ["NP2013", "NP1000"])
+def test_groups_are_those_of_the_probes_converters(part_number: str) -> None:
+    """A 2.0 probe digitises channels together that are equal modulo 32, two by two; its sites may come in any order."""
+    rng = np.random.default_rng(0)
+    numbers = rng.permutation(384)[:380]
+    wiring = adc_wiring(part_number, numbers)
+    assert wiring is not None
+    assert len(np.unique(wiring.groups)) == {"NP2013": 16, "NP1000": 24}[part_number]
+    shared = rng.normal(0, 400, (2000, 24))[:, wiring.groups]
+    samples = (shared + rng.normal(0, 30, (2000, 380))).astype(np.int16)
+    in_air = np.isin(np.arange(380), rng.choice(380, 40, replace=False))
+    info = replace(whole_probe(380), heights_um=np.where(in_air, 2000.0, -100.0), air_um=1000.0)
+    plan = probe_medians(info, wiring)
+    result = subtract_medians(samples, plan)
+    np.testing.assert_array_equal(result.samples[:, in_air], samples[:, in_air])
+    for group in np.unique(wiring.groups):
+        members = np.flatnonzero((wiring.groups == group) & ~in_air)
+        median = np.sort(samples[:, members], axis=1)[:, (len(members) - 1) // 2]
+        np.testing.assert_array_equal(result.samples[:, members], samples[:, members] - median[:, None])
+    np.testing.assert_array_equal(restore_medians(result.samples, result.residuals, plan), samples)
+    # Where nobody knows the converters, what all channels share is subtracted, and nothing more.
+    assert probe_medians(info, None).n_groups == 1
 
 
 @given(st.integers(1, 20), st.data())
@@ -353,7 +381,7 @@ def test_p5_chunks_and_workers_change_no_value(
     counts = write_median_subtracted(recording, info, tmp_path / "m", chunk_samples=1000, n_workers=2)
     middle = open_processed(tmp_path / "m")
     np.testing.assert_array_equal(whiten(middle, None, weights, tmp_path / "e"), reference)
-    plan = probe_medians(info)
+    plan = probe_medians(info, recording.adc)
     assert plan.n_groups == 1  # 96 channels: four to a group would be too few
     expected = subtract_medians(recording.read(0, recording.n_samples), plan)
     np.testing.assert_array_equal(middle.read(0, middle.n_samples), expected.samples)
@@ -591,6 +619,60 @@ def test_surface_of_a_simulated_probe(surface: int, tmp_path: Path) -> None:
     assert again.surface_channel == info.surface_channel
     assert again.parameters == info.parameters
     np.testing.assert_array_equal(again.mask, info.mask)
+    np.testing.assert_array_equal(again.heights, info.heights)
+    np.testing.assert_array_equal(again.below_air, info.below_air)
+    np.testing.assert_array_equal(info.in_brain, np.arange(384) < info.surface_channel)
+    np.testing.assert_array_equal(info.below(150.0), np.arange(384) < int(info.surface_channel) + 15)
+    np.testing.assert_array_equal(info.below_air, np.arange(384) < int(info.air_channel))
     (tmp_path / "probe_info.json").write_text('{"mask": []}')
     with pytest.raises(FileFormatError, match=r"no probe_info\.json"):
         read_probe_info(tmp_path / "probe_info.json")
+
+
+@pytest.mark.parametrize("middle", [123.0, 122.5])
+def test_heights_above_the_surface_count_as_channels_did(middle: float) -> None:
+    """The release's rules by numbers, whole and half way between two: the same channels on its probes."""
+    info = replace(whole_probe(384), surface_channel=middle, air_channel=middle + 100)
+    number = np.arange(384)
+    np.testing.assert_array_equal(info.in_brain, number < middle)
+    np.testing.assert_array_equal(info.below(150.0), number < int(middle) + 15)
+    np.testing.assert_array_equal(info.below_air, number < int(middle + 100))
+
+
+def test_the_surface_is_found_where_channel_numbers_do_not_ascend(tmp_path: Path) -> None:
+    """Sites 192 to 575 of a 1.0 probe, the brain's surface at site 507: channel 123, and 66 channels above it."""
+    truth = write_recording(
+        tmp_path / "r", duration=1.5, n_units=0, sites=np.arange(192, 576), surface_um=10.0 * 507 + 20, form="binary"
+    )
+    info = estimate_depth(truth.recording(), truth.recording("lfp"), DepthParameters(skip_s=0.5, n_passes=1))
+    assert info.surface_channel == pytest.approx(123, abs=10)
+    site = truth.probe.sites
+    np.testing.assert_array_equal(site[info.in_brain], [s for s in site if s < 384 + info.surface_channel])
+    assert not info.below(150.0)[site > 384 + info.surface_channel + 15].any()
+    assert info.below_air.all()
+
+
+def test_each_shank_has_a_surface_of_its_own(tmp_path: Path) -> None:
+    """Two shanks of a probe with an LFP band, one higher in the brain than the other."""
+    single = write_recording(tmp_path / "a", duration=1.5, n_units=0, surface_channel=300, form="binary", seed=1)
+    samples = single.recording("lfp").read(0, single.n_samples // 12)
+    lower, upper = samples[:, 100:292], samples[:, 192:384]
+    beside = neuropixels_1_geometry(192) + np.array([250.0, 0.0])
+    lfp = recording_of(
+        np.hstack([lower, upper]), tmp_path, sampling_rate=2500.0,
+        geometry=np.vstack([neuropixels_1_geometry(192), beside]),
+    )  # fmt: skip
+    p = DepthParameters(skip_s=0.5, n_passes=1, reference_share=0.0)
+    surface, air, heights = estimate_surface(lfp, p)
+    assert (heights[:192] < 0).all()
+    assert np.flatnonzero(heights[192:] >= 0)[0] == pytest.approx(300 - 192, abs=10)
+    assert (surface, air) == (384, 384)
+
+
+def test_a_dense_probe_in_the_brain_is_not_cut(tmp_path: Path) -> None:
+    """All of an Ultra probe, 288 um, is in the brain: no surface is made of the channels that serve as a reference."""
+    pytest.importorskip("probeinterface")
+    truth = write_recording(tmp_path / "r", duration=1.5, n_units=0, probe="NP1100", surface_um=1e4, form="binary")
+    info = estimate_depth(truth.recording(), truth.recording("lfp"), DepthParameters(skip_s=0.5, n_passes=1))
+    assert info.below(150.0).all()
+    assert info.heights.max() < 40  # what smoothing makes of the upper end

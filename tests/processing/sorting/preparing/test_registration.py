@@ -13,6 +13,7 @@ from scipy import signal
 from allen_ecephys.errors import GeometryError, NonFiniteError, RecordingTooShortError, TooFewChannelsError
 from allen_ecephys.processing.probes import neuropixels_1_geometry
 from allen_ecephys.processing.readers.binary import BinaryRecording
+from allen_ecephys.processing.shanks import ShankLines
 from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth
 from allen_ecephys.processing.sorting.parameters import SortingParameters
 from allen_ecephys.processing.sorting.preparing import channels as channel_choice
@@ -255,10 +256,11 @@ def test_dead_and_noisy_channels_and_references_are_left_out(write: Writer) -> N
 def test_noise_is_compared_with_the_channels_around() -> None:
     rms = np.full(30, 10.0)
     rms[[4, 20, 25]] = [29.9, 30.0, 200.0]
-    assert noisy_channels(rms, np.arange(30)).tolist() == [20, 25]
-    assert noisy_channels(100 * np.full(4, 10.0), np.arange(4)).tolist() == []
+    assert noisy_channels(rms, np.arange(30), ShankLines.of(neuropixels_1_geometry(30))).tolist() == [20, 25]
+    assert noisy_channels(100 * np.full(4, 10.0), np.arange(4), ShankLines.of(neuropixels_1_geometry(4))).tolist() == []
     # Everything large, as in a recording in unknown units: one channel is 20 more than its surroundings, not twice.
-    assert noisy_channels(np.r_[np.full(12, 1000.0), 1100.0, np.full(12, 1000.0)], np.arange(25)).tolist() == []
+    lines = ShankLines.of(neuropixels_1_geometry(25))
+    assert noisy_channels(np.r_[np.full(12, 1000.0), 1100.0, np.full(12, 1000.0)], np.arange(25), lines).tolist() == []
 
 
 def test_four_live_channels_are_enough_and_three_are_not(write: Writer, tmp_path: Path) -> None:
