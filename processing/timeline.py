@@ -129,11 +129,33 @@ class Timeline:
         stop = self.elapsed(after)
         return np.column_stack([stop - missing, stop]) / sampling_rate
 
+    def holds(self, starts: npt.ArrayLike, length: int) -> npt.NDArray[np.bool_]:
+        """Return which windows ``[start, start + length)`` no gap cuts; they may reach past the recording's ends."""
+        first = np.asarray(starts, dtype=np.int64)
+        inside = np.searchsorted(self.starts[1:], first, side="right")
+        whole: npt.NDArray[np.bool_] = inside == np.searchsorted(self.starts[1:], first + length - 1, side="right")
+        return whole
+
+    def as_facts(self) -> dict[str, list[int]]:
+        """Return starts and numbers as lists."""
+        return {"starts": self.starts.tolist(), "numbers": self.numbers.tolist()}
+
+    @classmethod
+    def from_facts(cls, n_samples: int, facts: dict[str, list[int]] | None) -> Timeline:
+        """Return the timeline that :meth:`as_facts` described; without facts there is no gap."""
+        if facts is None:
+            return cls.unbroken(n_samples)
+        return cls(n_samples, np.array(facts["starts"], np.int64), np.array(facts["numbers"], np.int64))
+
     def within(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Return the parts of samples ``[start, stop)`` that no gap cuts."""
         cuts = self.starts[(self.starts > start) & (self.starts < stop)].tolist()
         edges = [start, *cuts, stop]
         return list(pairwise(edges))
+
+    def longest(self, start: int, stop: int) -> tuple[int, int]:
+        """Return the longest part of samples ``[start, stop)`` that no gap cuts."""
+        return max(self.within(start, stop), key=lambda part: part[1] - part[0])
 
     def stretch_of(self, sample: int) -> tuple[int, int]:
         """Return the stretch ``[start, stop)`` that a sample is in."""

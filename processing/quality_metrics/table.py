@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..sorted_spikes import SortedSpikes
+    from ..timeline import Timeline
     from .features import SpikeFeatures
 
 
@@ -79,6 +80,7 @@ def quality_metrics(
     sampling_rate: float = 30000.0,
     epoch: tuple[float, float] | None = None,
     settings: QualitySettings | None = None,
+    timeline: Timeline | None = None,
 ) -> pd.DataFrame:
     """Compute every quality metric of every unit of a probe.
 
@@ -95,6 +97,9 @@ def quality_metrics(
         at 0 s, so that it drops a spike at sample 0.)
     settings
         Parameters; those of the release by default.
+    timeline
+        Where the recording has gaps. Intervals between spikes are true ones then; rates, presence and drift refer to
+        the time that was recorded, gaps left out. Default: none.
 
     Returns
     -------
@@ -107,6 +112,7 @@ def quality_metrics(
 
     chosen = settings or QualitySettings()
     times: NDArray[np.float64] = spikes.samples / sampling_rate
+    true_times = times if timeline is None else timeline.times(spikes.samples, sampling_rate)
     rows = spikes.rows_by_unit()
     if epoch is not None:
         rows = [train[(times[train] > epoch[0]) & (times[train] < epoch[1])] for train in rows]
@@ -115,7 +121,7 @@ def quality_metrics(
     stop = max((float(times[train[-1]]) for train in spiking), default=0.0)
     table = {name: np.full(spikes.n_units, np.nan) for name in QUALITY_METRICS}
     for unit, spike_rows in enumerate(rows):
-        values = _one_unit(times[spike_rows], features, unit, spike_rows, (start, stop), chosen)
+        values = _one_unit(times[spike_rows], true_times[spike_rows], features, unit, spike_rows, (start, stop), chosen)
         for name, value in values.items():
             table[name][unit] = value
     table |= isolation_metrics(
@@ -145,13 +151,17 @@ def quality_metrics(
 
 def _one_unit(
     times: NDArray[np.float64],
+    true_times: NDArray[np.float64],
     features: SpikeFeatures,
     unit: int,
     rows: NDArray[np.int64],
     span: tuple[float, float],
     settings: QualitySettings,
 ) -> dict[str, float]:
-    """Return the metrics that a unit's own spikes give; `times` (s) ascend with `rows`."""
+    """Return the metrics that a unit's own spikes give.
+
+    Both times (s) ascend with `rows`: `times` count what was recorded, `true_times` its gaps too.
+    """
     start, stop = span
     if rows.size == 0:
         return {"firing_rate": 0.0 if stop > start else float("nan")}
@@ -165,8 +175,8 @@ def _one_unit(
     return {
         "firing_rate": firing_rate(times, start, stop),
         "presence_ratio": presence_ratio(times, start, stop),
-        "isi_violations": isi_violations(times, stop - start, **isi),
-        "isi_violations_corrected": isi_violations_corrected(times, stop - start, **isi),
+        "isi_violations": isi_violations(true_times, stop - start, **isi),
+        "isi_violations_corrected": isi_violations_corrected(true_times, stop - start, **isi),
         "amplitude_cutoff": amplitude_cutoff(features.amplitudes[rows]),
         "max_drift": max_drift,
         "cumulative_drift": cumulative_drift,

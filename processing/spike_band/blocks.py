@@ -14,6 +14,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from ..timeline import Timeline
 from .common_reference import subtract_common
 from .filtering import HALO, filter_backward, filter_row
 from .median_subtraction import MedianPlan, subtract_block
@@ -186,6 +187,7 @@ def filter_block(samples: Int16, first: int, start: int, stop: int, plan: SpikeB
     return block
 
 
-def halo_bounds(start: int, stop: int, n_samples: int) -> tuple[int, int]:
-    """Return the samples to read for a block ``[start, stop)``: with its halo, within the recording."""
-    return max(start - HALO, 0), min(stop + HALO, n_samples)
+def halo_bounds(start: int, stop: int, timeline: Timeline) -> tuple[int, int]:
+    """Return the samples to read for ``[start, stop)``: with a halo, within the recording and not across its gaps."""
+    first, last = timeline.stretch_of(start)[0], timeline.stretch_of(max(stop - 1, start))[1]
+    return max(start - HALO, first), min(stop + HALO, last)

@@ -21,6 +21,7 @@ from ..pipeline.outputs import SampleFile
 from ..probes import AdcWiring
 from ..readers.binary import BinaryRecording
 from ..recording import Recording, chunk_bounds
+from ..timeline import Timeline
 from .blocks import BLOCK_SAMPLES, NO_TURN, BlockCounts, SpikeBandPlan, filter_block, halo_bounds, whiten_block
 from .filtering import HIGH_PASS, high_pass_sections
 from .median_subtraction import MedianPlan, probe_medians, subtract_block
@@ -75,6 +76,7 @@ def write_recording_facts(folder: Path, recording: Recording, **changes: Any) ->
         "geometry": recording.geometry.tolist(),
         "shanks": recording.shanks.tolist(),
         "adc": None if adc is None else adc.as_facts(),
+        "timeline": recording.timeline.as_facts(),
         "reference_channels": recording.reference_channels.tolist(),
         **changes,
     }
@@ -102,6 +104,7 @@ def open_processed(folder: str | os.PathLike[str]) -> BinaryRecording:
             shanks=facts.get("shanks"),
             adc=AdcWiring.of_facts(facts.get("adc")),
             reference_channels=facts["reference_channels"],
+            timeline=Timeline.from_facts(facts["n_samples"], facts.get("timeline")),
         )
     except (FileNotFoundError, KeyError, TypeError) as error:
         msg = f"{place} holds no recording of a finished stage: {error!r}"
@@ -247,7 +250,8 @@ def covariance_blocks(n_samples: int) -> list[tuple[int, int]]:
 def filtered_blocks(recording: Recording, plan: SpikeBandPlan) -> Iterator[npt.NDArray[np.float32]]:
     """Give the filtered samples of the blocks that the covariance is averaged over, float32 (n, n_channels) each."""
     for start, stop in covariance_blocks(recording.n_samples):
-        first, last = halo_bounds(start, stop, recording.n_samples)
+        start, stop = recording.timeline.longest(start, stop)
+        first, last = halo_bounds(start, stop, recording.timeline)
         yield filter_block(np.ascontiguousarray(recording.read(first, last)), first, start, stop, plan)
 
 
@@ -314,16 +318,17 @@ def stream_whitened(
     DiskFullError
         If the disk has no room.
     """
-    n_samples, n_columns = recording.n_samples, len(weights.weights)
+    n_samples, n_columns, timeline = recording.n_samples, len(weights.weights), recording.timeline
     with SampleFile(path, 2 * n_samples * n_columns) as file:
 
         def work(start: int, stop: int) -> BlockCounts:
-            first, last = halo_bounds(start, stop, n_samples)
+            first, last = halo_bounds(start, stop, timeline)
             samples = np.ascontiguousarray(recording.read(first, last))
             out = np.empty((stop - start, n_columns), np.int16)
             counts = BlockCounts()
-            for begin, end in chunk_bounds(stop, BLOCK_SAMPLES, start):
-                low, high = halo_bounds(begin, end, n_samples)
+            blocks = chunk_bounds(stop, BLOCK_SAMPLES, start)
+            for begin, end in (part for block in blocks for part in timeline.within(*block)):
+                low, high = halo_bounds(begin, end, timeline)
                 block, target = samples[low - first : high - first], out[begin - start : end - start]
                 counts.add(whiten_block(block, low, begin, plan, weights, target, turn_at(begin, end)))
             file.write(_bytes(out), 2 * start * n_columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +14,14 @@ from allen_ecephys.errors import MissingDataError
 from ..readers.phy import read_phy
 from ..readers.raw_folder import open_bands
 from ..sorted_spikes import SortedSpikes
+from ..timeline import Timeline
+from ..waveforms.extraction import PRE_SAMPLES, WAVEFORM_SAMPLES
 
 if TYPE_CHECKING:
     from ..recording import Recording
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,4 +85,14 @@ def open_probe(
     if spikes is None:
         msg = f"there are no spikes of {folder} to measure: name a phy or Kilosort folder of spikes"
         raise MissingDataError(msg)
+    spikes = spikes_apart_from_gaps(spikes, bands.spike_band.timeline)
     return ProbeData(bands.spike_band, bands.lfp, spikes, (bands.spike_band.path, *files))
+
+
+def spikes_apart_from_gaps(spikes: SortedSpikes, timeline: Timeline) -> SortedSpikes:
+    """Leave out spikes whose waveform a gap of the recording cuts, which is logged: half of it is of another moment."""
+    whole = timeline.holds(spikes.samples - PRE_SAMPLES, WAVEFORM_SAMPLES)
+    if whole.all():
+        return spikes
+    logger.warning("%d of %d spikes lie across a gap of the recording and are left out", (~whole).sum(), len(spikes))
+    return spikes.keep(whole)

@@ -27,7 +27,7 @@ from ..spike_band.writing import open_processed
 from . import sorting as sorting_stage
 from .depth_estimation import INFO_FILE, run_depth_estimation
 from .median_subtraction import run_median_subtraction
-from .opening import ProbeData
+from .opening import ProbeData, spikes_apart_from_gaps
 from .session import SESSION_FILE, run_session
 from .sorting import run_sorting
 from .units import UnitParameters, measure_units
@@ -74,7 +74,8 @@ class SortedProbe:
         MissingDataError
             If the sorting holds no spike.
         """
-        spikes = read_phy(self.sorting.folder, n_samples=self.recording.n_samples).spikes
+        found = read_phy(self.sorting.folder, n_samples=self.recording.n_samples).spikes
+        spikes = spikes_apart_from_gaps(found, self.recording.timeline)
         if not len(spikes):
             msg = (
                 f"no units were found in {duration(self.recording):.1f} s of {self.sorting.report['n_channels']} "

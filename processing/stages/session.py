@@ -21,6 +21,7 @@ from ..packaging.identities import channel_ids, check_session_id, probe_ids, uni
 from ..packaging.session import write_session_nwb
 from ..pipeline.stages import Stage, StageResult, read_manifest
 from ..spike_band.probe_info import read_probe_info
+from ..timeline import Timeline
 from . import depth_estimation, double_counted_spikes, features, mean_waveforms, units
 from .double_counted_spikes import read_cleaned_spikes
 from .mean_waveforms import read_mean_waveforms
@@ -43,6 +44,8 @@ PACKAGED: Final = (
     units.STAGE,
 )
 SESSION_FILE: Final = "session.nwb"
+#: First of the tags of invalid times of a probe; its id and name follow, as in the release.
+PROBE_TAG: Final = "EcephysProbe"
 STAGE: Final = Stage("session", outputs=(SESSION_FILE,))
 #: metrics.csv -> units table of the file, where names differ.
 RENAMED: Final = {"duration": "waveform_duration", "halfwidth": "waveform_halfwidth"}
@@ -91,6 +94,7 @@ class PackagedProbe:
     name: str
     probe_id: int
     sampling_rate: float
+    timeline: Timeline
     units: pd.DataFrame
     channels: pd.DataFrame
     spike_samples: list[NDArray[np.int64]]
@@ -112,7 +116,8 @@ def package_units(
     """Write the units of one or more probes into a session file.
 
     Every unit is written, noise too (``quality`` says so): filtering is for reading. Times of spikes are samples over
-    the probe's nominal rate; probes are taken to start together. Ids are made from the session's,
+    the probe's nominal rate, gaps of the recording included, which become invalid times; probes are taken to start
+    together. Ids are made from the session's,
     see :mod:`~allen_ecephys.processing.packaging.identities`.
 
     Parameters
@@ -148,7 +153,7 @@ def package_units(
     if not probes:
         msg = "no folder of measured units was named: run `allen-ecephys process units` first"
         raise StageError(msg)
-    trains = [samples / probe.sampling_rate for probe in probes for samples in probe.spike_samples]
+    trains = [probe.timeline.times(train, probe.sampling_rate) for probe in probes for train in probe.spike_samples]
     last = max((float(train[-1]) for train in trains if train.size), default=0.0)
     contents = SessionContents(
         metadata=SessionMetadata(session_id, session_start_time, session_type),
@@ -167,6 +172,7 @@ def package_units(
         spike_amplitudes=[sizes for probe in probes for sizes in probe.spike_sizes],
         mean_waveforms=[waveform for probe in probes for waveform in probe.waveforms],
         stimulus_presentations=_spontaneous(last) if presentations is None else presentations,
+        invalid_times=_gaps(probes),
     )
     return write_session_nwb(path, contents, overwrite=overwrite)
 
@@ -196,6 +202,7 @@ def read_measured_probe(folder: Path, number: int, probe_id: int, structure_acro
         name=f"probe{chr(ord('A') + number)}",
         probe_id=probe_id,
         sampling_rate=float(manifest["report"]["sampling_rate"]),
+        timeline=Timeline.from_facts(int(spikes.samples.max(initial=0)) + 1, manifest["report"].get("timeline")),
         units=packaged,
         channels=_channels(
             depth_estimation.STAGE.file(folder, depth_estimation.INFO_FILE), probe_id, structure_acronym
@@ -204,6 +211,18 @@ def read_measured_probe(folder: Path, number: int, probe_id: int, structure_acro
         spike_sizes=[np.nan_to_num(sizes[train]) * volts[unit] for unit, train in enumerate(rows)],
         waveforms=means.without_offset(),
     )
+
+
+def _gaps(probes: Sequence[PackagedProbe]) -> pd.DataFrame | None:
+    """Return the gaps of recordings as invalid times of their probes, or None if there are none."""
+    import pandas as pd
+
+    rows = [
+        {"start_time": start, "stop_time": stop, "tags": [PROBE_TAG, str(probe.probe_id), probe.name]}
+        for probe in probes
+        for start, stop in probe.timeline.invalid_times(probe.sampling_rate)
+    ]
+    return pd.DataFrame(rows).sort_values("start_time", kind="stable", ignore_index=True) if rows else None
 
 
 def _check_measured(folder: Path) -> None:

@@ -18,6 +18,7 @@ from ..quality_metrics import QualitySettings, quality_metrics
 from ..ranges import check_whole
 from ..spike_band.median_subtraction import MedianSubtractedRecording
 from ..spike_band.probe_info import read_probe_info
+from ..timeline import Timeline
 from ..unit_cleaning import NoiseThresholds
 from . import noise_units
 from .depth_estimation import INFO_FILE, run_depth_estimation
@@ -125,8 +126,9 @@ def measure_units(
     judged = run_noise_units(recording, folder, looked, cleaned, averaged, thresholds=chosen.noise)
     features = run_features(recording, folder, looked, cleaned, averaged, inputs=files, seed=chosen.seed)
     measured = run_unit_metrics(
-        folder, cleaned, averaged, judged, features, sampling_rate=recording.sampling_rate, settings=chosen.quality
-    )
+        folder, cleaned, averaged, judged, features, sampling_rate=recording.sampling_rate, settings=chosen.quality,
+        timeline=recording.timeline,
+    )  # fmt: skip
     table = pd.read_csv(measured.folder / TABLE, index_col="cluster_id")
     return table.astype({"quality": "str"})
 
@@ -140,6 +142,7 @@ def run_unit_metrics(
     *,
     sampling_rate: float,
     settings: QualitySettings | None = None,
+    timeline: Timeline | None = None,
 ) -> StageResult:
     """Compute the quality metrics and put everything measured on the units into one table, or reuse it.
 
@@ -151,7 +154,10 @@ def run_unit_metrics(
         The finished stages ``double_counted_spikes``, ``mean_waveforms``, ``noise_units`` and ``features``.
     sampling_rate
         Of the spike band, Hz.
+    timeline
+        Where the spike band has gaps, by default nowhere.
     """
+    gaps = None if timeline is None or not len(timeline.gaps) else {"timeline": timeline.as_facts()}
     chosen = settings or QualitySettings()
 
     def work(place: Path) -> dict[str, Any]:
@@ -159,7 +165,7 @@ def run_unit_metrics(
 
         spikes = read_cleaned_spikes(cleaned.folder)
         quality = quality_metrics(
-            spikes, read_features(features.folder), sampling_rate=sampling_rate, settings=chosen
+            spikes, read_features(features.folder), sampling_rate=sampling_rate, settings=chosen, timeline=timeline
         )  # fmt: skip
         verdicts = pd.read_csv(judged.folder / noise_units.TABLE, index_col="cluster_id")
         shapes = read_waveform_metrics(averaged.folder)
@@ -167,7 +173,7 @@ def run_unit_metrics(
         table.insert(1, "n_spikes", spikes.counts())
         table.to_csv(place / TABLE)
         n_good = int((table["quality"] == "good").sum())
-        return {"n_units": len(table), "n_good": n_good, "sampling_rate": sampling_rate}
+        return {"n_units": len(table), "n_good": n_good, "sampling_rate": sampling_rate, **(gaps or {})}
 
     sources = [cleaned.folder, averaged.folder, judged.folder, features.folder]
-    return STAGE.run(folder, work, inputs=sources, parameters=asdict(chosen))
+    return STAGE.run(folder, work, inputs=sources, parameters=asdict(chosen) | (gaps or {}))

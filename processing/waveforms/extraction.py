@@ -137,15 +137,18 @@ def select_spikes(
     spikes_per_unit: int = SPIKES_PER_EPOCH,
     seed: int = 0,
 ) -> NDArray[np.int64]:
-    """Choose up to `spikes_per_unit` spikes of each unit whose windows lie in the recording; return rows by time."""
+    """Choose up to `spikes_per_unit` spikes of each unit whose windows lie in the recording, by time.
+
+    Windows that a gap of the recording cuts are not chosen.
+    """
     check_spikes_fit(recording, spikes)
     first, last = PRE_SAMPLES, recording.n_samples - (WAVEFORM_SAMPLES - PRE_SAMPLES)
-    chosen = []
+    timeline, chosen = recording.timeline, []
     for unit, rows in zip(spikes.unit_ids, spikes.rows_by_unit(), strict=True):
         times = spikes.samples[rows]
-        usable = (times >= first) & (times <= last)
+        usable = (times >= first) & (times <= last) & timeline.holds(times - PRE_SAMPLES, WAVEFORM_SAMPLES)
         if epoch is not None:
-            seconds = times / recording.sampling_rate
+            seconds = timeline.times(times, recording.sampling_rate)
             usable &= (seconds > epoch[0]) & (seconds < epoch[1])
         candidates = rows[usable]
         if candidates.size > spikes_per_unit:

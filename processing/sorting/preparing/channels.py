@@ -76,7 +76,8 @@ def _blocks_without_offsets(
     """Give of each block its unsaturated samples, their mean, and the filtered block."""
     plan = plan_for(recording, None, high_pass)
     for start, stop in bounds:
-        first, last = halo_bounds(start, stop, recording.n_samples)
+        start, stop = recording.timeline.longest(start, stop)
+        first, last = halo_bounds(start, stop, recording.timeline)
         samples = np.ascontiguousarray(recording.read(first, last))
         sound = _unsaturated(samples, plan)
         mean = sound.mean(axis=0, dtype=np.float64) if len(sound) else np.zeros(recording.n_channels)

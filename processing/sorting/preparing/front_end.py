@@ -56,10 +56,12 @@ class FrontEnd:
 
     def whitened(self, start: int, stop: int) -> Float32:
         """Return samples ``[start, stop)`` in noise SDs, float32 (stop - start, n), rounded as a file of them."""
-        first, last = halo_bounds(start, stop, self.recording.n_samples)
+        timeline = self.recording.timeline
         counts = np.empty((stop - start, len(self.channels)), np.int16)
-        samples = np.ascontiguousarray(self.recording.read(first, last))
-        whiten_block(samples, first, start, self.plan, self.weights, counts)
+        for begin, end in timeline.within(start, stop):
+            first, last = halo_bounds(begin, end, timeline)
+            samples = np.ascontiguousarray(self.recording.read(first, last))
+            whiten_block(samples, first, begin, self.plan, self.weights, counts[begin - start : end - start])
         scaled: Float32 = counts * np.float32(1 / SCALE)
         return scaled
 
