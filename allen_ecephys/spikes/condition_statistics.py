@@ -9,7 +9,7 @@ from numba import njit
 
 from ..stimulus.conditions import CONDITION
 from .counting import over_units
-from .ragged import Floats, Integers, RaggedTimes, within
+from .ragged import Floats, Integers, RaggedTimes, UnitTimes, Windows, within
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ def _statistics(
 
 
 def condition_statistics(
-    ragged: RaggedTimes,
+    ragged: UnitTimes,
     unit_ids: Integers,
     presentations: pd.DataFrame,
     use_rates: bool = False,
@@ -98,8 +98,8 @@ def condition_statistics(
     order = np.argsort(begins, kind="stable")
     group, sizes = group.astype(np.int64), sizes.astype(np.int64)
 
-    def fill(first: int, last: int) -> None:
-        part, out = ragged.part(first, last), slice(first, last)
+    def fill(first: int, last: int, part: RaggedTimes) -> None:
+        out = slice(first, last)
         _statistics(
             part.values,
             part.starts,
@@ -116,7 +116,7 @@ def condition_statistics(
             std[out],
         )
 
-    over_units(fill, ragged, len(held))
+    over_units(fill, ragged, Windows(begins, ends), len(held))
     by_id = np.argsort(unit_ids, kind="stable")
     count, mean, std = count[by_id], mean[by_id], std[by_id]
     data: dict[str, Any] = {} if use_rates else {"spike_count": count.T.ravel()}

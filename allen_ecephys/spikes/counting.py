@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,14 +20,11 @@ from numba import njit
 
 from ..config import threads
 from ..errors import InvalidValueError
-from .ragged import Floats, Integers, RaggedTimes, as_ragged, first_above, first_not_below, within
+from .ragged import Floats, Integers, RaggedTimes, UnitTimes, Windows, as_ragged, first_above, first_not_below, within
 
 if TYPE_CHECKING:
     from .store import SpikeTimes
 
-
-#: Pages of a mapped file are given back after this many spikes were looked at: 256 MB.
-_RELEASE_AFTER = 32_000_000
 
 #: Fewer searches than this are not worth starting threads for (a pool costs about 0.1 ms).
 _WORTH_THREADS = 50_000
@@ -140,7 +136,7 @@ def _count_closed_bins(
 
 
 def count_in_windows(
-    spike_times: RaggedTimes | SpikeTimes | Sequence[Any] | Mapping[int, Any],
+    spike_times: UnitTimes | SpikeTimes | Sequence[Any] | Mapping[int, Any],
     starts: Any,
     stops: Any,
     *,
@@ -183,16 +179,15 @@ def count_in_windows(
     order = np.argsort(begins, kind="stable")
     out = np.zeros((len(ragged), len(begins)), dtype=np.int32)
 
-    def count(first: int, last: int) -> None:
-        part = ragged.part(first, last)
+    def count(first: int, last: int, part: RaggedTimes) -> None:
         _count_windows(part.values, part.starts, part.stops, begins, ends, order, open_left, out[first:last])
 
-    over_units(count, ragged, len(begins))
+    over_units(count, ragged, Windows(begins, ends), len(begins))
     return out
 
 
 def count_in_bins(
-    ragged: RaggedTimes, edges: Floats, *, closed: bool = False, dtype: Any = np.int32, binarize: bool = False
+    ragged: UnitTimes, edges: Floats, *, closed: bool = False, dtype: Any = np.int32, binarize: bool = False
 ) -> np.ndarray[Any, Any]:
     """Count each unit's spikes in bins given by their edges, a row of edges for each window.
 
@@ -224,8 +219,7 @@ def count_in_bins(
     kernel = _count_closed_bins if closed else _count_even_bins if _about_even(edges) else _count_any_bins
     direct = out.dtype == np.int32 and not binarize
 
-    def count(first: int, last: int) -> None:
-        part = ragged.part(first, last)
+    def count(first: int, last: int, part: RaggedTimes) -> None:
         if direct:
             kernel(part.values, part.starts, part.stops, edges, order, out[first:last])
             return
@@ -235,7 +229,7 @@ def count_in_bins(
             kernel(part.values, part.starts[unit : unit + 1], part.stops[unit : unit + 1], edges, order, counts)
             out[first + unit] = np.minimum(counts[0], 1) if binarize else _exactly(counts[0], out.dtype)
 
-    over_units(count, ragged, rows * n_bins)
+    over_units(count, ragged, Windows(edges[:, 0], edges[:, -1]), rows * n_bins)
     return out
 
 
@@ -261,42 +255,37 @@ def _about_even(edges: Floats) -> bool:
     return True
 
 
-def over_units(work: Callable[[int, int], None], ragged: RaggedTimes, searches: int) -> None:
-    """Run ``work(first, last)`` over ranges of units, on several threads where that pays.
+def over_units(
+    work: Callable[[int, int, RaggedTimes], None], ragged: UnitTimes, windows: Windows, searches: int
+) -> None:
+    """Run ``work(first, last, spikes)`` over ranges of units, on several threads where that pays.
 
+    Parameters
+    ----------
+    work
+        Takes the spikes of units `first` to `last` (excluded), those in `windows` at least.
+    ragged
+        Spike times (s).
+    windows
+        What is looked at.
+    searches
+        How often each unit's spikes are searched.
+
+    Notes
+    -----
     Ranges hold about equal numbers of spikes; several a thread, as spikes in the windows may lie unevenly.
     """
+
+    def run(first: int, last: int) -> None:
+        for begin, end, part in ragged.pieces(first, last, windows):
+            work(begin, end, part)
+
     n_units, workers = len(ragged), threads()
     if workers == 1 or n_units < 2 or n_units * searches < _WORTH_THREADS:
-        work(0, n_units)
+        run(0, n_units)
         return
     load = np.cumsum(ragged.stops - ragged.starts + searches)
     targets = np.linspace(0, load[-1], 4 * workers + 1)[1:-1]
     cuts = np.unique(np.concatenate(([0], np.searchsorted(load, targets, side="right"), [n_units])))
-    visited = _Visited(ragged)
-
-    def counted(first: int, last: int) -> None:
-        work(first, last)
-        visited.add(first, last)
-
     with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(counted, cuts[:-1].tolist(), cuts[1:].tolist()))
-
-
-class _Visited:
-    """Counts the spikes looked at, and gives mapped pages back before they look like memory of this process."""
-
-    def __init__(self, ragged: RaggedTimes) -> None:
-        self._ragged = ragged
-        self._lock = Lock()
-        self._spikes = 0
-
-    def add(self, first: int, last: int) -> None:
-        """Count units `first` to `last` (excluded); a thread still at work has its pages mapped again as it goes."""
-        if self._ragged.release is None:
-            return
-        with self._lock:
-            self._spikes += int((self._ragged.stops[first:last] - self._ragged.starts[first:last]).sum())
-            if self._spikes > _RELEASE_AFTER:
-                self._spikes = 0
-                self._ragged.release()
+        list(pool.map(run, cuts[:-1].tolist(), cuts[1:].tolist()))

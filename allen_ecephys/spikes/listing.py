@@ -9,8 +9,9 @@ import numpy as np
 from numba import njit
 
 from ..config import threads
+from ..errors import CorruptFileError
 from .counting import over_units
-from .ragged import Floats, Integers, RaggedTimes, within
+from .ragged import Floats, Integers, RaggedTimes, UnitTimes, Windows, within
 
 #: A bucket with more spikes than this is sorted by merging rather than by insertion.
 _MOST_IN_BUCKET = 200
@@ -43,22 +44,14 @@ def _totals(
     begins: Floats,
     ends: Floats,
     open_left: bool,
-    cuts: Integers,
     totals: Integers,
-    lows: Integers,
 ) -> None:
-    """Add each window's spikes to `totals`, and note each unit's first spike not before window ``cuts[part]``.
-
-    Windows ascend by their begin. The notes spare the filling of a part the search from the unit's first spike on.
-    """
+    """Add each window's spikes to `totals`; windows ascend by their begin."""
     for unit in range(len(starts)):
-        low, stop, part = starts[unit], stops[unit], 0
+        low, stop = starts[unit], stops[unit]
         for window in range(len(begins)):
             low, high = within(values, low, stop, begins[window], ends[window], open_left)
             totals[window] += high - low
-            if part < len(cuts) and window == cuts[part]:
-                lows[part, unit] = low
-                part += 1
 
 
 @njit(cache=True, nogil=True)
@@ -74,17 +67,18 @@ def _fill(
     out_time: Floats,
     out_unit: Integers,
     buckets: Integers,
-    low: Integers,
-) -> None:
+) -> bool:
     """Write the spikes of each window, ascending in time; spikes at the same time in the order of the units.
 
     Spikes fall into as many buckets of equal width as there are spikes, and each bucket is sorted: linear in time for
-    spikes that do not all fall together.
+    spikes that do not all fall together. False where there are not as many as `offsets` say.
     """
-    high = low.copy()
+    low, high = starts.copy(), starts.copy()
     for window in range(len(begins)):
         begin, end, first = begins[window], ends[window], offsets[window]
         total = _bounds(values, starts, stops, begin, end, open_left, low, high)
+        if total != offsets[window + 1] - first:
+            return False
         if total == 0:
             continue
         scale = total / (end - begin)
@@ -104,6 +98,7 @@ def _fill(
                 out_time[place] = values[i]
                 out_unit[place] = unit_ids[unit]
         _sort_within(out_time[first : first + total], out_unit[first : first + total], most > _MOST_IN_BUCKET)
+    return True
 
 
 @njit(cache=True, nogil=True)
@@ -124,7 +119,7 @@ def _sort_within(time: Floats, unit: Integers, merge: bool) -> None:
 
 
 def spikes_in_windows(
-    ragged: RaggedTimes,
+    ragged: UnitTimes,
     begins: Floats,
     ends: Floats,
     onsets: Floats,
@@ -156,52 +151,41 @@ def spikes_in_windows(
     sorted_begins, sorted_ends = begins[order], ends[order]
     totals = np.zeros(len(order), dtype=np.int64)
     cuts = np.unique(np.linspace(0, len(order), 4 * threads() + 1).astype(np.int64))
-    lows = np.zeros((len(cuts) - 1, len(ragged)), dtype=np.int64)
     lock = Lock()
 
-    def count(first: int, last: int) -> None:
-        part = ragged.part(first, last)
+    def count(first: int, last: int, part: RaggedTimes) -> None:
         of_units = np.zeros_like(totals)
-        _totals(
-            part.values,
-            part.starts,
-            part.stops,
-            sorted_begins,
-            sorted_ends,
-            open_left,
-            cuts[:-1],
-            of_units,
-            lows[:, first:last],
-        )
+        _totals(part.values, part.starts, part.stops, sorted_begins, sorted_ends, open_left, of_units)
         with lock:
             np.add(totals, of_units, out=totals)
 
-    def fill(part: int) -> None:
-        if ragged.release is not None:
-            ragged.release()  # the pages of the part before
-        windows = slice(cuts[part], cuts[part + 1])
-        buckets = np.empty(totals[windows].max() + 1, dtype=np.int64)
-        _fill(
-            ragged.values,
-            ragged.starts,
-            ragged.stops,
-            sorted_begins[windows],
-            sorted_ends[windows],
+    def fill(first: int, last: int) -> None:
+        looked_at = Windows(sorted_begins[first:last], sorted_ends[first:last])
+        part = ragged.around(looked_at)
+        buckets = np.empty(totals[first:last].max() + 1, dtype=np.int64)
+        complete = _fill(
+            part.values,
+            part.starts,
+            part.stops,
+            looked_at.begins,
+            looked_at.ends,
             open_left,
-            offsets[windows],
+            offsets[first : last + 1],
             unit_ids,
             time,
             unit,
             buckets,
-            lows[part],
         )
+        if not complete:
+            msg = "the file was changed while its spikes were read: open the session again, and check the file"
+            raise CorruptFileError(msg)
 
-    over_units(count, ragged, len(order))
-    offsets = np.cumsum(totals) - totals
-    time = np.empty(int(totals.sum()), dtype=np.float64)
+    over_units(count, ragged, Windows(sorted_begins, sorted_ends), len(order))
+    offsets = np.concatenate(([0], np.cumsum(totals)))
+    time = np.empty(int(offsets[-1]), dtype=np.float64)
     unit = np.empty(len(time), dtype=np.int64)
     with ThreadPoolExecutor(threads()) as pool:
-        list(pool.map(fill, range(len(cuts) - 1)))
+        list(pool.map(fill, cuts[:-1].tolist(), cuts[1:].tolist()))
     window = np.repeat(window_ids[order], totals)
     since = np.repeat(onsets[order], totals)
     np.subtract(time, since, out=since)

@@ -5,7 +5,7 @@ Comparisons are the comparisons of NumPy: no tolerance anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,6 +18,12 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 
+#: Pauses between windows that are not read along, and how long they are at least (s): a session shows a stimulus in a
+#: handful of blocks, minutes apart.
+MOST_PAUSES = 7
+LEAST_PAUSE = 20.0
+
+
 @dataclass(frozen=True)
 class RaggedTimes:
     """Spike times of several units: unit ``i`` is ``values[starts[i]:stops[i]]``, ascending.
@@ -28,17 +34,14 @@ class RaggedTimes:
         Float64 seconds; may hold other units in between.
     starts, stops
         Int64, one a unit.
-    release
-        Where `values` is a mapped file: gives the pages that were visited back to the system.
     """
 
     values: Floats
     starts: Integers
     stops: Integers
-    release: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
-        # Kernels are compiled for one kind of array; a memory-mapped file is read-only, so all are.
+        # Kernels are compiled for one kind of array; those that a session keeps are read-only, so all are.
         values = self.values.view()
         values.flags.writeable = False
         object.__setattr__(self, "values", values)
@@ -63,21 +66,90 @@ class RaggedTimes:
 
     def part(self, first: int, last: int) -> RaggedTimes:
         """Return units `first` to `last` (excluded), sharing the values."""
-        return RaggedTimes(self.values, self.starts[first:last], self.stops[first:last], self.release)
+        return RaggedTimes(self.values, self.starts[first:last], self.stops[first:last])
+
+    def pieces(self, first: int, last: int, windows: Windows) -> Iterator[tuple[int, int, RaggedTimes]]:
+        """Yield units `first` to `last` (excluded): all at once, as they are in memory."""
+        yield first, last, self.part(first, last)
+
+    def around(self, windows: Windows) -> RaggedTimes:
+        """Return the spikes of all units, those in `windows` among them."""
+        return self
+
+
+@runtime_checkable
+class UnitTimes(Protocol):
+    """Spike times of several units as kernels take them, in memory or in a file."""
+
+    @property
+    def starts(self) -> Integers:
+        """Where each unit's run of spikes begins (int64)."""
+        ...
+
+    @property
+    def stops(self) -> Integers:
+        """Where it ends."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, position: int, /) -> Floats: ...
+
+    def __iter__(self) -> Iterator[Floats]: ...
+
+    def part(self, first: int, last: int) -> UnitTimes:
+        """Return units `first` to `last` (excluded)."""
+        ...
+
+    def pieces(self, first: int, last: int, windows: Windows) -> Iterator[tuple[int, int, RaggedTimes]]:
+        """Yield units `first` to `last` (excluded) by groups, each with at least its spikes in `windows`."""
+        ...
+
+    def around(self, windows: Windows) -> RaggedTimes:
+        """Return at least the spikes of all units in `windows`, in memory."""
+        ...
 
 
 @runtime_checkable
 class HasRagged(Protocol):
-    """Spike times that give themselves as one flat array."""
+    """Spike times that give themselves as kernels take them."""
 
-    def ragged(self) -> RaggedTimes:
+    def ragged(self) -> UnitTimes:
         """Return the spike times of all units."""
         ...
 
 
-def as_ragged(spike_times: RaggedTimes | HasRagged | Sequence[Any] | Mapping[int, Any]) -> RaggedTimes:
-    """Return spike times of any accepted kind as :class:`RaggedTimes`; a mapping in the order of its keys."""
-    if isinstance(spike_times, RaggedTimes):
+@dataclass(frozen=True)
+class Windows:
+    """Intervals of time (s, float64) that kernels look at, ends included."""
+
+    begins: Floats
+    ends: Floats
+
+    @classmethod
+    def always(cls) -> Windows:
+        """Return the interval that holds all times."""
+        return cls(np.array([-np.inf]), np.array([np.inf]))
+
+    def joined(self) -> Windows:
+        """Return these windows joined across all but their longest pauses: a few spans, ascending.
+
+        Windows that are NaN hold no spike and are left out.
+        """
+        whole = ~(np.isnan(self.begins) | np.isnan(self.ends))
+        order = np.argsort(self.begins[whole], kind="stable")
+        begins, ends = self.begins[whole][order], np.maximum.accumulate(self.ends[whole][order])
+        if not len(begins):
+            return Windows(np.empty(0), np.empty(0))
+        pauses = begins[1:] - ends[:-1]
+        longest = np.sort(np.argsort(pauses)[-MOST_PAUSES:])
+        cuts = longest[pauses[longest] >= LEAST_PAUSE]
+        return Windows(begins[np.concatenate(([0], cuts + 1))], ends[np.concatenate((cuts, [len(ends) - 1]))])
+
+
+def as_ragged(spike_times: UnitTimes | HasRagged | Sequence[Any] | Mapping[int, Any]) -> UnitTimes:
+    """Return spike times of any accepted kind as kernels take them; a mapping in the order of its keys."""
+    if isinstance(spike_times, UnitTimes):
         return spike_times
     if isinstance(spike_times, HasRagged):
         return spike_times.ragged()

@@ -11,7 +11,7 @@ from numba import njit
 from ..errors import UnknownIdError
 from ..stimulus.trials import PRESENTATION
 from .counting import over_units
-from .ragged import Floats, Integers, RaggedTimes, first_above, first_not_below
+from .ragged import Floats, Integers, RaggedTimes, UnitTimes, Windows, first_above, first_not_below
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -141,7 +141,7 @@ def _occupied(
             bin_ += 1
 
 
-def count_sparsely(ragged: RaggedTimes, edges: Floats, closed: bool = False) -> tuple[csr_array, ...]:
+def count_sparsely(ragged: UnitTimes, edges: Floats, closed: bool = False) -> tuple[csr_array, ...]:
     """Count each unit's spikes in bins, holding only those with a spike.
 
     Parameters
@@ -164,9 +164,10 @@ def count_sparsely(ragged: RaggedTimes, edges: Floats, closed: bool = False) -> 
     matrices: list[csr_array | None] = [None] * len(ragged)
     none = np.empty(0, dtype=np.int32)
 
-    def count(first: int, last: int) -> None:
+    def count(first: int, last: int, part: RaggedTimes) -> None:
         for unit in range(first, last):
-            where = (ragged.values, int(ragged.starts[unit]), int(ragged.stops[unit]), edges, order, closed)
+            start, stop = int(part.starts[unit - first]), int(part.stops[unit - first])
+            where = (part.values, start, stop, edges, order, closed)
             per_row = np.zeros(rows, dtype=np.int64)
             _occupied(*where, per_row, none, none, np.zeros(rows, dtype=np.int64), False)
             offsets = np.concatenate(([0], np.cumsum(per_row)))
@@ -174,5 +175,5 @@ def count_sparsely(ragged: RaggedTimes, edges: Floats, closed: bool = False) -> 
             _occupied(*where, per_row, columns, counts, offsets, True)
             matrices[unit] = csr_array((counts, columns, offsets.astype(np.int32)), shape=(rows, n_bins))
 
-    over_units(count, ragged, rows)
+    over_units(count, ragged, Windows(edges[:, 0], edges[:, -1]), rows)
     return tuple(matrix for matrix in matrices if matrix is not None)

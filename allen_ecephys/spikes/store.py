@@ -1,22 +1,20 @@
 """The spikes of a session file: one lazy store, and the mappings from unit id that a session shows.
 
 Reading one unit touches its slice of the file and no other. Where the file lies on a local disk and stores the spikes
-contiguously, as released files do, the alignment kernels look at them through a memory map: only the pages they visit
-are read, and nothing is kept in memory. Elsewhere (remote or compressed files) spikes are read once and kept.
+contiguously, as released files do, the alignment kernels have the blocks that they visit read into a buffer, and
+nothing is kept in memory (:mod:`.stored`). Elsewhere (remote or compressed files) spikes are read once and kept.
 """
 
 from __future__ import annotations
 
 import logging
-import mmap
 import threading
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Sequence, ValuesView
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import FileFormatError, InvalidTypeError, UnknownIdError, truncated_file
+from ..errors import FileFormatError, InvalidTypeError, UnknownIdError
 from ..nwb import layout
 
 if TYPE_CHECKING:
@@ -24,15 +22,13 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from ..nwb.reader import NwbReader
-    from .ragged import RaggedTimes
+    from .ragged import RaggedTimes, UnitTimes
+    from .stored import SpikeFile
 
 logger = logging.getLogger(__name__)
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
-
-#: Bytes of the file looked at before its pages are given back, where order is checked.
-_CHECK_BYTES = 64 << 20
 
 #: A gap in the file up to this many bytes is read along rather than skipped by a read of its own.
 _GAP_BYTES = 1 << 16
@@ -107,9 +103,9 @@ class SpikeStore:
         self._columns: dict[str, RaggedColumn] = {}
         self._kept: dict[str, dict[int, np.ndarray[Any, Any]]] = {"spike_times": {}, "spike_amplitudes": {}}
         self._order: dict[int, Integers | None] = {}  # row -> sorting order of its spikes, None where they ascend
-        self._mapped: tuple[mmap.mmap, Floats] | None = None
-        self._may_map = True
-        self._whole: RaggedTimes | None = None  # all kept spike times in one array, where the file cannot be mapped
+        self._looked = False
+        self._spike_file: SpikeFile | None = None
+        self._whole: RaggedTimes | None = None  # all kept spike times in one array, where they are not read by blocks
         self._place: dict[int, int] = {}  # row -> its unit in that array
 
     def column(self, name: str) -> RaggedColumn:
@@ -157,52 +153,48 @@ class SpikeStore:
             logger.warning(
                 "spike times of unit %d are not ascending in %s: sorted", self.unit_ids[row], self.reader.name
             )
+        elif self._spike_file is not None:
+            self._spike_file.note(row, times)
 
     def _learn_order(self, rows: Sequence[int]) -> None:
         """Make sure it is known of each row whether its spikes ascend."""
         unknown = [r for r in rows if r not in self._order]
         if not unknown:
             return
-        if self._map() is None or self._mapped is None:
+        file = self._by_blocks()
+        if file is None:
             self.get("spike_times", unknown)
             return
-        from .ragged import are_ascending
+        for row, ascends in zip(unknown, file.scan(unknown).tolist(), strict=True):
+            if ascends:
+                self._order[row] = None
+            else:
+                self._note_order(row, self.column("spike_times").read(row))
 
-        values = self._mapped[1]
-        column = self.column("spike_times")
-        for run in _chunks(unknown, column.stops - column.starts, _CHECK_BYTES // 8):
-            fine = are_ascending(values, column.starts[run], column.stops[run])
-            for row, ascends in zip(run, fine.tolist(), strict=True):
-                if ascends:
-                    self._order[row] = None
-                else:
-                    self._note_order(row, np.array(values[column.starts[row] : column.stops[row]]))
-            self._release()
-
-    def _release(self) -> None:
-        """Give mapped pages back: they stay in the system's file cache, and stop counting as this process's memory."""
-        mapped = self._mapped
-        if mapped is not None:
-            mapped[0].madvise(mmap.MADV_DONTNEED)
-
-    def ragged(self, rows: Sequence[int] | Integers) -> RaggedTimes:
-        """Return the spike times of some rows for the alignment kernels, without copying where they can be mapped."""
-        from .ragged import RaggedTimes
-
+    def ragged(self, rows: Sequence[int] | Integers) -> UnitTimes:
+        """Return the spike times of some rows for the alignment kernels, unread where they can be read by blocks."""
         with self._lock:
             rows = [int(r) for r in rows]
-            mapped = self._map()
-            if mapped is None:
+            file = self._by_blocks()
+            if file is None:
                 return self._joined(rows)
             self._learn_order(rows)
-            column = self.column("spike_times")
-            unsorted = [r for r in rows if self._order[r] is not None]
-            if not unsorted:
-                return RaggedTimes(mapped, column.starts[rows], column.stops[rows], self._release)
-            # Kernels take one flat array: join the sorted copies of the few that need it with the others.
-            self.get("spike_times", unsorted)
             kept = self._kept["spike_times"]
-            return RaggedTimes.from_arrays([kept.get(r, mapped[column.starts[r] : column.stops[r]]) for r in rows])
+            unsorted = [r for r in rows if self._order[r] is not None]
+            if unsorted:
+                from .ragged import RaggedTimes
+
+                # Kernels take one flat array: the sorted copies of the few that need it are joined with the others.
+                self.get("spike_times", unsorted)
+                others = [r for r in rows if r not in kept]
+                read = dict(zip(others, self.column("spike_times").read_many(others), strict=True))
+                return RaggedTimes.from_arrays([kept[r] if r in kept else read[r] for r in rows])
+            from .stored import StoredTimes
+
+            for row in rows:
+                if not file.knows(row):  # its spikes were handed out before any were counted
+                    file.note(row, kept[row])
+            return StoredTimes(file, np.asarray(rows, dtype=np.int64))
 
     def _joined(self, rows: list[int]) -> RaggedTimes:
         """Return rows that are kept in memory; joined once, what is kept becomes parts of the whole."""
@@ -219,38 +211,16 @@ class SpikeStore:
             return RaggedTimes.from_arrays([])
         return RaggedTimes(self._whole.values, self._whole.starts[places], self._whole.stops[places])
 
-    def _map(self) -> Floats | None:
-        """Return the whole spike-times dataset as a memory map, or None where it cannot be mapped."""
-        if self._mapped is not None:
-            _ = self.reader.file  # a closed session must not go on reading
-            length, found = len(self._mapped[0]), self._mapped[0].size()
-            if found < length:  # the file was cut meanwhile: touching a page past its end would end the process
-                raise truncated_file(self.reader.name, found, length)
-            return self._mapped[1]
-        if not self._may_map:
-            return None
-        self._may_map = False
-        dataset = self.reader.dataset(f"{layout.UNITS}/spike_times")
-        offset = dataset.id.get_offset()
-        source = self.reader.source
-        if (
-            not isinstance(source, str)
-            or "://" in source
-            or offset is None
-            or self.reader.file.userblock_size
-            or dataset.dtype != np.dtype("<f8")
-            or np.dtype("<f8") != np.dtype(np.float64)
-            or not dataset.size
-        ):
-            return None
-        size = dataset.size * 8
-        if Path(source).stat().st_size < offset + size:
-            return None  # HDF5 says what is wrong when it reads the part that is missing
-        with Path(source).open("rb") as file:
-            memory = mmap.mmap(file.fileno(), offset + size, access=mmap.ACCESS_READ)
-        values: Floats = np.frombuffer(memory, dtype=np.float64, count=dataset.size, offset=offset)
-        self._mapped = memory, values
-        return values
+    def _by_blocks(self) -> SpikeFile | None:
+        """Return the spike times as a file to be read by blocks, or None where they cannot be."""
+        _ = self.reader.file  # a closed session must not go on reading
+        if not self._looked:
+            from .stored import SpikeFile
+
+            column = self.column("spike_times")
+            self._spike_file = SpikeFile.of(self.reader, column.path, column.starts, column.stops)
+            self._looked = True
+        return self._spike_file
 
 
 def _ascends(times: np.ndarray[Any, Any]) -> bool:
@@ -259,20 +229,6 @@ def _ascends(times: np.ndarray[Any, Any]) -> bool:
     NumPy, not the kernels' twin: reading spikes alone must not wait for numba to load.
     """
     return bool(np.all(times[:-1] <= times[1:])) and not (len(times) == 1 and np.isnan(times[0]))
-
-
-def _chunks(rows: list[int], sizes: Integers, most: int) -> Iterator[list[int]]:
-    """Split rows into groups of at most `most` values together (or of one row)."""
-    group: list[int] = []
-    total = 0
-    for row in rows:
-        if group and total + sizes[row] > most:
-            yield group
-            group, total = [], 0
-        group.append(row)
-        total += int(sizes[row])
-    if group:
-        yield group
 
 
 class UnitMapping(dict[int, Any]):
@@ -429,7 +385,7 @@ class SpikeTimes(UnitMapping):
         """Return all pairs of unit id and array, read at once."""
         return self.to_dict().items()
 
-    def ragged(self, unit_ids: Sequence[int] | Integers | None = None) -> RaggedTimes:
+    def ragged(self, unit_ids: Sequence[int] | Integers | None = None) -> UnitTimes:
         """Return spike times of some units (default: all shown) as the alignment kernels take them."""
         return self._store.ragged(list(self._rows.values()) if unit_ids is None else [self.row(u) for u in unit_ids])
 

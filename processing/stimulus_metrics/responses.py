@@ -12,7 +12,7 @@ import pandas as pd
 
 from allen_ecephys.errors import FileFormatError, MissingDataError, UnknownIdError, UnknownNameError, suggest
 from allen_ecephys.spikes.counting import count_in_windows, over_units
-from allen_ecephys.spikes.ragged import RaggedTimes
+from allen_ecephys.spikes.ragged import RaggedTimes, Windows
 from allen_ecephys.stimulus.presentations import INVALID_NAME
 
 from .design import StimulusDesign, build_design, prepare_presentations
@@ -333,8 +333,7 @@ class StimulusResponses:
         design, edges, preferred = self.design, self.histogram_edges, self.preferred_condition
         sums = np.zeros((self.n_units, len(edges) - 1), dtype=np.int64)
 
-        def add(first: int, last: int) -> None:
-            part = self.spikes.times.part(first, last)
+        def add(first: int, last: int, part: RaggedTimes) -> None:
             sum_histograms(
                 part.values,
                 part.starts,
@@ -348,7 +347,7 @@ class StimulusResponses:
                 sums[first:last],
             )
 
-        over_units(add, self.spikes.times, len(edges))
+        over_units(add, self.spikes.times, Windows(design.start + edges[0], design.start + edges[-1]), len(edges))
         return np.asarray(sums / design.repeats[preferred][:, None])
 
     def trial_histograms(self, unit: int) -> NDArray[np.int64]:

@@ -241,3 +241,51 @@ def test_H2_file_cut_while_its_session_is_open_is_an_error_not_a_crash(tmp_path:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert "is truncated (100,000 of" in done.stdout
+
+
+#: Counts spikes again and again, in all ways, while another thread cuts the file, and later writes it over.
+_CUT_WHILE_COUNTED = """
+import os, shutil, sys, threading, time
+import numpy as np
+from allen_ecephys import EcephysSession, UnitFilter
+from allen_ecephys.errors import CorruptFileError
+path, change, delay = sys.argv[1], sys.argv[2], float(sys.argv[3])
+
+def spoil():
+    time.sleep(delay)
+    if change == "cut":
+        os.truncate(path, 200_000)
+    else:
+        with open(path, "r+b") as file:
+            file.seek(file.seek(0, 2) // 3)
+            file.write(np.random.default_rng(0).uniform(0, 9000, 2_000_000).tobytes())
+
+with EcephysSession(path, unit_filter=UnitFilter.none()) as session:
+    ids = np.tile(session.stimulus_presentations.index, 20)  # a call takes long enough to be hit
+    calls = (
+        lambda: session.presentationwise_spike_counts(np.linspace(0, 0.2, 9), ids, dtype="uint16"),
+        lambda: session.presentationwise_spike_times(ids),
+        lambda: session.conditionwise_spike_statistics(ids),
+        lambda: session.presentationwise_spike_counts(np.linspace(0, 0.2, 9), ids, sparse=True),
+    )
+    for call in calls:
+        call()  # kernels are loaded and the order of the spikes is known
+    threading.Thread(target=spoil).start()
+    try:
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            for call in calls:
+                call()
+    except CorruptFileError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("change", ["cut", "write over"])
+def test_H2_file_spoiled_while_its_spikes_are_counted_is_an_error_not_a_crash(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "session.nwb"
+    write_session(path, scale=0.02, n_units=40, n_probes=1, seed=0)
+    command = [sys.executable, "-W", "ignore", "-c", _CUT_WHILE_COUNTED, str(path), change, "0.05"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "is truncated (200,000 of" in done.stdout if change == "cut" else "was changed while" in done.stdout

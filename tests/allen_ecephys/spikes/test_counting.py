@@ -206,18 +206,6 @@ def test_any_number_of_threads_gives_the_same(monkeypatch: pytest.MonkeyPatch) -
             np.testing.assert_array_equal(one, two)
 
 
-def test_pages_are_given_back_as_units_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alignment, "_WORTH_THREADS", 0)
-    monkeypatch.setattr(alignment, "_RELEASE_AFTER", 250)
-    monkeypatch.setenv("ALLEN_ECEPHYS_THREADS", "2")
-    released = []
-    plain = RaggedTimes.from_arrays([np.linspace(0, 10, 100) for _ in range(10)])
-    mapped = RaggedTimes(plain.values, plain.starts, plain.stops, release=lambda: released.append(1))
-    counts = count_in_windows(mapped, [0.0, 5.0], [5.0, 20.0])
-    np.testing.assert_array_equal(counts, [[50, 50]] * 10)
-    assert 2 <= len(released) <= 4  # 1000 spikes
-
-
 def test_windows_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ValueError, match=r"1 of 2 windows are NaN or stop before.*window 1: 3\.0 to 2\.0"):
         count_in_windows([[1.0]], [0.0, 3.0], [1.0, 2.0])
