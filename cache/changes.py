@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from allen_ecephys.errors import FileFormatError, UnsafePathError
-from allen_ecephys.files import atomic_file, atomic_folder, draft_of, read_regular, sync_folder
+from allen_ecephys.files import atomic_file, atomic_folder, draft_of, read_regular, remove_abandoned_drafts, sync_folder
 
 from .remotes.protocol import safe_key
 from .transfer.checks import check_file, note_checked
@@ -108,6 +108,7 @@ def finish(root: Path) -> dict[str, Any] | None:
         If the folder cannot be written.
     """
     folder = root / FOLDER
+    remove_abandoned_drafts(root)
     if not is_pending(root):
         return None
     files, removed, about = _read(folder)
