@@ -15,12 +15,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from allen_ecephys.processing import SortedSpikes
 from allen_ecephys.processing.quality_metrics import QualitySettings, quality_metrics, spike_features
-from allen_ecephys.processing.simulation.raw.noise import NoiseModel
-from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth, write_recording
-from allen_ecephys.processing.simulation.raw.signal import ChannelFaults, DriftModel
-from allen_ecephys.processing.simulation.raw.trains import TrainModel
-from allen_ecephys.processing.sorted_spikes import SortedSpikes
+from allen_ecephys.processing.simulation.raw import (
+    ChannelFaults,
+    DriftModel,
+    NoiseModel,
+    RawGroundTruth,
+    TrainModel,
+    write_recording,
+)
 from allen_ecephys.processing.waveforms import mean_waveforms, waveform_metrics
 
 UNITS = 10

@@ -129,7 +129,7 @@ def run_ours(path, lfp, probe):
         return session.spike_times[int(session.units.index[7])]
 
     meter.measure("one_unit", one_unit)
-    from allen_ecephys.session.file import SessionCompanions
+    from allen_ecephys import SessionCompanions
 
     companions = SessionCompanions(lfp_path=lambda _: lfp)
     session = with_session(meter, lambda: session_class(path, companions=companions), few=0)

@@ -23,10 +23,9 @@ import numpy as np
 
 
 def ours(raw: Path, out: Path, workers: int) -> None:
-    from allen_ecephys.processing.simulation.raw.recording import read_ground_truth
+    from allen_ecephys.processing.simulation.raw import read_ground_truth
+    from allen_ecephys.processing.spike_band import ProbeInfo, estimate_whitening, write_whitened
     from allen_ecephys.processing.spike_band.depth_estimation import estimate_offsets
-    from allen_ecephys.processing.spike_band.probe_info import ProbeInfo
-    from allen_ecephys.processing.spike_band.writing import estimate_whitening, write_whitened
 
     truth = read_ground_truth(raw)
     recording = truth.recording()
@@ -43,7 +42,7 @@ def ours(raw: Path, out: Path, workers: int) -> None:
 def spikeinterface(raw: Path, out: Path, workers: int) -> None:
     import spikeinterface.full as si
 
-    from allen_ecephys.processing.simulation.raw.recording import read_ground_truth
+    from allen_ecephys.processing.simulation.raw import read_ground_truth
 
     truth = read_ground_truth(raw)
     recording = truth.recording()
@@ -109,7 +108,7 @@ def main() -> None:
             arguments.folder / "raw", arguments.folder / arguments.run, arguments.workers
         )
         return
-    from allen_ecephys.processing.simulation.raw.recording import write_recording
+    from allen_ecephys.processing.simulation.raw import write_recording
 
     with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
         folder = Path(place)

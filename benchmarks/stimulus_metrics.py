@@ -35,9 +35,8 @@ EVERYTHING = "all"
 
 def compute(path: Path, definition: str, suffix: str | None = None) -> None:
     """Compute the metrics of one file in this process and print what it cost as JSON."""
+    from allen_ecephys import EcephysSession, UnitFilter
     from allen_ecephys.processing.stimulus_metrics import compute_unit_analysis_metrics, registered_metrics
-    from allen_ecephys.session.session import EcephysSession
-    from allen_ecephys.units.filter import UnitFilter
 
     metrics = [found for found in registered_metrics() if suffix in (None, EVERYTHING, found.stimulus.suffix)]
     with EcephysSession(path, unit_filter=UnitFilter.none()) as session:

@@ -35,8 +35,8 @@ def timed(steps: Steps, name: str, work: Callable[[], object]) -> object:
 
 
 def load(folder: Path):
-    from allen_ecephys.processing.simulation.raw.recording import read_ground_truth
-    from allen_ecephys.processing.sorted_spikes import SortedSpikes
+    from allen_ecephys.processing import SortedSpikes
+    from allen_ecephys.processing.simulation.raw import read_ground_truth
 
     truth = read_ground_truth(folder)
     spikes = SortedSpikes.from_arrays(truth.spike_times, truth.spike_units, unit_ids=truth.units.index)
@@ -261,8 +261,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary) / "raw"
         if not (folder / "ground_truth.npz").exists():
-            from allen_ecephys.processing.simulation.raw.recording import write_recording
-            from allen_ecephys.processing.simulation.raw.trains import TrainModel
+            from allen_ecephys.processing.simulation.raw import TrainModel, write_recording
 
             write_recording(
                 folder, duration=arguments.seconds, n_units=arguments.units, seed=1, lfp=False,

@@ -16,8 +16,8 @@ from .own_folder import own_folder
 if TYPE_CHECKING:
     import pandas as pd
 
+    from allen_ecephys import EcephysSession
     from allen_ecephys.cache import EcephysProjectCache
-    from allen_ecephys.session.session import EcephysSession
 
     from .demo_analysis import GratingTuning
 
@@ -93,12 +93,11 @@ def _open_cache(url: str, folder: Path) -> EcephysProjectCache:
 
 def _simulated_project(folder: Path, seed: int) -> pd.DataFrame:
     """Simulate a session of each type and publish both as a project; return what the first one's units prefer."""
+    from allen_ecephys import EcephysSession, UnitFilter
     from allen_ecephys.cache import EcephysProjectCache
     from allen_ecephys.processing.simulation import write_session
     from allen_ecephys.processing.stimulus_metrics import compute_unit_analysis_metrics
     from allen_ecephys.progress import progress_bar
-    from allen_ecephys.session.session import EcephysSession
-    from allen_ecephys.units.filter import UnitFilter
 
     project = EcephysProjectCache(folder / "manifest.json", remote=None)
     truths = []

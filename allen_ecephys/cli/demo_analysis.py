@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from allen_ecephys.session.session import EcephysSession
+    from allen_ecephys import EcephysSession
 
 #: The release counts a grating's spikes over this window after its onset (s): 120 frames of the measured refresh.
 GRATING_WINDOW = (0.0, 2.00168)

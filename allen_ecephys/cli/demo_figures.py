@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-    from allen_ecephys.session.session import EcephysSession
+    from allen_ecephys import EcephysSession
 
     from .demo_analysis import GratingTuning
 

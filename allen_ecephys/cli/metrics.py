@@ -52,12 +52,9 @@ def metrics(
     """
     from typing import cast
 
+    from allen_ecephys import EcephysSession, UnitFilter
     from allen_ecephys.files import atomic_file
-    from allen_ecephys.processing.stimulus_metrics import compute_unit_analysis_metrics
-    from allen_ecephys.processing.stimulus_metrics.compute import Names
-    from allen_ecephys.processing.stimulus_metrics.responses import Definition
-    from allen_ecephys.session.session import EcephysSession
-    from allen_ecephys.units.filter import UnitFilter
+    from allen_ecephys.processing.stimulus_metrics import Definition, Names, compute_unit_analysis_metrics
 
     target = output or session.with_name(f"{session.stem}_analysis_metrics.csv")
     if target.exists() and not overwrite:

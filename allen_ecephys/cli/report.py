@@ -19,8 +19,7 @@ def report(session: Path, output: Path, all_units: bool, overwrite: bool) -> Non
     EXAMPLE
       allen-ecephys report session_715093703.nwb session_715093703.html
     """
-    from allen_ecephys.session.session import EcephysSession
-    from allen_ecephys.units.filter import UnitFilter
+    from allen_ecephys import EcephysSession, UnitFilter
 
     if output.exists() and not overwrite:
         msg = f"{output} exists already; name another file, or pass --overwrite"

@@ -15,9 +15,9 @@ from .raw import raw_options
 from .units import session_options
 
 if TYPE_CHECKING:
-    from allen_ecephys.processing.pipeline.stages import StageResult
-    from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth
-    from allen_ecephys.processing.stages.probe import SortedProbe
+    from allen_ecephys.processing import SortedProbe
+    from allen_ecephys.processing.pipeline import StageResult
+    from allen_ecephys.processing.simulation.raw import RawGroundTruth
 
     Sort = Callable[[], SortedProbe]
 
@@ -149,7 +149,7 @@ def run_command(
 @click.option("--python", metavar="INTERPRETER", help="Python whose SpikeInterface is asked, as in `process sort`.")
 def sorters_command(python: str | None) -> None:
     """List the sorters that `process sort` can run here, one a line."""
-    from allen_ecephys.processing.sorting.sorters import available_sorters
+    from allen_ecephys.processing.sorting import available_sorters
 
     for name in available_sorters(python):
         click.echo(name)
@@ -167,7 +167,7 @@ def _sort(
     stream: str | None,
     allow_cut: bool,
 ) -> SortedProbe:
-    from allen_ecephys.processing.stages.probe import sort_raw
+    from allen_ecephys.processing import sort_raw
 
     probe = sort_raw(
         raw, output, sorter=sorter, parameters=parameters, python=python, keep_work=keep_work, n_workers=workers,
@@ -191,7 +191,7 @@ def _reused(stage: StageResult) -> str:
 
 
 def _truth(raw: Path, folder: Path | None) -> RawGroundTruth | None:
-    from allen_ecephys.processing.simulation.raw.recording import TRUTH_FILE, read_ground_truth
+    from allen_ecephys.processing.simulation.raw import TRUTH_FILE, read_ground_truth
 
     if folder is None and not (raw / TRUTH_FILE).exists():
         return None
@@ -199,7 +199,7 @@ def _truth(raw: Path, folder: Path | None) -> RawGroundTruth | None:
 
 
 def _say_score(probe: SortedProbe, truth: RawGroundTruth) -> None:
-    from allen_ecephys.processing.simulation.scoring import score_phy_folder
+    from allen_ecephys.processing.simulation import score_phy_folder
 
     score = score_phy_folder(probe.sorting.folder, truth)
     accuracy = score.units["accuracy"]

@@ -42,8 +42,7 @@ def simulate_command(
     EXAMPLES
       allen-ecephys process simulate raw/ --duration 60 --units 100
     """
-    from allen_ecephys.processing.simulation.raw.recording import write_recording
-    from allen_ecephys.processing.simulation.raw.signal import DriftModel
+    from allen_ecephys.processing.simulation.raw import DriftModel, write_recording
 
     truth = write_recording(
         folder,
@@ -82,9 +81,9 @@ def spike_band_command(
     EXAMPLES
       allen-ecephys process spike-band raw/ output/
     """
+    from allen_ecephys.processing import process_spike_band
     from allen_ecephys.processing.readers import open_bands
-    from allen_ecephys.processing.spike_band.writing import WhiteningParameters
-    from allen_ecephys.processing.stages.spike_band import process_spike_band
+    from allen_ecephys.processing.spike_band import WhiteningParameters
 
     bands = open_bands(raw, stream=stream, allow_cut=allow_cut)
     result = process_spike_band(

@@ -67,10 +67,9 @@ def units_command(
       allen-ecephys process units raw/ units/
       allen-ecephys process units session_g0_imec0/ units/ --spikes kilosort/
     """
+    from allen_ecephys.processing import UnitParameters, measure_units, open_probe
     from allen_ecephys.processing.quality_metrics import QualitySettings
-    from allen_ecephys.processing.simulation.raw.recording import TRUTH_FILE, read_ground_truth
-    from allen_ecephys.processing.stages.opening import open_probe
-    from allen_ecephys.processing.stages.units import UnitParameters, measure_units
+    from allen_ecephys.processing.simulation.raw import TRUTH_FILE, read_ground_truth
 
     parameters = UnitParameters(
         subtract_medians=not medians_subtracted,
@@ -122,7 +121,7 @@ def package_command(
     """
     import pandas as pd
 
-    from allen_ecephys.processing.stages.session import package_units
+    from allen_ecephys.processing import package_units
 
     path = package_units(
         folders,

@@ -20,7 +20,7 @@ from datasets import RATE, Dataset, read_dataset
 
 def native(data: Dataset, work: Path) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Sort with the native sorter."""
-    from allen_ecephys.processing.readers.binary import BinaryRecording
+    from allen_ecephys.processing.readers import BinaryRecording
     from allen_ecephys.processing.sorting.native import sort_native
 
     recording = BinaryRecording(

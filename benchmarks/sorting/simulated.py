@@ -16,11 +16,10 @@ import numpy as np
 from datasets import RATE, Dataset, Design, noise_sd, write_dataset
 
 from allen_ecephys.processing.probes import neuropixels_1_geometry
+from allen_ecephys.processing.simulation.raw import ChannelFaults, DriftModel, NoiseModel, TrainModel, write_recording
 from allen_ecephys.processing.simulation.raw.formats import OPEN_EPHYS_UV
-from allen_ecephys.processing.simulation.raw.noise import NoiseModel
-from allen_ecephys.processing.simulation.raw.recording import ChannelFaults, DriftModel, write_recording
 from allen_ecephys.processing.simulation.raw.templates import UnitShapes, draw_unit_shapes
-from allen_ecephys.processing.simulation.raw.trains import TrainModel, Trains, assemble_trains, draw_trains
+from allen_ecephys.processing.simulation.raw.trains import Trains, assemble_trains, draw_trains
 
 NOISE = NoiseModel(local_uv=7.0, common_uv=5.0, converter_uv=1.5, white_uv=5.0)
 FIRING = TrainModel(bursting_share=0.4, adaptation=0.4, amplitude_jitter=0.08)

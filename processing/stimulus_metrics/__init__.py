@@ -69,14 +69,16 @@ value. ``on_off_ratio_fl`` is missing in every published row seen.
 from __future__ import annotations
 
 from . import dot_motion, drifting_gratings, flashes, gabors, natural_movies, natural_scenes, static_gratings  # noqa: F401 - each registers its metrics
-from .compute import compute_for_sessions, compute_unit_analysis_metrics, with_release_names
+from .compute import Names, compute_for_sessions, compute_unit_analysis_metrics, with_release_names
 from .receptive_field import ReceptiveField, receptive_field
 from .registry import Metric, metric, metric_columns, registered_metrics, remove_metric
-from .responses import SessionResponses, StimulusResponses
+from .responses import Definition, SessionResponses, StimulusResponses
 from .tuning_curves import plot_tuning_curve, tuning_curves
 
 __all__ = [
+    "Definition",
     "Metric",
+    "Names",
     "ReceptiveField",
     "SessionResponses",
     "StimulusResponses",
