@@ -18,6 +18,7 @@ from allen_ecephys.version import __version__
 from .cache import cache
 from .demo import demo
 from .metrics import metrics
+from .migrate import migrate
 from .process import process
 from .report import report
 
@@ -77,7 +78,7 @@ def config() -> None:
         click.echo(f"{setting.variable}={setting.value}\n    {setting.meaning}")
 
 
-for command in (demo, cache, report, metrics, process):
+for command in (demo, cache, report, metrics, process, migrate):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from functools import cached_property, partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
+from ..compatibility import Compatibility, is_compatible
 from ..errors import AllenEcephysError, InvalidValueError, MissingDataError
 from ..nwb import layout
 from ..units.filter import UnitFilter
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
     from pynwb import NWBFile
 
-    from ..compatibility import Compatibility
     from ..interop import SpikeInterfaceUnits
     from ..nwb.opening import BinaryFile
     from ..spikes.sparse_counts import SparseCounts
@@ -87,8 +87,6 @@ class EcephysSession:
         companions: SessionCompanions | None = None,
         compat: Compatibility = None,
     ) -> None:
-        from ..compatibility import is_compatible
-
         self._compat: Compatibility = "allensdk" if is_compatible(compat) else None
         self._unit_filter = checked_filter(UnitFilter() if unit_filter is None else unit_filter)
         self._file = SessionFile(path, companions or SessionCompanions())
@@ -267,10 +265,15 @@ class EcephysSession:
 
         Views share the file handle and everything read from it; closing one closes all.
         """
+        return self._view(_unit_filter=checked_filter(unit_filter), _compat=self._compat, _stimuli=self._stimuli)
+
+    def with_compat(self, compat: Compatibility) -> Self:
+        """Return a view of the same open file that answers as AllenSDK does (``"allensdk"``), or as usual (None)."""
+        return self._view(_unit_filter=self._unit_filter, _compat="allensdk" if is_compatible(compat) else None)
+
+    def _view(self, **own: Any) -> Self:
         view = object.__new__(type(self))
-        names = ("_file", "_compat", "_stimuli", "_signals")
-        shared = {name: getattr(self, name) for name in names}
-        view.__dict__.update(shared, _unit_filter=checked_filter(unit_filter))
+        view.__dict__.update({"_file": self._file, "_signals": self._signals}, **own)
         return view
 
     @property

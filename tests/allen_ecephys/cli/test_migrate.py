@@ -1,0 +1,90 @@
+"""Code written for AllenSDK: its imports are rewritten and resolve, and what needs a person is named with a reason."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from allen_ecephys.cli import main
+from allen_ecephys.cli.migrate import migrated_code
+
+SCRIPT = """\
+import os
+from allensdk.brain_observatory.ecephys.ecephys_project_cache import EcephysProjectCache
+from allensdk.brain_observatory.ecephys.ecephys_session import (
+    EcephysSession,
+    removed_unused_stimulus_presentation_columns,
+)
+from allensdk.brain_observatory.ecephys.visualization import plot_mean_waveforms, plot_spike_counts, raster_plot
+from allensdk.brain_observatory.visualization import plot_running_speed
+from allensdk.brain_observatory.ecephys.stimulus_analysis.receptive_field_mapping import ReceptiveFieldMapping
+import allensdk.brain_observatory.ecephys.stimulus_analysis.drifting_gratings as dg
+"""
+
+NEEDS_A_PERSON = {
+    'table[table.orientation != "null"]': "compat='allensdk'",
+    "table[table['size'] == '[20.0, 20.0]']": "a pair of equal numbers is one number",
+    "table.groupby('orientation').mean()": "dropna=False",
+    "mask = (a > 1) & [x for x in b]": "make the list an array",
+    "cache = EcephysProjectCache.from_warehouse(manifest=m, fetch_tries=5)": "without effect",
+    "cache = EcephysProjectCache.from_warehouse(path)": "write manifest=",
+    "session.units[['g_osi_dg']]": "session.unit_analysis_metrics",
+    "from allensdk.brain_observatory.behavior import x": "no counterpart",
+    "metrics['run_pval_dg']": "names='release'",
+    "session.spike_times[7] -= 1": "read-only",
+    "dg.make_star_plot(7)": "not offered here",
+}
+
+
+def test_rewritten_imports_resolve() -> None:
+    code, found = migrated_code(SCRIPT)
+    assert found == []
+    assert "allensdk" not in code
+    exec(compile(code, "script", "exec"), {})
+
+
+@pytest.mark.parametrize(("line", "why"), NEEDS_A_PERSON.items())
+def test_what_needs_a_person_is_named(line: str, why: str) -> None:
+    _, found = migrated_code(f"x = 1\n{line}\n# {line}\n")
+    assert [number for number, _, _ in found] == [2]  # comments are not looked at
+    assert found[0][1] == line.replace("allensdk.brain_observatory.ecephys.", "allen_ecephys.")
+    assert why in found[0][2]
+
+
+def test_code_that_runs_as_it_is_needs_no_one() -> None:
+    code = "session = cache.get_session_data(1)\ncounts = session.presentationwise_spike_counts(edges, ids, units)\n"
+    assert migrated_code(code) == (code, [])
+
+
+def test_a_notebook_is_shown_and_changed_only_on_request(tmp_path: Path) -> None:
+    cells = [
+        {"cell_type": "markdown", "metadata": {}, "source": ["allensdk in words, \u00b5m"]},
+        {"cell_type": "code", "metadata": {}, "outputs": [], "source": SCRIPT.splitlines(keepends=True)},
+        {"cell_type": "code", "metadata": {}, "outputs": [], "source": "t[t.phase == 'null']"},
+    ]
+    path = tmp_path / "notebook.ipynb"
+    path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}), encoding="utf-8")
+    before = path.read_text(encoding="utf-8")
+    shown = CliRunner().invoke(main, ["migrate", str(path)])
+    assert shown.exit_code == 0, shown.output
+    assert "6 imports to rewrite" in shown.output
+    assert "cell 2, line 1: t[t.phase == 'null']" in shown.output
+    assert path.read_text(encoding="utf-8") == before
+    assert "6 imports rewritten" in CliRunner().invoke(main, ["migrate", "--write", str(path)]).output
+    changed = json.loads(path.read_text(encoding="utf-8"))
+    assert changed["cells"][0] == cells[0]
+    assert "allensdk" not in "".join(changed["cells"][1]["source"])
+    assert changed["cells"][2] == cells[2]
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "broken.ipynb").write_text("{")
+    for name, why in (("notes.txt", "neither a script"), ("broken.ipynb", "is no notebook")):
+        done = CliRunner().invoke(main, ["migrate", str(tmp_path / name)])
+        assert done.exit_code != 0
+        assert re.search(why, done.output)
