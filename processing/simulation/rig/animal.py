@@ -91,4 +91,21 @@ def write_ellipses(path: Path, fits: dict[str, pd.DataFrame]) -> None:
             group["axis0"], group["block0_items"] = names, names
             group["axis1"] = np.arange(len(table))
             group["block0_values"] = table.to_numpy(np.float64)
-            group.attrs.update({"pandas_type": np.bytes_("frame"), "nblocks": 1, "ndim": 2})
+            texts = {"CLASS": "GROUP", "VERSION": "1.0", "pandas_type": "frame", "pandas_version": "0.15.2"}
+            texts |= {"encoding": "UTF-8", "errors": "strict"}
+            texts |= {f"{axis}_variety": "regular" for axis in ("axis0", "axis1", "block0_items")}
+            _describe(group, texts, nblocks=1, ndim=2)
+            array = {"CLASS": "ARRAY", "FLAVOR": "numpy", "VERSION": "2.4"}
+            for name, kind in (("axis0", "string"), ("block0_items", "string"), ("axis1", "integer")):
+                _describe(group[name], array | {"kind": kind, "name": "N."}, transposed=1)
+            _describe(group["block0_values"], array, transposed=1)
+
+
+def _describe(item: Any, texts: dict[str, str], **numbers: int) -> None:
+    """Give a group or dataset the attributes that PyTables looks for; its texts are UTF-8 of fixed length."""
+    import h5py
+
+    for name, text in texts.items():
+        raw = text.encode()
+        item.attrs.create(name, np.array(raw, dtype=h5py.string_dtype("utf-8", len(raw))))
+    item.attrs.update(numbers)

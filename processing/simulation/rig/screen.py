@@ -133,8 +133,12 @@ def scripts_of_session(rng: np.random.Generator, repeats: int) -> list[Script]:
 
 
 def n_frames_of(scripts: Sequence[Script], *, after: float = 1.5) -> int:
-    """Return how many frames the stimulus computer shows, some grey ones `after` the last script among them."""
-    return round((max(stop for script in scripts for _, stop in script.display) + PRE_BLANK + after) * FPS)
+    """Return how many frames the stimulus computer shows, some grey ones `after` the last script among them.
+
+    The square changes for the last of them: with any other number AllenSDK puts every frame at a wrong time.
+    """
+    frames = (max(stop for script in scripts for _, stop in script.display) + PRE_BLANK + after) * FPS
+    return 60 * round(frames / 60) + 1
 
 
 def show(n_frames: int, start: float, drop: float, rng: np.random.Generator) -> ShownFrames:
