@@ -22,6 +22,9 @@ from .raw import raw_options
     show_default=True,
     help="Channels of the probe, from the tip up.",
 )
+@click.option("--probe", default="NP1000", show_default=True, help="Part number of the probe, such as NP2013.")
+@click.option("--sites", metavar="FIRST-LAST", help="Sites to record from, such as 192-575, instead of the lowest.")
+@click.option("--surface", type=float, help="Where the brain ends, um up the shank; 82 % up the sites by default.")
 @click.option(
     "--form",
     type=click.Choice(["open_ephys", "spikeglx", "binary"]),
@@ -34,13 +37,23 @@ from .raw import raw_options
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed; equal seeds give equal files."
 )
 def simulate_command(
-    folder: Path, duration: float, units: int, channels: int, form: str, drift: float, seed: int
+    folder: Path,
+    duration: float,
+    units: int,
+    channels: int,
+    probe: str,
+    sites: str | None,
+    surface: float | None,
+    form: str,
+    drift: float,
+    seed: int,
 ) -> None:
     """Simulate a raw recording with known spikes in a new FOLDER.
 
     \b
     EXAMPLES
       allen-ecephys process simulate raw/ --duration 60 --units 100
+      allen-ecephys process simulate raw/ --probe NP2013 --form spikeglx
     """
     from allen_ecephys.processing.simulation.raw import DriftModel, write_recording
 
@@ -49,11 +62,23 @@ def simulate_command(
         duration=duration,
         n_units=units,
         n_channels=channels,
+        probe=probe,
+        sites=None if sites is None else _sites(sites),
+        surface_um=surface,
         form=form,  # type: ignore[arg-type]  # click has checked the choice
         drift=DriftModel(linear_um=drift),
         seed=seed,
     )
     click.echo(f"{folder}: {len(truth.units)} units, {len(truth.spike_times):,} spikes, {duration:g} s")
+
+
+def _sites(text: str) -> range:
+    """Read ``FIRST-LAST``."""
+    first, _, last = text.partition("-")
+    if not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
+        msg = f"{text!r} is no range of sites; write the first and the last, such as 192-575"
+        raise click.BadParameter(msg, param_hint="--sites")
+    return range(int(first), int(last) + 1)
 
 
 @click.command("spike-band")

@@ -7,6 +7,8 @@ from typing import Final
 
 from allen_ecephys.errors import InvalidValueError
 
+from ..spike_band.adc_phase import Definition, check_definition
+
 #: Fewest samples of a batch: eight templates.
 LEAST_BATCH: Final = 488
 
@@ -52,6 +54,9 @@ class SortingParameters:
         Length over which samples are interpolated when drift is undone, um.
     fcontam
         Largest contamination of a unit labelled good.
+    definition
+        ``"corrected"``: channels are aligned as if their converters had digitised them at the same instant, where the
+        recording tells when they did. ``"release"``: as they were digitised, as the release was sorted.
     cut_off
         Whether units that are clean above some threshold lose their spikes below it. Kilosort 2 cuts all units.
     seed
@@ -74,6 +79,7 @@ class SortingParameters:
     nblocks: int = 5
     sig: float = 20.0
     fcontam: float = 0.1
+    definition: Definition = "corrected"
     cut_off: bool = False
     seed: int = 0
 
@@ -84,7 +90,10 @@ class SortingParameters:
         ------
         InvalidValueError
             If a value is out of range; the message names it.
+        UnknownNameError
+            If there is no such definition.
         """
+        check_definition(self.definition)
         positive = ("fshigh", "spkTh", "nPCs", "n_basis", "whitening_range", "NT", "nskip", "sig", "fcontam")
         for field in fields(self):
             value = getattr(self, field.name)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..timeline import Timeline
+from .adc_phase import align_row
 from .common_reference import subtract_common
 from .filtering import HALO, filter_backward, filter_row
 from .median_subtraction import MedianPlan, subtract_block
@@ -23,6 +24,7 @@ from .whitening import TILE_ROWS, LocalWeights, whiten_rows
 
 #: Samples of a block. Part of the result's definition: changing it changes some values by one count.
 BLOCK_SAMPLES: Final = 8192
+NO_PHASE: Final = np.empty((0, 0), np.float32)
 NO_REFERENCE: Final = np.empty(0, np.int32)
 NO_TURN: Final = LocalWeights(np.empty((0, 4), np.int64), np.empty((0, 4), np.float32))
 
@@ -43,6 +45,9 @@ class SpikeBandPlan:
         int64 (n, 2): spans of saturated samples, where they are known already: medians hide them.
     offsets
         float32 (n_channels,): constants to subtract before the filter, counts; None for none.
+    phase
+        float32 (16, n_channels): weights that undo the converters' turns (:func:`.adc_phase.phase_taps`); None leaves
+        channels as they were digitised.
     reference
         int32 (n_channels,): who takes part in the median over all channels that is subtracted after the filter
         (:func:`.common_reference.reference_floors`); None for no such median.
@@ -54,6 +59,7 @@ class SpikeBandPlan:
     saturated: npt.NDArray[np.int64] | None = None
     offsets: Float32 | None = None
     reference: npt.NDArray[np.int32] | None = None
+    phase: Float32 | None = None
 
 
 @dataclass
@@ -77,14 +83,24 @@ def _spread(row: Int16, offsets: Float32, target: Float32) -> None:
 
 @numba.njit(cache=True, nogil=True)
 def load_and_filter(
-    samples: Int16, blank: npt.NDArray[np.bool_], offsets: Float32, sections: Float32, buffer: Float32
+    samples: Int16,
+    blank: npt.NDArray[np.bool_],
+    offsets: Float32,
+    phase: Float32,
+    sections: Float32,
+    buffer: Float32,
 ) -> None:
-    """Put int16 samples less offsets into `buffer`, zero where they are blanked, and filter them forward."""
+    """Put int16 samples less offsets into `buffer`, zero where they are blanked, and filter them forward.
+
+    With weights in `phase`, channels are aligned on the way (:mod:`.adc_phase`).
+    """
     state = np.zeros((4, buffer.shape[1]), np.float32)
     for t in range(samples.shape[0]):
         row = buffer[t]
         if blank[t]:
             row[:] = 0
+        elif phase.shape[0]:
+            align_row(samples, blank, offsets, phase, t, row)
         else:
             _spread(samples[t], offsets, row)
         filter_row(row, sections, state)
@@ -142,7 +158,8 @@ def prepare_block(samples: Int16, start: int, plan: SpikeBandPlan) -> tuple[Floa
         samples = subtracted
     buffer = np.empty(samples.shape, np.float32)
     offsets = np.zeros(samples.shape[1], np.float32) if plan.offsets is None else plan.offsets
-    load_and_filter(samples, blank, offsets, plan.sections, buffer)
+    phase = NO_PHASE if plan.phase is None else plan.phase
+    load_and_filter(samples, blank, offsets, phase, plan.sections, buffer)
     return buffer, blank
 
 

@@ -22,6 +22,7 @@ from ..probes import AdcWiring
 from ..readers.binary import BinaryRecording
 from ..recording import Recording, chunk_bounds
 from ..timeline import Timeline
+from .adc_phase import Definition, phase_taps
 from .blocks import BLOCK_SAMPLES, NO_TURN, BlockCounts, SpikeBandPlan, filter_block, halo_bounds, whiten_block
 from .filtering import HIGH_PASS, high_pass_sections
 from .median_subtraction import MedianPlan, probe_medians, subtract_block
@@ -118,12 +119,20 @@ def require_int16(recording: Recording) -> None:
         raise FileFormatError(msg)
 
 
-def plan_for(recording: Recording, info: ProbeInfo | None, high_pass: float) -> SpikeBandPlan:
-    """Gather what the steps need: medians (unless subtracted already), filter, ends of the converters' range."""
+def plan_for(
+    recording: Recording, info: ProbeInfo | None, high_pass: float, definition: Definition = "release"
+) -> SpikeBandPlan:
+    """Gather what the steps need: medians (unless subtracted already), filter, ends of the converters' range.
+
+    With the definition ``"corrected"`` the converters' turns are undone (:mod:`.adc_phase`).
+    """
     require_int16(recording)
     medians = None if info is None else probe_medians(info, recording.adc)
     sections = high_pass_sections(recording.sampling_rate, high_pass)
-    return SpikeBandPlan(medians, sections, saturation_limit(recording), _known_saturation(recording))
+    return SpikeBandPlan(
+        medians, sections, saturation_limit(recording), _known_saturation(recording),
+        phase=phase_taps(recording.adc, definition),
+    )  # fmt: skip
 
 
 def _known_saturation(recording: Recording) -> npt.NDArray[np.int64] | None:

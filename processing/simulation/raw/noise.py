@@ -31,6 +31,9 @@ class NoiseModel:
         What channels that are digitised at the same instant share.
     white_uv
         Independent noise of each channel.
+    in_turns
+        Whether channels see what all share at the instants at which they are digitised (as probes do), or all at the
+        sample's start.
     """
 
     local_uv: float = 8.0
@@ -38,6 +41,7 @@ class NoiseModel:
     common_uv: float = 4.0
     converter_uv: float = 1.5
     white_uv: float = 4.0
+    in_turns: bool = False
 
 
 @numba.njit(cache=True, nogil=True)
@@ -95,6 +99,22 @@ class SpikeBandNoise:
         self.mixing = (model.local_uv * spread * brain[None, :]).astype(np.float32)
         self.low_pass_pole = float(np.exp(-2 * np.pi * 3000.0 / sampling_rate))
         self.state = np.zeros((2, len(sources) + 1), np.float32)
+        self.turns, self.n_turns = probe.adc.turns, probe.adc.n_turns
+        self.fine_states = np.zeros((2, 2, 1), np.float32)
+
+    def _common_in_turns(self, block: int, n_samples: int) -> Float32:
+        """Return what all channels share, of unit SD, at the instant of each channel's turn (n_samples, n_channels).
+
+        Twice low-passed at 3 kHz, at a rate at which every turn is a sample: next to nothing is left to be folded back.
+        """
+        rng = np.random.default_rng([self.seed, 5, block])
+        fine = rng.standard_normal((n_samples * self.n_turns, 1), np.float32)
+        pole = self.low_pass_pole ** (1 / self.n_turns)
+        for state in self.fine_states:
+            one_pole(fine, 1 - pole, pole, 0.0, state)
+        # Sum of squares of the response (1 - p)^2 (k + 1) p^k.
+        fine /= np.float32(np.sqrt((1 - pole) ** 4 * (1 + pole**2) / (1 - pole**2) ** 3))
+        return np.asarray(fine.reshape(n_samples, self.n_turns)[:, self.turns])
 
     def biological(self, block: int, n_samples: int) -> Float32:
         """Return what the amplifiers see beside the spikes, float32 (n_samples, n_channels)."""
@@ -103,7 +123,8 @@ class SpikeBandNoise:
         pole = self.low_pass_pole
         one_pole(latent, float(np.sqrt(1 - pole**2)), pole, 0.0, self.state)
         noise: Float32 = latent[:, :-1] @ self.mixing
-        noise += np.float32(self.model.common_uv) * latent[:, -1:]
+        common = self._common_in_turns(block, n_samples) if self.model.in_turns else latent[:, -1:]
+        noise += np.float32(self.model.common_uv) * common
         return noise
 
     def electronic(self, block: int, n_samples: int) -> Float32:

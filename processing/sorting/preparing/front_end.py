@@ -83,9 +83,10 @@ def sorting_plan(
     With `info`, the medians of channels that are digitised together are subtracted before the filter, as in the
     release. Without, offsets are subtracted before and the median over all chosen channels after it (Kilosort 2's
     common reference), unless there are fewer than 16; a recording whose medians were subtracted before stays as it is
-    but for a fraction of a count.
+    but for a fraction of a count. By the definition ``"corrected"`` the converters' turns are undone before the filter
+    (:mod:`~allen_ecephys.processing.spike_band.adc_phase`).
     """
-    plan = plan_for(recording, info, parameters.fshigh)
+    plan = plan_for(recording, info, parameters.fshigh, parameters.definition)
     if info is not None:
         return plan
     members = np.zeros(recording.n_channels, bool)

@@ -38,7 +38,7 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 #: Parameters of the sorter that the file depends on.
-USED_PARAMETERS: Final = ("fshigh", "whitening_range", "minfr_goodchannels", "spkTh", "nblocks", "sig")
+USED_PARAMETERS: Final = ("definition", "fshigh", "whitening_range", "minfr_goodchannels", "spkTh", "nblocks", "sig")
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +179,7 @@ def _facts(
         "source": _identity(recording),
         "shape": [recording.n_samples, recording.n_channels],
         "sampling_rate": recording.sampling_rate,
-        "channels": _digest(recording.geometry, recording.reference_channels, recording.uv_per_bit),
+        "channels": _digest(recording.geometry, recording.reference_channels, recording.uv_per_bit, _delays(recording)),
         "chosen": None if channels is None else np.asarray(channels).tolist(),
         "info": None if info is None else _digest(info.offsets, info.mask, info.below_air),
         "drift": None if drift is None else _digest(drift.shift_um, drift.block_depths),
@@ -187,6 +187,10 @@ def _facts(
         "blocks": [BLOCK_SAMPLES, HALO],
     }
     return dict(json.loads(json.dumps(facts)))
+
+
+def _delays(recording: Recording) -> npt.NDArray[np.float64]:
+    return np.zeros(0) if recording.adc is None else recording.adc.delays
 
 
 def _identity(recording: Recording) -> list[Any] | None:
