@@ -31,7 +31,8 @@ LEAST_REFERENCES: Final = 5
 def windows(recording: Recording, p: DepthParameters, *, length_s: float, start_s: float) -> list[tuple[int, int]]:
     """Return the windows of the schedule that lie within a recording, fitted to recordings shorter than the schedule.
 
-    Where not even the first window fits, passes are spread evenly over what there is.
+    Where not even the first window fits, passes are spread evenly over what there is. Of a window that a gap cuts the
+    longest part is looked at.
 
     Raises
     ------
@@ -51,7 +52,7 @@ def windows(recording: Recording, p: DepthParameters, *, length_s: float, start_
     if not fitting:
         fitting = np.unique(np.linspace(0, recording.n_samples - length, p.n_passes).astype(np.int64)).tolist()
         logger.info("the recording ends before %.0f s; its windows are spread evenly instead", start_s + length_s)
-    return [(start, start + length) for start in fitting]
+    return [recording.timeline.longest(start, start + length) for start in fitting]
 
 
 def estimate_offsets(recording: Recording, parameters: DepthParameters | None = None) -> tuple[

@@ -19,6 +19,8 @@ from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth, wr
 from allen_ecephys.processing.simulation.raw.trains import TrainModel
 from allen_ecephys.processing.sorted_spikes import SortedSpikes
 from allen_ecephys.processing.spike_band.blocks import BLOCK_SAMPLES
+from allen_ecephys.processing.spike_band.depth_estimation import windows
+from allen_ecephys.processing.spike_band.probe_info import DepthParameters
 from allen_ecephys.processing.spike_band.writing import (
     estimate_whitening,
     open_processed,
@@ -163,3 +165,10 @@ def test_metrics_of_intervals_use_true_times() -> None:
     assert with_gap["isi_violations"].item() == 0
     assert without["isi_violations"].item() > 0
     assert with_gap["firing_rate"].item() == without["firing_rate"].item()
+
+
+def test_windows_of_the_first_look_end_at_gaps(tmp_path: Path) -> None:
+    samples = np.zeros((90_000, N_CHANNELS), np.int16)
+    recording = binary(tmp_path / "x.dat", samples, Timeline(90_000, np.array([0, 50_000]), np.array([0, 60_000])))
+    found = windows(recording, DepthParameters(n_passes=3, skip_s=1.0), length_s=1.0, start_s=0.0)
+    assert found == [(0, 30_000), (30_000, 50_000), (60_000, 90_000)]
