@@ -1,10 +1,13 @@
-"""What the comparisons share: AllenSDK's interpreter, programs run by either, and a small session that both read."""
+"""What the comparisons share: AllenSDK's interpreter, and the results that a program of this folder leaves."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,8 +23,24 @@ def allensdk_python() -> str:
     return python
 
 
-def run_program(python: str, script: str, *arguments: object) -> None:
-    """Run a program of this folder and show its end where it fails."""
-    command = [python, str(HERE / script), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=HERE)
-    assert done.returncode == 0, done.stderr[-3000:]
+@pytest.fixture(scope="session")
+def run_program() -> Callable[..., None]:
+    """Run a program of this folder by some interpreter, and show its end where it fails."""
+
+    def run(python: str, script: str, *arguments: object) -> None:
+        command = [python, str(HERE / script), *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=HERE)
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def comparing() -> Any:
+    """The module that compares two stores of results."""
+    spec = importlib.util.spec_from_file_location("compare_results", HERE / "compare_results.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
