@@ -19,7 +19,7 @@ CORRECTIONS = {
     r"\w+\.spikes: order of keys": "mappings",
     r"\w+\.\w+: \[\w+\] rounding: .*": "sums in another order",
     r"\w+\.conditionwise_psth: rounding: .*": "sums in another order",
-    r"ReceptiveFieldMapping\.(receptive_field|receptive_fields|get_receptive_field\(\d+\)): dtype: uint16 \| int64": "D9",
+    r"ReceptiveFieldMapping\.(receptive_fields?|get_receptive_field\(\d+\)): dtype: uint16 \| int64": "D9",
     r"ReceptiveFieldMapping\.metrics: \[p_value_rf\] values: .*": "random draws",
     # Maps of noise have no single answer: where the optimiser stops is decided by the last bits of its arithmetic.
     r"ReceptiveFieldMapping\.(metrics: \[(width|height)_rf\] values|rf_stats: value): .*": "where the optimiser stops",
