@@ -1,4 +1,4 @@
-"""The steps of the published notebooks run in both packages, and each cell leaves the same; no difference is allowed."""
+"""The steps of the published notebooks run in both packages, and each cell leaves the same, with no exception."""
 
 from __future__ import annotations
 
