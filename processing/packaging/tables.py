@@ -22,6 +22,12 @@ PRESENTATION_COLUMNS = (
     *("Dir", "Speed", "coherence", "dotLife", "dotSize", "nDots", "fieldPos", "fieldShape", "fieldSize", "noiseDots"),
 )
 
+#: How a stimulus was drawn, the same in every presentation; the release's files leave it out.
+DRAWING_CONSTANTS = (
+    *("colorSpace", "depth", "interpolate", "pos", "rgbPedestal", "tex", "texRes", "flipHoriz", "flipVert", "rgb"),
+    "signalDots",
+)
+
 #: What the release writes for a missing text among present ones.
 MISSING_TEXT = "N/A"
 
@@ -188,9 +194,9 @@ def presentation_tables(presentations: pd.DataFrame, series: Any) -> list[Any]:
         if "stimulus_index" not in rows.columns and name != "spontaneous":
             rows = rows.assign(stimulus_index=float(scripts.index(name)))
         parameters = []
-        for key in PRESENTATION_COLUMNS:
+        for key in (*PRESENTATION_COLUMNS, *_own_parameters(rows)):
             if key in rows.columns and (values := parameter_values(rows[key])) is not None:
-                parameters.append(column(key, values, layout.STIMULUS_COLUMNS[key]))
+                parameters.append(column(key, values, layout.STIMULUS_COLUMNS.get(key, "parameter of the stimulus")))
         tables.append(
             interval_table(
                 name + layout.PRESENTATIONS_SUFFIX,
@@ -202,6 +208,12 @@ def presentation_tables(presentations: pd.DataFrame, series: Any) -> list[Any]:
             )
         )
     return tables
+
+
+def _own_parameters(rows: pd.DataFrame) -> list[str]:
+    """Return the parameters that the release does not know, of labs with stimuli of their own."""
+    known = {*PRESENTATION_COLUMNS, *DRAWING_CONSTANTS, *layout.TIME_COLUMNS, *layout.BOOKKEEPING_COLUMNS}
+    return [str(name) for name in rows.columns if name not in known]
 
 
 def time_series(name: str, data: Any, timestamps: Any, unit: str, meaning: str) -> Any:

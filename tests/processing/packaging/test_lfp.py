@@ -145,3 +145,24 @@ def test_unknown_compression_and_probe_are_refused(contents, tmp_path):
     with pytest.raises(UnknownIdError, match="has no probe 5; it has"):
         write_lfp(tmp_path / "x.nwb", truth, 5)
     assert [path.name for path in tmp_path.iterdir()] == ["session.nwb"]
+
+
+@pytest.mark.parametrize("volts", [np.full(3, 0.195e-6), np.array([1.0, 2.0, 4.0]) * 1e-6], ids=["one", "each"])
+def test_counts_come_back_as_volts_in_chunks_for_both_ways_of_reading(contents, example_session, tmp_path, volts):
+    from allen_ecephys import EcephysSession
+    from allen_ecephys.session.file import SessionCompanions
+
+    counts = np.random.default_rng(4).integers(-500, 500, (50_000, 3)).astype(np.int16)
+    given = replace(contents, traces=counts, volts_per_count=volts, calibrated_csd=contents.csd)
+    path = write_lfp_nwb(tmp_path / "counts.nwb", given)
+    with h5py.File(path) as file:
+        data = file["acquisition/probe_1_lfp/probe_1_lfp_data/data"]
+        assert (data.dtype, data.chunks, data.compression) == (np.int16, (2500, 3), None)
+        calibrated = file["processing/current_source_density/calibrated_current_source_density/data"]
+        assert calibrated.attrs["unit"] == "A/m^3"
+    session_path = write_session_nwb(tmp_path / "session.nwb", example_session)
+    with EcephysSession(session_path, companions=SessionCompanions(lfp_path=lambda _: str(path))) as session:
+        lfp = session.get_lfp(1, mask_invalid_intervals=False)
+        np.testing.assert_allclose(lfp.values, counts * volts, rtol=1e-6)
+    with pytest.raises(InvalidContentsError, match="not one number a channel"):
+        write_lfp_nwb(tmp_path / "bad.nwb", replace(given, volts_per_count=volts[:2]))

@@ -335,3 +335,13 @@ def test_file_says_when_it_was_made(contents, tmp_path):
     with h5py.File(write_session_nwb(tmp_path / "x.nwb", undated)) as file:
         made = datetime.fromisoformat(file["file_create_date"][0].decode())
     assert before <= made <= datetime.now(UTC)
+
+
+def test_parameters_that_the_release_does_not_know_are_kept(contents, tmp_path):
+    """A lab's own parameter is no less a parameter; how a stimulus was drawn is none."""
+    shown = contents.stimulus_presentations.assign(reward_side="left", texRes=128)
+    path = write_session_nwb(tmp_path / "session.nwb", replace(contents, stimulus_presentations=shown))
+    with h5py.File(path) as file:
+        table = file["intervals/drifting_gratings_presentations"]
+        assert table["reward_side"].asstr()[0] == "left"
+        assert "texRes" not in table

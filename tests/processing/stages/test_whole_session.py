@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from allen_ecephys import EcephysSession
+from allen_ecephys.errors import InvalidContentsError
 from allen_ecephys.processing.pipeline.stages import StageResult
 from allen_ecephys.processing.simulation.raw.recording import read_ground_truth
 from allen_ecephys.processing.simulation.rig import RigTruth, write_rig
@@ -153,3 +155,49 @@ def test_equal_files_from_equal_folders(
             )
     for one, other in zip(*ids, strict=True):
         assert np.array_equal(one, other)
+
+
+def test_other_readers_open_the_files(rig: RigTruth, stage: StageResult) -> None:
+    from nwbinspector import Importance, inspect_nwbfile
+    from pynwb import NWBHDF5IO
+
+    for path in sorted(stage.folder.glob("*.nwb")):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the extension's cached namespace
+            found = list(inspect_nwbfile(nwbfile_path=path))
+            with NWBHDF5IO(path, "r", load_namespaces=True) as io:
+                assert io.read().identifier
+        assert not [m.message for m in found if m.importance.value >= Importance.CRITICAL.value]
+
+
+def test_units_or_channels_of_another_session(rig: RigTruth, folders: dict[str, Path], tmp_path: Path) -> None:
+    description = rig.folder / "session.json"
+    with pytest.raises(InvalidContentsError, match="has the probes probeA, probeB, but units were given of probeA"):
+        run_whole_session(description, {"probeA": folders["probeA"]}, tmp_path)
+    told = json.loads(description.read_text())
+    told["probes"][0]["channels"] = "other.csv"
+    (rig.folder / "other.json").write_text(json.dumps(told))
+    lines = (rig.folder / "probeA_channels.csv").read_text().splitlines()
+    (rig.folder / "other.csv").write_text("\n".join(lines[:-3]))
+    with pytest.raises(InvalidContentsError, match="is of 21 channels, and probeA has 24"):
+        run_whole_session(rig.folder / "other.json", folders, tmp_path)
+
+
+def test_a_session_that_says_little(
+    rig: RigTruth, folders: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = json.loads((rig.folder / "session.json").read_text())
+    little = {name: told[name] for name in ("session_id", "session_start_time", "sync")}
+    little["probes"] = [{"name": "probeA", "recording": "probeA"}]
+    (rig.folder / "little.json").write_text(json.dumps(little))
+    probe = {"probeA": folders["probeA"]}
+    stage = run_whole_session(rig.folder / "little.json", probe, tmp_path, lfp=False)
+    assert "names no stimulus" in caplog.text
+    with h5py.File(stage.folder / "session.nwb") as file:
+        assert "subject" not in file["general"]
+        assert "institution" not in file["general"]
+        assert set(file["processing"]) == {"stimulus"}
+        assert [name for name in file["intervals"] if name != "invalid_times"] == ["spontaneous_presentations"]
+    with EcephysSession(stage.folder / "session.nwb", unit_filter=UnitFilter.none()) as session:
+        assert len(session.units) == 6
+        assert session.sex is None

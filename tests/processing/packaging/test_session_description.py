@@ -1,0 +1,77 @@
+"""Session descriptions: what they must say, and what is said wrongly."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from allen_ecephys.errors import FileFormatError, MissingFileError
+from allen_ecephys.processing.packaging.session_description import read_session_description
+
+TOLD: dict[str, Any] = {
+    "session_id": 7,
+    "session_start_time": "2019-01-19T08:54:18-08:00",
+    "sync": "rig.sync",
+    "probes": [{"name": "probeB", "recording": "b"}, {"name": "probeA", "recording": "a", "channels": "a.csv"}],
+}
+
+RIG = {name: [0, 0, 0] for name in ("monitor_rotation", "camera_rotation", "monitor_position", "camera_position")}
+RIG |= {"equipment": "NP.1"}  # type: ignore[dict-item]
+
+
+def written(folder: Path, **changes: Any) -> Path:
+    for name in ("a", "b"):
+        (folder / name).mkdir(exist_ok=True)
+    for name in ("rig.sync", "a.csv", "stimulus.pkl", "table.csv"):
+        (folder / name).touch()
+    told = {key: value for key, value in (TOLD | changes).items() if value is not None}
+    (folder / "session.json").write_text(json.dumps(told))
+    return folder / "session.json"
+
+
+def test_what_is_not_said_is_not_known(tmp_path: Path) -> None:
+    told = read_session_description(written(tmp_path))
+    assert [probe.name for probe in told.probes] == ["probeA", "probeB"]
+    assert told.probes[0].channels == tmp_path / "a.csv"
+    assert told.metadata.session_start_time.utcoffset() == timedelta(hours=-8)
+    unknown = (told.metadata.sex, told.metadata.age_in_days, told.metadata.species, told.metadata.institution)
+    assert unknown == (None,) * 4
+    assert told.rig is None
+    assert told.stimulus is None
+    assert told.files() == [tmp_path / "session.json", tmp_path / "rig.sync", tmp_path / "a.csv"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"session_id": None}, "does not say session_id"),
+        ({"probe": []}, "did you mean 'probes'"),
+        ({"probes": []}, "names no probe"),
+        ({"probes": [{"name": "p", "recording": "a"}, {"name": "p", "recording": "b"}]}, "the probe p twice"),
+        ({"probes": [{"name": "p"}]}, "does not say recording"),
+        ({"subject": {"gender": "F"}}, "'gender' is unknown"),
+        ({"session_start_time": "2019-01-19T08:54:18"}, "no time zone"),
+        ({"session_start_time": "yesterday"}, "is no time"),
+        ({"stimulus": "stimulus.pkl", "presentations": "table.csv"}, "one of them says"),
+        ({"invalid_times": [{"start_time": 1}]}, "does not say stop_time"),
+        ({"rig": {"equipment": "NP.1"}}, "does not say monitor_position"),
+        ({"rig": RIG | {"led_position": [1, 2]}}, "led_position is .* not three numbers"),
+    ],
+)  # fmt: skip
+def test_what_is_said_wrongly(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(FileFormatError, match=message):
+        read_session_description(written(tmp_path, **changes))
+
+
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"names none\.pkl"):
+        read_session_description(written(tmp_path, stimulus="none.pkl"))
+    with pytest.raises(MissingFileError, match="no session description"):
+        read_session_description(tmp_path / "other.json")
+    (tmp_path / "session.json").write_text("{")
+    with pytest.raises(FileFormatError, match="no JSON"):
+        read_session_description(tmp_path / "session.json")
