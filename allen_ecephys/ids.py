@@ -6,16 +6,18 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from .errors import InvalidTypeError, UnknownIdError, UnknownNameError, suggest
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import ArrayLike
 
 
-def as_ids(ids: ArrayLike | None, table: pd.DataFrame, what: str) -> np.ndarray[Any, np.dtype[np.int64]]:
+def as_ids(ids: ArrayLike | pd.DataFrame | None, table: pd.DataFrame, what: str) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return ids as int64 in the given order and repetition: None for all of the table, a scalar for one.
+
+    Rows of the table stand for their ids, and so does a mask over the whole table for those where it is true.
 
     Raises
     ------
@@ -26,7 +28,12 @@ def as_ids(ids: ArrayLike | None, table: pd.DataFrame, what: str) -> np.ndarray[
     """
     if ids is None:
         return table.index.to_numpy(np.int64)
-    array = np.atleast_1d(np.asarray(ids))
+    array = np.atleast_1d(np.asarray(ids.index if isinstance(ids, pd.DataFrame) else ids))
+    if array.dtype == np.bool_:
+        if len(array) != len(table):
+            msg = f"a mask of {what}s has one value for each of {len(table):,}; got {len(array):,}"
+            raise InvalidTypeError(msg)
+        array = table.index.to_numpy()[array]
     if array.size == 0:
         return np.empty(0, dtype=np.int64)
     whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and bool(np.all(array == np.floor(array))))
@@ -34,7 +41,8 @@ def as_ids(ids: ArrayLike | None, table: pd.DataFrame, what: str) -> np.ndarray[
         if array.ndim == 1 and array.dtype == object and all(isinstance(i, (int, np.integer)) for i in array):
             array = array.astype(np.int64)
         else:
-            msg = f"{what} ids must be whole numbers, one or a flat list of them; got {ids!r}"
+            shown = repr(ids) if array.size < 10 else f"{array.ravel()[:5].tolist()} ..."
+            msg = f"{what} ids must be whole numbers, one or a flat list of them; got {shown}"
             raise InvalidTypeError(msg)
     found = array.astype(np.int64)
     unknown = found[~np.isin(found, table.index.to_numpy())]

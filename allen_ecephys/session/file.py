@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ClosedSessionError
+from ..errors import ClosedSessionError, UnknownIdError
 from ..nwb import layout
 from ..nwb.reader import NwbReader
 from ..spikes.store import SpikeStore
@@ -56,6 +56,17 @@ class SessionFile:
     def __reduce__(self) -> tuple[Any, ...]:
         # Reopened by path: tables and spikes already read are read again where they are needed.
         return _reopened, (self.reader, self.companions)
+
+    def probe_id(self, probe: int | str) -> int:
+        """Return the id of a probe, given that or its name (``"probeA"``)."""
+        names = self.probes["description"]
+        if isinstance(probe, str) and (names == probe).any():
+            return int(names.index[(names == probe).to_numpy()][0])
+        if probe not in names.index:
+            listed = ", ".join(f"{i} ({name})" for i, name in names.items())
+            msg = f"this session has no probe {probe!r}; its probes are {listed}"
+            raise UnknownIdError(msg)
+        return int(probe)
 
     def lfp_reader(self, probe_id: int) -> NwbReader:
         """Return the file of a probe's LFP, found and opened once (errors: :func:`.lfp.locate_lfp`)."""

@@ -11,12 +11,12 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 from ..compatibility import Compatibility, is_compatible
 from ..errors import AllenEcephysError, InvalidValueError, MissingDataError
 from ..nwb import layout
-from ..units.filter import UnitFilter
+from ..units.filter import UnitBounds, UnitFilter
 from .file import SessionCompanions, SessionFile
 from .signals import SessionSignals
 from .spikes import SessionSpikes
@@ -260,12 +260,27 @@ class EcephysSession:
         """The filter that decides which units are shown."""
         return self._unit_filter
 
-    def with_units(self, unit_filter: UnitFilter) -> Self:
+    def with_units(self, unit_filter: UnitFilter | None = None, **bounds: Unpack[UnitBounds]) -> Self:
         """Return a view of the same open file that shows the units passing another filter.
 
         Views share the file handle and everything read from it; closing one closes all.
+
+        Parameters
+        ----------
+        unit_filter
+            The filter.
+        bounds
+            Instead of a filter, single bounds that differ from the present one: ``presence_ratio_minimum=0.9``.
+
+        Raises
+        ------
+        UnknownArgumentError
+            For a name that is no bound, or where a filter and bounds are given.
         """
-        return self._view(_unit_filter=checked_filter(unit_filter), _compat=self._compat, _stimuli=self._stimuli)
+        if unit_filter is not None:
+            checked_filter(unit_filter)
+        chosen = UnitFilter.chosen(unit_filter, bounds, default=self._unit_filter)
+        return self._view(_unit_filter=chosen, _compat=self._compat, _stimuli=self._stimuli)
 
     def with_compat(self, compat: Compatibility) -> Self:
         """Return a view of the same open file that answers as AllenSDK does (``"allensdk"``), or as usual (None)."""
@@ -573,7 +588,8 @@ class EcephysSession:
             Ascending edges (s from the onset). A spike belongs to a bin if ``edge <= t < next edge``, compared with
             ``start_time + edge`` exactly.
         stimulus_presentation_ids
-            Presentations in any order, repeated or not; None for all, a scalar for one; or a table with ``start_time``,
+            Presentations in any order, repeated or not; None for all, a scalar for one, the name of a stimulus for
+            its own; or a table with ``start_time``,
             such as :attr:`optogenetic_stimulation_epochs` (the dimension is then called ``trial_id``).
         unit_ids
             Units likewise.
@@ -639,7 +655,8 @@ class EcephysSession:
         Parameters
         ----------
         stimulus_presentation_ids
-            Presentations in any order, repeated or not; None for all, a scalar for one; or a table with ``start_time``
+            Presentations in any order, repeated or not; None for all, a scalar for one, the name of a stimulus for
+            its own; or a table with ``start_time``
             and ``stop_time`` (the column is then called ``trial_id``).
         unit_ids
             Units likewise.
@@ -729,7 +746,8 @@ class EcephysSession:
         bin_edges
             Ascending times (s) from onset; bins are half-open, ``[a, b)``.
         stimulus_presentation_ids
-            Ids in any order, a table with ``start_time`` (as ``optogenetic_stimulation_epochs``), or None for all.
+            Ids in any order, the name of a stimulus, a table with ``start_time`` (as
+            ``optogenetic_stimulation_epochs``), or None for all.
         unit_ids
             Units, in the order wanted; default all shown.
         smoothing
@@ -854,7 +872,8 @@ class EcephysSession:
         bin_edges
             Ascending times (s) from onset.
         stimulus_presentation_ids
-            Ids in any order, a table with ``start_time`` (as ``optogenetic_stimulation_epochs``), or None for all.
+            Ids in any order, the name of a stimulus, a table with ``start_time`` (as
+            ``optogenetic_stimulation_epochs``), or None for all.
         max_gap
             Samples further apart (s) are not joined: bins between them are NaN.
 
@@ -885,13 +904,13 @@ class EcephysSession:
 
     # --- LFP -----------------------------------------------------------------------------------------------------
 
-    def get_lfp(self, probe_id: int, mask_invalid_intervals: bool = True) -> xr.DataArray:
+    def get_lfp(self, probe_id: int | str, mask_invalid_intervals: bool = True) -> xr.DataArray:
         """Return a probe's LFP, lazily: a selection reads the chunks it needs and nothing else.
 
         Parameters
         ----------
         probe_id
-            A probe of ``session.probes`` with ``has_lfp_data``.
+            A probe of ``session.probes`` with ``has_lfp_data``: its id, or its name such as ``"probeA"``.
         mask_invalid_intervals
             Give NaN for samples (of all channels) within ``session.invalid_times`` tagged ``all_probes`` or with the
             probe's name, ends included.
@@ -914,15 +933,15 @@ class EcephysSession:
         MissingFileError
             If the LFP file is not there; the message says how to get it.
         """
-        return self._signals.lfp(probe_id, mask_invalid_intervals)
+        return self._signals.lfp(self._file.probe_id(probe_id), mask_invalid_intervals)
 
-    def get_current_source_density(self, probe_id: int) -> xr.DataArray:
+    def get_current_source_density(self, probe_id: int | str) -> xr.DataArray:
         """Return a probe's flash-triggered current source density (:func:`.lfp.read_current_source_density`)."""
-        return self._signals.current_source_density(probe_id)
+        return self._signals.current_source_density(self._file.probe_id(probe_id))
 
     def presentationwise_lfp(
         self,
-        probe_id: int,
+        probe_id: int | str,
         bin_edges: Any,
         stimulus_presentation_ids: Trials = None,
         *,
@@ -955,7 +974,9 @@ class EcephysSession:
             For a probe, presentation or channel that is not there.
         """
         trials = self._stimuli.trials(stimulus_presentation_ids)
-        return self._signals.lfp_around(trials, probe_id, bin_edges, channel_ids, mask_invalid_intervals, max_gap)
+        return self._signals.lfp_around(
+            trials, self._file.probe_id(probe_id), bin_edges, channel_ids, mask_invalid_intervals, max_gap
+        )
 
     # --- other libraries, a report, a glance ---------------------------------------------------------------------
 
@@ -965,11 +986,11 @@ class EcephysSession:
 
         return to_pynapple(self)
 
-    def to_spikeinterface(self, probe_id: int) -> SpikeInterfaceUnits:
+    def to_spikeinterface(self, probe_id: int | str) -> SpikeInterfaceUnits:
         """Return a probe's units as SpikeInterface sorting and templates (:func:`.interop.to_spikeinterface`)."""
         from ..interop import to_spikeinterface
 
-        return to_spikeinterface(self, probe_id)
+        return to_spikeinterface(self, self._file.probe_id(probe_id))
 
     def report(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write an HTML page that shows what the session holds; it needs no other file and no network.

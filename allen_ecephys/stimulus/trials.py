@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import FileFormatError, InvalidValueError
-from ..ids import as_ids
+from ..ids import as_ids, as_names
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -28,8 +28,9 @@ def selected_trials(trials: Trials, presentations: pd.DataFrame) -> pd.DataFrame
     Parameters
     ----------
     trials
-        Ids of stimulus presentations in any order and repetition, one id, None for all; or a table with a
-        ``start_time`` column (s), such as ``session.optogenetic_stimulation_epochs`` or rows of a stimulus table.
+        Ids of stimulus presentations in any order and repetition, one id, None for all; the name of a stimulus, or
+        several, for its presentations; or a table with a ``start_time`` column (s), such as
+        ``session.optogenetic_stimulation_epochs`` or rows of a stimulus table.
     presentations
         The session's presentations.
 
@@ -41,13 +42,16 @@ def selected_trials(trials: Trials, presentations: pd.DataFrame) -> pd.DataFrame
 
     Raises
     ------
-    UnknownIdError
-        For an id that is no presentation's.
+    UnknownIdError, UnknownNameError
+        For an id that is no presentation's, a name that is no stimulus of the session.
     FileFormatError
         If a table has no ``start_time``.
     InvalidValueError
         If a start time is missing.
     """
+    if isinstance(trials, str) or (isinstance(trials, list) and trials and all(isinstance(t, str) for t in trials)):
+        shown = presentations["stimulus_name"]
+        return presentations[shown.isin(as_names(trials, shown.unique())).to_numpy()]
     if not isinstance(trials, pd.DataFrame):
         return presentations if trials is None else presentations.loc[as_ids(trials, presentations, "presentation")]
     require_columns(trials, "start_time")

@@ -42,7 +42,9 @@ def test_quick_start(cache: EcephysProjectCache, truth: Any) -> None:
     session = cache.get_session_data(sessions[sessions.session_type == "brain_observatory_1.1"].index[0])
     metadata = session.metadata
     assert metadata["ecephys_session_id"] == truth.session_id
-    assert metadata["num_units"] == len(session.units) == sessions["unit_count"].iloc[0]
+    assert metadata["num_units"] == len(session.units)
+    # The release counts units without a structure too.
+    assert sessions["unit_count"].iloc[0] == session.with_units(in_brain_only=False).num_units
     assert session.structurewise_unit_counts.sum() == len(session.units)
     flashes = session.get_stimulus_table("flashes")
     units = session.units[session.units["ecephys_structure_acronym"].str.startswith("VIS")]
@@ -185,7 +187,8 @@ def test_receptive_field_notebook(session: EcephysSession, truth: Any) -> None:
     assert varying == {"orientation": 3, "x_position": 9, "y_position": 9}
     assert gabors["spatial_frequency"].unique().tolist() == [0.08]
     assert gabors["temporal_frequency"].unique().tolist() == [4.0]
-    assert gabors["size"].iloc[0] == 20.0
+    assert gabors["size"].iloc[0] == (20.0, 20.0)  # as pairs, beside the flashes' (1920, 1080)
+    assert session.get_stimulus_table("gabors")["size"].iloc[0] == 20.0
     assert gabors["contrast"].unique().tolist() == [0.8]
     responses = session.responses("gabors", (0.05, 0.25))
     field = responses["spike_count"].groupby(["y_position", "x_position"]).sum()

@@ -131,7 +131,11 @@ def test_unknown_names_and_ids(session: EcephysSession) -> None:
         session.get_inter_presentation_intervals_for_stimulus(["a", "b"])
     with pytest.raises(UnknownIdError, match=r"2 of 3 presentation ids.*9, -1 \(it has 4: 0 to 3\)"):
         session.get_stimulus_parameter_values([0, 9, -1])
-    for wrong in (["0"], [0.5], [[0, 1]], [True, False]):
+    with pytest.raises(UnknownNameError, match="no stimulus '0'"):
+        session.get_stimulus_parameter_values(["0"])
+    with pytest.raises(TypeError, match="one value for each of 4"):
+        session.get_stimulus_parameter_values([True, False])
+    for wrong in ([0.5], [[0, 1]]):
         with pytest.raises(TypeError, match="presentation ids must be whole numbers"):
             session.get_stimulus_parameter_values(wrong)
 
