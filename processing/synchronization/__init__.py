@@ -3,7 +3,7 @@
 from .barcodes import Barcodes, ProbeEvents, decode_barcodes
 from .clock_figure import plot_clock
 from .probe_clock import ProbeClock, TwoPointFit, fit_clock
-from .probe_events import read_probe_events
+from .probe_events import read_probe_events, square_wave_edges
 from .shared_events import clock_from_barcodes, clock_from_square_wave, clock_from_timestamps
 from .sync_file import SyncFile, open_sync_file
 
@@ -21,4 +21,5 @@ __all__ = [
     "open_sync_file",
     "plot_clock",
     "read_probe_events",
+    "square_wave_edges",
 ]

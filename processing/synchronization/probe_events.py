@@ -1,4 +1,4 @@
-"""Finding the events of a probe's barcode line among what its recorder wrote."""
+"""Finding the events of a probe's synchronization line among what its recorder wrote."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from allen_ecephys.errors import MissingDataError
 
+from ..readers.binary import BinaryRecording
 from .barcodes import ProbeEvents
 
 #: Names of states and sample numbers, those of today's recorder last.
@@ -46,3 +47,38 @@ def read_probe_events(folder: str | os.PathLike[str]) -> ProbeEvents:
         raise MissingDataError(msg)
     states, numbers = found[0]
     return ProbeEvents.from_arrays(np.load(numbers), np.load(states), str(states.parent))
+
+
+#: Bit of the last column in which imec's cards write the square wave that all streams of SpikeGLX share.
+SQUARE_WAVE_BIT: Final = 6
+_SAMPLES_AT_ONCE: Final = 300_000
+
+
+def square_wave_edges(
+    recording: BinaryRecording, bit: int = SQUARE_WAVE_BIT
+) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Return the samples at which a bit of a recording's last column goes up (SpikeGLX's synchronization word).
+
+    The column is read through the whole file, some seconds at a time; a stream of the LFP band says the same in a
+    twelfth of the time.
+
+    Raises
+    ------
+    MissingDataError
+        If the recording has no column besides its channels, or the bit never changes.
+    """
+    if recording.n_columns <= recording.n_channels:
+        msg = f"{recording.path} was recorded without a synchronization word; name a stream that has one"
+        raise MissingDataError(msg)
+    found, before = [], None
+    for start in range(0, recording.n_samples, _SAMPLES_AT_ONCE):
+        words = recording.read_columns(start, min(start + _SAMPLES_AT_ONCE, recording.n_samples))[:, -1]
+        high = (words.astype(np.int64) >> bit & 1).astype(np.int8)
+        steps = np.diff(high, prepend=high[:1] if before is None else before)
+        found.append(start + np.flatnonzero(steps == 1))
+        before = high[-1:]
+    edges = np.concatenate([np.empty(0, np.int64), *found]).astype(np.int64)
+    if not len(edges):
+        msg = f"bit {bit} of the synchronization word of {recording.path} never goes up; was the wave connected?"
+        raise MissingDataError(msg)
+    return edges
