@@ -5,8 +5,12 @@
 
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))  # the programs beside this one
+
 from session_calls import Store
 
 warnings.simplefilter("ignore")

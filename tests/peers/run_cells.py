@@ -9,6 +9,9 @@ import warnings
 from pathlib import Path
 
 import matplotlib as mpl
+
+sys.path.insert(0, str(Path(__file__).parent))  # the programs beside this one
+
 from session_calls import Store
 
 mpl.use("agg")

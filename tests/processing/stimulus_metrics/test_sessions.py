@@ -421,3 +421,29 @@ def test_a_session_tells_what_was_shown_in_invalid_times(tmp_path: Path) -> None
         source = SessionResponses.from_session(session)
         assert len(source.design("gabors", "release").start) == len(shown)
         assert len(source.design("gabors", "allensdk").start) == len(valid)
+
+
+def test_presentations_that_overlap_are_counted_each_for_itself() -> None:
+    """AllenSDK looks spikes up in a list of starts and stops, which is not sorted where presentations overlap.
+
+    That search gives exactly the image selectivity of AllenSDK's own test, whose presentations overlap; the windows
+    that it means give what is computed here. Presentations of the release do not overlap.
+    """
+    start, stop = np.linspace(0.5, 29.5, 119), np.linspace(0.75, 39.75, 119)
+    scenes = pd.DataFrame(
+        {"stimulus_name": "natural_scenes", "start_time": start, "stop_time": stop, "frame": np.arange(-1.0, 118)}
+    )
+    spikes = np.array([1.0, 2.0, 3.0, 4.0])
+    searched = np.searchsorted(np.column_stack([start, stop]).ravel(), spikes) - 1
+    theirs = np.bincount(searched[searched % 2 == 0] // 2, minlength=119)[1:]
+    meant = ((spikes[:, None] > start) & (spikes[:, None] <= stop)).sum(axis=0)[1:]
+    assert theirs.sum() < meant.sum()  # spikes of overlaps are lost
+
+    def selectivity(counts: np.ndarray) -> float:
+        low, high = counts.min(), counts.max()
+        thresholds = low + np.arange(1000) * (high - low) / 1000
+        return float(1 - 2 * np.mean([(counts > threshold).mean() for threshold in thresholds]))
+
+    assert selectivity(theirs) == pytest.approx(0.93220339)  # AllenSDK's test_natural_scenes
+    found = compute_unit_analysis_metrics(SessionResponses(scenes, {0: spikes}), "allensdk")
+    assert found.loc[0, "image_selectivity_ns"] == pytest.approx(selectivity(meant))
