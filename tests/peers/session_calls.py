@@ -2,7 +2,7 @@
 
 ``python session_calls.py {allensdk|ours} RESULTS SESSION [PROBE_ID=LFP_FILE ...]``. Run once by each package's own
 interpreter; a result is stored as JSON whose arrays lie in one npz file. Where the packages differ on purpose, this one
-is asked for AllenSDK's behaviour (``compat="allensdk"`` for the whole session), so that what is left is a difference.
+is asked for AllenSDK's behaviour (``compat="allensdk"``, ``legacy=True``), so that what is left is a difference.
 """
 
 import json
@@ -112,7 +112,7 @@ def open_ours(path, lfp):
     from allen_ecephys.session.file import SessionCompanions
     from allen_ecephys.session.session import EcephysSession
 
-    return EcephysSession(path, companions=SessionCompanions(lfp_path=lfp.__getitem__), compat="allensdk")
+    return EcephysSession(path, companions=SessionCompanions(lfp_path=lfp.__getitem__))
 
 
 def by_time(spikes):
@@ -144,21 +144,22 @@ def main(package, folder, path, *lfp_files):
     lfp = {int(k): v for k, v in (pair.split("=", 1) for pair in lfp_files)}
     ours = package == "ours"
     session = (open_ours if ours else open_allensdk)(path, lfp)
+    compat = {"compat": "allensdk"} if ours else {}
+    legacy = {"legacy": True} if ours else {}
     store = Store()
     for name in PROPERTIES:
         store.keep(name, lambda name=name: getattr(session, name))
     # The table of all presentations in AllenSDK's form.
-    store.keep("stimulus_presentations", lambda: session.stimulus_presentations)
-    everything = {"include_unused_parameters": True}
-    store.keep("get_stimulus_table(None)", lambda: session.get_stimulus_table(None, **everything))
+    everything = {"include_unused_parameters": True, **legacy}
+    store.keep("stimulus_presentations", lambda: session.get_stimulus_table(None, **everything))
     for name in ("get_invalid_times", "get_pupil_data"):
         store.keep(name, lambda name=name: getattr(session, name)())
-    store.keep("get_stimulus_epochs", lambda: session.get_stimulus_epochs())
+    store.keep("get_stimulus_epochs", lambda: session.get_stimulus_epochs({}))
     store.keep("get_screen_gaze_data", lambda: session.get_screen_gaze_data(include_filtered_data=True))
     store.keep("get_stimulus_parameter_values", session.get_stimulus_parameter_values)
     for name in session.stimulus_names:
-        stimulus(store, session, name)
-    stimulus_free(store, session)
+        stimulus(store, session, name, legacy, compat)
+    stimulus_free(store, session, compat)
     for probe in lfp:
         store.keep(f"get_lfp({probe})", lambda probe=probe: session.get_lfp(probe))
         store.keep(
@@ -170,10 +171,10 @@ def main(package, folder, path, *lfp_files):
     store.save(folder)
 
 
-def stimulus(store, session, name):
+def stimulus(store, session, name, legacy, compat):
     """Keep every call about one stimulus, aligned spikes of up to 30 units and 60 presentations among them."""
-    store.keep(f"get_stimulus_table({name})", lambda: session.get_stimulus_table(name))
-    detailed = {"include_detailed_parameters": True}
+    store.keep(f"get_stimulus_table({name})", lambda: session.get_stimulus_table(name, **legacy))
+    detailed = {"include_detailed_parameters": True, **legacy}
     store.keep(f"get_stimulus_table({name}, detailed)", lambda: session.get_stimulus_table(name, **detailed))
     store.keep(f"get_parameter_values_for_stimulus({name})", lambda: session.get_parameter_values_for_stimulus(name))
     intervals = session.get_inter_presentation_intervals_for_stimulus
@@ -184,25 +185,27 @@ def stimulus(store, session, name):
     units = session.units.index[:30].to_numpy()
     store.keep(
         f"presentationwise_spike_times({name})",
-        lambda: by_time(session.presentationwise_spike_times(ids, units)),
+        lambda: by_time(session.presentationwise_spike_times(ids, units, **compat)),
     )
     # Rows of a condition come in the order of the units given here, sorted in AllenSDK.
     for use_rates in (False, True):
         store.keep(
             f"conditionwise_spike_statistics({name}, use_rates={use_rates})",
-            lambda use_rates=use_rates: session.conditionwise_spike_statistics(ids, units, use_rates).sort_index(),
+            lambda use_rates=use_rates: session.conditionwise_spike_statistics(
+                ids, units, use_rates, **compat
+            ).sort_index(),
         )
     for edges in (np.arange(-0.05, 0.25, 0.01), np.array([0.0, 0.1, 0.11, 2.0])):
         for binarize in (False, True):
             store.keep(
                 f"presentationwise_spike_counts({name}, {len(edges)} edges, binarize={binarize})",
                 lambda edges=edges, binarize=binarize: session.presentationwise_spike_counts(
-                    edges, ids, units, binarize=binarize
+                    edges, ids, units, binarize=binarize, **compat
                 ),
             )
 
 
-def stimulus_free(store, session):
+def stimulus_free(store, session, compat):
     """Keep calls with ids of several stimuli, scalars and unusual orders."""
     table = session.stimulus_presentations
     still = table.index[~table["stimulus_name"].isin(["invalid_presentation", "spontaneous"])].to_numpy()
@@ -212,18 +215,20 @@ def stimulus_free(store, session):
     if len(units):
         store.keep(
             "presentationwise_spike_times(some)",
-            lambda: by_time(session.presentationwise_spike_times(few, units)),
+            lambda: by_time(session.presentationwise_spike_times(few, units, **compat)),
         )
         store.keep(
             "conditionwise_spike_statistics(some)",
-            lambda: session.conditionwise_spike_statistics(few, units).sort_index(),
+            lambda: session.conditionwise_spike_statistics(few, units, **compat).sort_index(),
         )
         one = (np.array([0.0, 0.05, 0.1]), few[::-1], units[::-1])
-        store.keep("presentationwise_spike_counts(reversed)", lambda: session.presentationwise_spike_counts(*one))
+        store.keep(
+            "presentationwise_spike_counts(reversed)", lambda: session.presentationwise_spike_counts(*one, **compat)
+        )
         scalar = (int(still[0]), int(units[0]))
         store.keep(
             "presentationwise_spike_times(one)",
-            lambda: by_time(session.presentationwise_spike_times(*scalar)),
+            lambda: by_time(session.presentationwise_spike_times(*scalar, **compat)),
         )
     for probe, rows in session.channels.groupby("probe_id"):
         channels = rows.sort_values("probe_vertical_position").index.to_numpy()
