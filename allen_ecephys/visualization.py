@@ -31,6 +31,8 @@ def raster_plot(
     cmap: str | Colormap = "tab20",
     title: str = "spike raster",
     cycle_colors: bool = False,
+    *,
+    unit_ids: ArrayLike | None = None,
 ) -> Figure:
     """Draw a tick for each spike, a row and a colour for each unit.
 
@@ -46,22 +48,25 @@ def raster_plot(
         Title of the figure.
     cycle_colors
         Go through the colours again and again; else the units are spread over them.
+    unit_ids
+        The units that were asked for, the first at the bottom: each has its row, also without a spike. AllenSDK has no
+        such argument; without it, the rows are those of units with a spike, and the label of the axis says so.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Units in ascending order, the lowest id at the bottom.
+        Units in the order asked for, or ascending, from the bottom.
     """
+    units, row = figures.raster_rows(spike_times["unit_id"].to_numpy(), unit_ids)
     figure, ax = _figure(figsize)
     colors = _colors(cmap)
-    units, row = np.unique(spike_times["unit_id"].to_numpy(), return_inverse=True)
     times = spike_times.index.to_numpy()
     for place in range(len(units)):
         color = colors(place % colors.N) if cycle_colors else colors(place / max(len(units) - 1, 1))
         ax.vlines(times[row == place], place, place + 1, colors=[color], linewidth=0.8)
     ax.set_ylim(0, max(len(units), 1))
     ax.set_yticks([])
-    ax.set(xlabel="time (s)", ylabel="unit", title=title)
+    ax.set(xlabel="time (s)", ylabel="unit" if unit_ids is not None else "unit with spikes", title=title)
     return figure
 
 

@@ -55,7 +55,7 @@ def raster_and_psth(session: EcephysSession, unit_id: int, direction: float, pat
 
     figure, axes = _new_figure(2, 1, (6.4, 5.2), sharex=True, height_ratios=(3, 2))
     top, bottom = axes[:, 0]
-    plot_raster(spikes, top, rows="stimulus_presentation_id", size=0.8)
+    plot_raster(spikes, top, row_ids=shown, rows="stimulus_presentation_id")
     plot_psth(psth, bottom)
     structure = session.units["ecephys_structure_acronym"][unit_id]
     top.set(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
     from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike
 
 #: Library, extra that brings it, and what needs it.
 MATPLOTLIB = ("matplotlib", "plot", "allen_ecephys.plotting")
@@ -51,9 +52,15 @@ def _axes(ax: Axes | None) -> Axes:
 
 
 def plot_raster(
-    spikes: pd.DataFrame, ax: Axes | None = None, *, rows: str = "unit_id", time: str | None = None, size: float = 1.0
+    spikes: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    row_ids: ArrayLike | None = None,
+    rows: str = "unit_id",
+    time: str | None = None,
+    size: float = 0.9,
 ) -> Axes:
-    """Draw a tick for each spike.
+    """Draw a tick for each spike, in a row for each unit or trial.
 
     Parameters
     ----------
@@ -61,29 +68,70 @@ def plot_raster(
         Rows of :meth:`~.EcephysSession.presentationwise_spike_times`.
     ax
         Where to draw; default a new figure.
+    row_ids
+        The units (or trials) that were asked for, the first at the bottom: each has its row, also without a spike, and
+        spikes of others are not drawn. A table of spikes does not know those without a spike; so by default there
+        is a row for each id with a spike, in ascending order, and the label of the axis says so.
     rows
         Column that decides the row of a spike: ``unit_id``, or ``stimulus_presentation_id`` for trials of one unit.
-        Rows are drawn in order of appearance of sorted values, from the bottom.
     time
         Column of times (s); default ``time_since_stimulus_presentation_onset`` for trials, the spike time for units.
     size
         Height of a tick, in rows.
+
+    Raises
+    ------
+    InvalidValueError
+        If ``row_ids`` names one twice, or none of those that have spikes.
     """
-    ax = _axes(ax)
     onset = "time_since_stimulus_presentation_onset"
     if time is None:
         time = onset if rows != "unit_id" else None
     times = spikes.index.to_numpy() if time is None else spikes[time].to_numpy()
-    values, codes = np.unique(spikes[rows].to_numpy(), return_inverse=True)
-    ax.vlines(times, codes - size / 2, codes + size / 2, color="0.1", linewidth=0.6)
-    ax.set_ylim(-0.5, max(len(values), 1) - 0.5)
+    ids, places = raster_rows(spikes[rows].to_numpy(), row_ids)
+    times, places = times[places >= 0], places[places >= 0]
+    ax = _axes(ax)
+    ax.vlines(times, places - size / 2, places + size / 2, color="0.1", linewidth=0.6)
+    ax.set_ylim(-0.5, max(len(ids), 1) - 0.5)
     if time == onset:
         ax.axvline(0, color="tab:red", linewidth=0.8)
     ax.set_xlabel("time from stimulus onset (s)" if time == onset else "time (s)")
-    ax.set_ylabel("unit" if rows == "unit_id" else "trial" if rows.endswith("_id") else rows)
-    if 0 < len(values) <= 20 and rows == "unit_id":
-        ax.set_yticks(range(len(values)), [str(v) for v in values], fontsize="x-small")
+    label = "unit" if rows == "unit_id" else "trial" if rows.endswith("_id") else rows
+    ax.set_ylabel(label if row_ids is not None else f"{label} with spikes")
+    if 0 < len(ids) <= 20 and rows == "unit_id":
+        ax.set_yticks(range(len(ids)), [str(v) for v in ids], fontsize="x-small")
     return ax
+
+
+def raster_rows(of_spikes: np.ndarray, row_ids: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the id of each row of a raster, and the row of each spike (-1: of none of them).
+
+    Parameters
+    ----------
+    of_spikes
+        The id that each spike belongs to.
+    row_ids
+        Ids asked for, a row each in this order; None for those that have spikes, ascending.
+
+    Raises
+    ------
+    InvalidValueError
+        If one is asked for twice, or there are spikes and none of them is of an id asked for.
+    """
+    import pandas as pd
+
+    ids = pd.Index(np.unique(of_spikes) if row_ids is None else np.atleast_1d(np.asarray(row_ids)))
+    if not ids.is_unique:
+        msg = f"each row of a raster is drawn once; asked for twice: {', '.join(map(str, ids[ids.duplicated()][:5]))}"
+        raise InvalidValueError(msg)
+    places = ids.get_indexer(of_spikes)
+    if len(places) and (places < 0).all():
+        held = ", ".join(map(str, np.unique(of_spikes)[:5]))
+        msg = (
+            f"none of the {len(ids)} rows asked for has a spike here; the spikes are of {held}, ...: are they its ids?"
+        )
+        raise InvalidValueError(msg)
+    return ids.to_numpy(), places
 
 
 def plot_psth(psth: xr.Dataset, ax: Axes | None = None, *, unit_id: int | None = None) -> Axes:

@@ -83,14 +83,21 @@ def units(session: ReportedSession, everything: pd.DataFrame) -> Section:
     section = Section("Units", header, rows)
     counts = pd.DataFrame(
         {
-            "shown": shown["ecephys_structure_acronym"].value_counts(),
+            "shown": shown["ecephys_structure_acronym"].fillna("outside the brain").value_counts(),
             "all": everything["ecephys_structure_acronym"].fillna("outside the brain").value_counts(),
         }
     )
-    counts = counts.fillna(0).astype(int).sort_values(["shown", "all"], ascending=False).head(MOST_STRUCTURES)[::-1]
+    counts = counts.fillna(0).astype(int).sort_values(["shown", "all"], ascending=False)
     if not len(counts):
         section.note = "The file holds no units."
         return section
+    if len(counts) > MOST_STRUCTURES:
+        rest = counts.iloc[MOST_STRUCTURES:].sum()
+        section.note = (
+            f"The figure shows the {MOST_STRUCTURES} structures of most units; {len(counts) - MOST_STRUCTURES} others "
+            f"hold {rest['all']:,} units ({rest['shown']:,} shown)."
+        )
+    counts = counts.head(MOST_STRUCTURES)[::-1]
     figure = _figure(7.5, 0.9 + 0.19 * len(counts))
     ax = figure.subplots()
     names = counts.index.astype(str).tolist()
@@ -120,7 +127,8 @@ def quality(session: ReportedSession, everything: pd.DataFrame) -> Section:
         threshold = None if bound is None else getattr(session.unit_filter, bound)
         if threshold is not None:
             ax.axvline(threshold, color=MARK, linewidth=1.2)
-        ax.set(xlabel=label, ylabel="units")
+        without = int(np.isnan(values).sum())
+        ax.set(xlabel=f"{label}; {without} units have none" if without else label, ylabel="units")
         ax.yaxis.get_major_locator().set_params(integer=True)
     for ax in axes[len(drawn) :]:
         ax.set_axis_off()
@@ -211,6 +219,7 @@ def examples(session: ReportedSession) -> Section:
     sizes = table["stimulus_name"].value_counts()
     stimulus = next((name for name in ONSET_STIMULI if name in names), max(names, key=lambda name: int(sizes[name])))
     trials = table[table["stimulus_name"] == stimulus]
+    spread = f" (of {len(trials):,}, evenly spread)" if len(trials) > MOST_TRIALS else ""
     trials = trials.iloc[np.linspace(0, len(trials) - 1, min(MOST_TRIALS, len(trials))).astype(int)]
     length = float(np.clip((trials["stop_time"] - trials["start_time"]).median(), 0.1, 3.0))
     before, after = 0.5 * length, 1.5 * length
@@ -226,7 +235,7 @@ def examples(session: ReportedSession) -> Section:
             spikes = session.presentationwise_spike_times(
                 trials.index, [unit], start_offset=-before, stop_offset=after - length
             )
-            plot_raster(spikes, top, rows="stimulus_presentation_id", size=0.9)
+            plot_raster(spikes, top, row_ids=trials.index, rows="stimulus_presentation_id")
             plot_psth(session.psth(np.linspace(-before, after, 51), trials.index, [unit]), bottom)
             structure = session.units["ecephys_structure_acronym"].fillna("outside the brain")[unit]
             top.set_title(f"unit {unit}\n{structure}", fontsize=8)
@@ -239,9 +248,9 @@ def examples(session: ReportedSession) -> Section:
     named = ", ".join(map(str, units))
     section.figures.append((f"Spikes and rates around {stimulus} of units {named}", _png(figure)))
     section.note = (
-        f"{len(trials)} presentations of {stimulus}: a row of the upper panels for each with a spike; below, the mean "
-        "rate of all with its standard error. Units whose rate rises most reliably at the onset, of different "
-        "structures where there are several."
+        f"{len(trials)} presentations of {stimulus}{spread}: a row of the upper panels for each, the first at the "
+        "bottom; below, their mean rate with its standard error. Units whose rate rises most reliably at the onset, of "
+        "different structures where there are several."
     )
     return section
 

@@ -282,8 +282,9 @@ class StimulusAnalysis:
     def _raster(self, rows: pd.Series[bool], unit_id: int) -> Axes:
         from allen_ecephys.plotting.figures import plot_raster
 
-        spikes = self._session.presentationwise_spike_times(self.stim_table.index[rows], [unit_id])
-        return plot_raster(spikes, rows="stimulus_presentation_id")
+        trials = self.stim_table.index[rows]
+        spikes = self._session.presentationwise_spike_times(trials, [unit_id])
+        return plot_raster(spikes, row_ids=trials, rows="stimulus_presentation_id")
 
 
 def only_standard(**columns: tuple[str, str]) -> None:

@@ -130,7 +130,11 @@ def plot_tuning_curve(curves: xr.Dataset, unit_id: int, parameter: str | None = 
     axes = ax if ax is not None else new_axes("Plotting a tuning curve")
     unit = curves.sel(unit_id=unit_id)
     others = [name for name in names if name != along]
-    unit = unit.mean(others[1:]) if len(others) > 1 else unit
+    if len(others) > 1:
+        pooled = others[1:]
+        # The standard error of a mean of n independent means is the root of their summed squares over n.
+        error = np.sqrt((unit["sem"] ** 2).sum(pooled, skipna=False)) / np.prod([unit.sizes[name] for name in pooled])
+        unit = unit.mean(pooled).assign(sem=error)
     lines = [unit] if not others else [unit.sel({others[0]: value}) for value in unit[others[0]].to_numpy()]
     for line in lines:
         label = f"{others[0].replace('_', ' ')} {float(line[others[0]]):g}" if others else None

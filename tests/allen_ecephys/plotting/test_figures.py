@@ -53,9 +53,33 @@ def test_raster(ax: Any) -> None:
     assert ax.get_xlabel() == "time (s)"
     other = plotting.plot_raster(spikes, rows="stimulus_presentation_id")
     assert other is not ax
-    assert (other.get_xlabel(), other.get_ylabel()) == ("time from stimulus onset (s)", "trial")
+    assert (other.get_xlabel(), other.get_ylabel()) == ("time from stimulus onset (s)", "trial with spikes")
     assert other.collections[0].get_segments()[2][0][0] == 0.3
     assert plotting.plot_raster(spikes.iloc[:0]).get_ylim() == (-0.5, 0.5)
+
+
+def test_raster_has_a_row_for_each_trial_and_unit_asked_for() -> None:
+    """A row without a tick tells that nothing fired; without it, the trial below would stand in its place."""
+    onset = "time_since_stimulus_presentation_onset"
+    spikes = pd.DataFrame(
+        {"stimulus_presentation_id": [4, 4, 9], "unit_id": [30, 10, 30], onset: [0.1, 0.2, 0.3]},
+        index=pd.Index([1.1, 1.2, 2.3], name="spike_time"),
+    )
+    trials = plotting.plot_raster(spikes, rows="stimulus_presentation_id", row_ids=[3, 4, 5, 9, 11])
+    assert (trials.get_ylim(), trials.get_ylabel()) == ((-0.5, 4.5), "trial")
+    segments = trials.collections[0].get_segments()
+    assert [(s[0][0], s[:, 1].mean()) for s in segments] == [(0.1, 1), (0.2, 1), (0.3, 3)]
+    assert all(np.ptp(s[:, 1]) < 1 for s in segments)  # ticks of neighbouring rows do not touch
+    units = plotting.plot_raster(spikes, row_ids=pd.Index([20, 10]))  # the order asked for; unit 30 was not
+    assert [t.get_text() for t in units.get_yticklabels()] == ["20", "10"]
+    assert [s[:, 1].mean() for s in units.collections[0].get_segments()] == [1]
+    silent = plotting.plot_raster(spikes.iloc[:0], row_ids=[20, 10, 30])
+    assert silent.get_ylim() == (-0.5, 2.5)
+    assert plotting.plot_raster(spikes).get_ylabel() == "unit with spikes"
+    with pytest.raises(ValueError, match="asked for twice: 4"):
+        plotting.plot_raster(spikes, rows="stimulus_presentation_id", row_ids=[4, 4])
+    with pytest.raises(ValueError, match="none of the 2 rows asked for has a spike here; the spikes are of 10, 30"):
+        plotting.plot_raster(spikes, row_ids=[4, 9])
 
 
 def test_psth(ax: Any) -> None:

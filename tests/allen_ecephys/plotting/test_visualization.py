@@ -35,9 +35,16 @@ def test_raster() -> None:
     (ax,) = figure.axes
     assert isinstance(figure, mpl.figure.Figure)
     assert [[s[0][0] for s in c.get_segments()] for c in ax.collections] == [[1.2], [1.1, 2.3]]
-    assert (ax.get_title(), ax.get_xlabel(), ax.get_ylabel()) == ("spikes of two units", "time (s)", "unit")
+    assert (ax.get_title(), ax.get_xlabel(), ax.get_ylabel()) == (
+        "spikes of two units",
+        "time (s)",
+        "unit with spikes",
+    )
     assert len({tuple(c.get_colors()[0]) for c in ax.collections}) == 2
     assert len(raster_plot(spikes.iloc[:0]).axes[0].collections) == 0
+    asked = raster_plot(spikes, unit_ids=[10, 20, 30]).axes[0]  # unit 20 was silent: its row stays empty
+    assert (asked.get_ylim(), asked.get_ylabel()) == ((0, 3), "unit")
+    assert [s[:, 1].tolist() for c in asked.collections for s in c.get_segments()] == [[0, 1], [2, 3], [2, 3]]
 
 
 def test_spike_counts_of_units_by_time() -> None:

@@ -86,6 +86,10 @@ def test_page_shows_the_session_and_needs_nothing_else(simulated: Path, tmp_path
     assert cells["units"].startswith(f"{len(units)} of 120 shown (presence_ratio >= 0.95")
     assert cells["flashes"] == f"{n_flashes}"
     assert [alt.split()[0] for alt in page.alts] == ["Number", "Histograms", "Stimuli,", "Spikes"]
+    assert any(
+        text.startswith(f"{n_flashes} presentations of flashes: a row of the upper panels for each, the first at the")
+        for text in page.texts
+    )
     images = page.images()
     assert len(images) == 4
     for image in images:

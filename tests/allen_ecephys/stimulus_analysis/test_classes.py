@@ -104,7 +104,9 @@ def test_receptive_fields(session: EcephysSession) -> None:
     assert abs(int(field[0].sum()) - by_hand) <= 1  # row 0 is the top of the screen
     assert mapping._get_rf_stats(unit)[0] == pytest.approx(mapping.metrics.loc[unit, "azimuth_rf"], nan_ok=True)
     mapping.plot_rf(unit)
-    mapping.plot_raster(int(mapping.stim_table["stimulus_condition_id"].iloc[0]), unit)
+    condition = int(mapping.stim_table["stimulus_condition_id"].iloc[0])
+    shown = int((mapping.stim_table["stimulus_condition_id"] == condition).sum())
+    assert mapping.plot_raster(condition, unit).get_ylim() == (-0.5, shown - 0.5)  # silent presentations too
     with pytest.raises(UnknownIdError, match="unit 5"):
         mapping.get_receptive_field(5)
     wide = ReceptiveFieldMapping(session, mask_threshold=1.0).metrics["area_rf"]

@@ -342,6 +342,11 @@ def test_plots_draw_what_they_say(sessions: dict[str, Path]) -> None:
         axes = plot_tuning_curve(curves, unit, "orientation")
         assert len(axes.containers) == curves.sizes["spatial_frequency"]
         assert axes.get_ylabel() == "rate (Hz)"
+        sem = curves["sem"].sel(unit_id=unit).isel(spatial_frequency=0, orientation=0).to_numpy()
+        drawn = (
+            axes.containers[0].lines[2][0].get_segments()[0][:, 1]
+        )  # phases are averaged: so are their errors, as means
+        assert np.ptp(drawn) / 2 == pytest.approx(np.sqrt((sem**2).sum()) / len(sem))
         with pytest.raises(UnknownIdError):
             plot_tuning_curve(curves, -1)
         field = receptive_field(session, unit, definition="corrected")
