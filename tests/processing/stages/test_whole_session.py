@@ -201,3 +201,26 @@ def test_a_session_that_says_little(
     with EcephysSession(stage.folder / "session.nwb", unit_filter=UnitFilter.none()) as session:
         assert len(session.units) == 6
         assert session.sex is None
+
+
+def test_samples_lost_in_the_middle_are_an_invalid_time(
+    rig: RigTruth, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    told = json.loads((rig.folder / "session.json").read_text())
+    told["probes"] = [told["probes"][0] | {"events": "gap"}]
+    recorded = next((rig.folder / "probeA").rglob("event_timestamps.npy"))
+    numbers = np.load(recorded)
+    (rig.folder / "gap").mkdir()
+    np.save(rig.folder / "gap" / "event_timestamps.npy", np.where(numbers > 600_000, numbers - 60_000, numbers))
+    np.save(rig.folder / "gap" / "channel_states.npy", np.load(recorded.with_name("channel_states.npy")))
+    (rig.folder / "gap.json").write_text(json.dumps(told))
+    stage = run_whole_session(rig.folder / "gap.json", {"probeA": folders["probeA"]}, tmp_path, lfp=False)
+    (gap,) = stage.report["clocks"]["probeA"]["gaps"]
+    assert gap["lost_seconds"] == pytest.approx(2.0, abs=1e-3)
+    assert stage.report["n_spikes_without_time"] > 0
+    with h5py.File(stage.folder / "session.nwb") as file:
+        invalid = file["intervals/invalid_times"]
+        start, stop = invalid["start_time"][0], invalid["stop_time"][0]
+        times = file["units/spike_times"][()]
+        assert invalid["tags"].asstr()[:3].tolist() == ["EcephysProbe", "7000000", "probeA"]
+    assert not ((times > start) & (times < stop)).any()
