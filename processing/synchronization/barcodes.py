@@ -21,8 +21,8 @@ QUIET: Final = 10.0
 BIT_DURATION: Final = 0.03
 LONGEST: Final = 2.0
 N_BITS: Final = 32
-#: The first code is kept where its distance from the second is the usual one within this (s): a recording that began
-#: within a code has its first edge late by a bit or more.
+#: The first code is kept where its distance from the second is that of two others, within this (s): one that began
+#: before the recording has its first edge late by a bit or more.
 FIRST_TOLERANCE: Final = 5e-3
 
 
@@ -68,7 +68,7 @@ def decode_barcodes(
         How codes are written.
     keep_first
         Whether the first rising edge may begin a code although nothing is known of the time before it. It then counts
-        if it lies as far from the second code as codes usually do. AllenSDK always drops it.
+        if it lies as far from the second code as some other two neighbours do. AllenSDK always drops it.
 
     Returns
     -------
@@ -82,7 +82,9 @@ def decode_barcodes(
     """
     up, down = np.asarray(rising, dtype=np.float64), np.asarray(falling, dtype=np.float64)
     starts = up[np.flatnonzero(np.diff(up, prepend=-np.inf if keep_first else up[:1]) > quiet)]
-    if keep_first and len(starts) > 2 and abs(starts[1] - starts[0] - np.median(np.diff(starts[1:]))) > FIRST_TOLERANCE:
+    # One other interval of its length is enough: samples may be lost in any of them.
+    first, *others = np.diff(starts) if len(starts) > 2 else [0.0]
+    if keep_first and others and np.abs(np.array(others) - first).min() > FIRST_TOLERANCE:
         starts = starts[1:]
     # One code a row; edges outside its window are as good as never.
     end = starts + longest

@@ -79,3 +79,8 @@ def test_probe_events() -> None:
         ProbeEvents.from_arrays([10, 500, 20], [1, -1, 1], "probeA")
     with pytest.raises(FileFormatError, match="3 event times, but 2 states"):
         ProbeEvents.from_arrays([10, 20, 30], [1, -1], "probeA")
+
+
+def test_first_code_counts_where_samples_were_lost_soon_after() -> None:
+    up, down = code_line([5, 35, 63, 93], [1, 2, 3, 4])
+    assert decode_barcodes(up, down).starts.tolist() == [5, 35, 63, 93]
