@@ -350,7 +350,7 @@ class EcephysProjectCache:
     def get_unit_analysis_metrics(
         self,
         annotate: bool = True,
-        filter_by_validity: bool | None = None,
+        filter_by_validity: bool = True,
         *,
         unit_filter: UnitFilter | None = None,
         names: MetricNames = "documented",
@@ -362,10 +362,11 @@ class EcephysProjectCache:
         Parameters
         ----------
         annotate
-            Put the columns of :meth:`get_units` before the metrics.
+            Put the columns of :meth:`get_units` before the metrics and filter the units. If False, the metrics of
+            every unit are returned as published, except where a filter or a bound is given.
         filter_by_validity, unit_filter, **bounds
-            Units to show (see :meth:`get_units`). Without any of them every unit that has metrics, unlike the two
-            methods for one session or type.
+            Units to show (see :meth:`get_units`): by default those of the default quality filter, as in
+            :meth:`get_units` and the two methods for one session or type; ``unit_filter=UnitFilter.none()`` for all.
         names
             ``documented``: as the release's documentation names the metrics (``p_run_mod_dg``, ``fano_factor_ns``);
             ``release``: as the released files do (``run_pval_dg``, ``fano_ns``).
@@ -379,15 +380,10 @@ class EcephysProjectCache:
         pandas.DataFrame
             Indexed by unit id (``ecephys_unit_id``). What a session type does not have is missing.
         """
-        named: dict[str, Any] = {**bounds}
-        if filter_by_validity is not None:
-            named["filter_by_validity"] = filter_by_validity
-        every = unit_filter is None and not named
-        chosen = UnitFilter.none() if every else chosen_of_tables(unit_filter, named)
+        chosen = chosen_of_tables(unit_filter, {"filter_by_validity": filter_by_validity, **bounds})
+        annotate = annotate or unit_filter is not None or bool(bounds)
         published = self._queries.metrics_of_all_types()
-        return self._queries.metrics(
-            published, chosen, names, annotate=annotate or not every, leave_out_broken=leave_out_broken
-        )
+        return self._queries.metrics(published, chosen, names, annotate=annotate, leave_out_broken=leave_out_broken)
 
     def get_unit_analysis_metrics_by_session_type(
         self,

@@ -1,4 +1,4 @@
-"""Draws the figure of the README: three simulated V1 units and what drives them. ``python three_units.py FIGURE.png``."""
+"""Draws the figure of the README, three simulated V1 units and what drives them: ``python three_units.py FIGURE``."""
 
 import sys
 import tempfile

@@ -17,6 +17,7 @@ from allen_ecephys.version import __version__
 
 from .cache import cache
 from .demo import demo
+from .info import info
 from .metrics import metrics
 from .migrate import migrate
 from .process import process
@@ -44,6 +45,21 @@ def _unwinding_when_terminated() -> Iterator[None]:
 class _PlainErrors(click.Group):
     """A group whose commands end in one readable line, not a traceback, for errors about input and files."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take ``--debug`` wherever it stands: who repeats a command that failed adds it at the end."""
+        ours = args[: args.index("--")] if "--" in args else args
+        if "--debug" in ours:
+            args = ["--debug", *(word for word in ours if word != "--debug"), *args[len(ours) :]]
+        return super().parse_args(ctx, args)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the environment variables beneath the commands."""
+        from allen_ecephys.config import SETTINGS
+
+        with formatter.section("Environment variables"):
+            formatter.write_dl([(one.variable, f"{one.meaning} (default: {one.default})") for one in SETTINGS])
+        super().format_epilog(ctx, formatter)
+
     def invoke(self, ctx: click.Context) -> object:
         try:
             with _unwinding_when_terminated():
@@ -57,7 +73,7 @@ class _PlainErrors(click.Group):
 
 @click.group(cls=_PlainErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="allen-ecephys")
-@click.option("--debug", is_flag=True, help="Show tracebacks and log messages.")
+@click.option("--debug", is_flag=True, help="Show tracebacks and log messages; may stand anywhere.")
 def main(debug: bool) -> None:
     """Fetch, read and produce the Allen Visual Coding - Neuropixels recordings.
 
@@ -78,7 +94,7 @@ def config() -> None:
         click.echo(f"{setting.variable}={setting.value}\n    {setting.meaning}")
 
 
-for command in (demo, cache, report, metrics, process, migrate):
+for command in (demo, cache, info, report, metrics, process, migrate):
     main.add_command(command)
 
 if __name__ == "__main__":

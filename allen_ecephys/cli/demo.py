@@ -137,6 +137,8 @@ def _served(folder: Path) -> Iterator[str]:
 def _explore(cache: EcephysProjectCache, session_id: int, output: Path, truth: pd.DataFrame | None) -> None:
     import pandas as pd
 
+    from allen_ecephys import UnitFilter
+
     with pd.option_context("display.width", 110, "display.max_columns", 9, "display.precision", 3):
         _heading("Sessions of the project: cache.get_session_table()")
         sessions = cache.get_session_table()
@@ -147,8 +149,8 @@ def _explore(cache: EcephysProjectCache, session_id: int, output: Path, truth: p
         _heading("Its units, default quality filter: session.units")
         shown = ["ecephys_structure_acronym", "firing_rate", "snr", "presence_ratio", "isi_violations"]
         click.echo(session.units[shown].head())
-        _heading("Published tuning of all units: cache.get_unit_analysis_metrics()")
-        metrics = cache.get_unit_analysis_metrics()
+        _heading("Published tuning of all units: cache.get_unit_analysis_metrics(unit_filter=UnitFilter.none())")
+        metrics = cache.get_unit_analysis_metrics(unit_filter=UnitFilter.none())
         click.echo(metrics[[c for c in ("pref_ori_dg", "pref_tf_dg", "g_osi_dg", "p_value_rf") if c in metrics]].head())
         click.echo(f"... {len(metrics):,} units")
     figures = _gratings(session, metrics, output, truth)

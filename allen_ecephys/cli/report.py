@@ -21,6 +21,9 @@ def report(session: Path, output: Path, all_units: bool, overwrite: bool) -> Non
     """
     from allen_ecephys import EcephysSession, UnitFilter
 
+    if output.suffix.lower() not in {".html", ".htm"}:
+        msg = f"{output} would be an HTML page: name it {output.with_suffix('.html')}"
+        raise click.BadParameter(msg, param_hint="OUT.html")
     if output.exists() and not overwrite:
         msg = f"{output} exists already; name another file, or pass --overwrite"
         raise click.ClickException(msg)

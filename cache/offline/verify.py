@@ -125,7 +125,10 @@ def _check(one: _Known, *, deep: bool) -> FileReport:
         if wrong is not None:
             return FileReport(one.key, "damaged", size, wrong)
     note_checked(one.path, algorithm, digest, verified=verified)
-    return FileReport(one.key, "verified" if verified else "unverified", size)
+    if verified:
+        return FileReport(one.key, "verified", size)
+    told = "unchanged since it arrived or was first checked here (no published digest)"
+    return FileReport(one.key, "unverified", size, told if noted else "")
 
 
 def _is_changed_here(path: Path, entry: CheckedFile) -> bool:

@@ -101,7 +101,7 @@ def test_served_like_a_released_session(own, nwb, replica, serve, tmp_path):
         with cache.get_session_data(SESSION, unit_filter=EVERY_UNIT) as session:
             assert session.unit_analysis_metrics["p_run_mod_dg"].tolist() == [0.1] * len(units)
             assert session.get_lfp(PROBE).equals(own.get_session_data(SESSION).get_lfp(PROBE))
-    published = cache.get_unit_analysis_metrics()
+    published = cache.get_unit_analysis_metrics(unit_filter=EVERY_UNIT)
     assert published["fano_factor_ns"].tolist() == [0.1 + 0.2] * len(units)
     assert (
         (own.root / "brain_observatory_1.1_analysis_metrics.csv").read_text().startswith("ecephys_unit_id,run_pval_dg")
@@ -131,13 +131,13 @@ def test_two_sessions_and_a_replacement(own, nwb, tmp_path):
     own.add_session(other, metrics=metrics_of(other), move=True)
     assert not other.exists()
     assert own.get_session_table().index.tolist() == [SESSION, 900]
-    assert len(own.get_unit_analysis_metrics()) == 16
+    assert len(own.get_unit_analysis_metrics(unit_filter=EVERY_UNIT)) == 16
     with pytest.raises(AlreadyPresentError, match="replace=True"):
         own.add_session(nwb)
     own.add_session(nwb, replace=True)
     assert sorted(own.get_session_table().index) == [900, SESSION]
     assert len(own.get_units(unit_filter=EVERY_UNIT)) == 16
-    assert len(own.get_unit_analysis_metrics()) == 8  # the replacement brought none
+    assert len(own.get_unit_analysis_metrics(unit_filter=EVERY_UNIT)) == 8  # the replacement brought none
 
 
 @pytest.mark.parametrize(

@@ -67,8 +67,8 @@ def test_released_excerpt_over_http(excerpt, serve, tmp_path):
     assert len(channels) == expected["rows"]["channels.csv"]
     assert channels["left_right_ccf_coordinate"].isna().sum() == expected["channels"]["ccf_-1000"]
     assert len(cache.get_units(unit_filter=EVERY_UNIT)) == expected["rows"]["units.csv"]
-    assert len(cache.get_unit_analysis_metrics()) == expected["rows"]["units.csv"] == 36430
-    assert len(cache.get_unit_analysis_metrics(unit_filter=UnitFilter())) == 16129
+    assert len(cache.get_unit_analysis_metrics(unit_filter=EVERY_UNIT)) == expected["rows"]["units.csv"] == 36430
+    assert len(cache.get_unit_analysis_metrics()) == 16129
 
     fetched = [path for method, path in server.requests if method == "GET"]
     assert len(fetched) == len(set(fetched)) == 7  # four tables, three of metrics, each once
@@ -104,7 +104,7 @@ def test_cache_of_allensdk_is_used_as_it_is(local_excerpt, no_network):
     ):
         assert len(cache.get_session_table()) == 58
         assert len(cache.get_units()) == 16129
-        assert len(cache.get_unit_analysis_metrics()) == 36430
+        assert len(cache.get_unit_analysis_metrics(unit_filter=EVERY_UNIT)) == 36430
         with cache.get_session_data(SESSION) as session:
             assert len(session.units) == 365
 
@@ -403,9 +403,12 @@ def test_broken_published_metrics_are_said_and_left_out_on_request(local_excerpt
     cache = EcephysProjectCache.fixed(local_excerpt)
     for annotate in (True, False):
         with pytest.warns(UserWarning, match="metrics of 333 of these units are wrong.*832810584.*846401834") as warned:
-            everything = cache.get_unit_analysis_metrics(annotate)
+            everything = cache.get_unit_analysis_metrics(annotate, unit_filter=EVERY_UNIT)
         assert warned[0].filename == __file__
-        assert len(cache.get_unit_analysis_metrics(annotate, leave_out_broken=True)) == len(everything) - 333
+        assert (
+            len(cache.get_unit_analysis_metrics(annotate, unit_filter=EVERY_UNIT, leave_out_broken=True))
+            == len(everything) - 333
+        )
     of_type = cache.get_unit_analysis_metrics_by_session_type
     with pytest.warns(UserWarning, match="of 333 of these units are wrong"):
         of_type("functional_connectivity", annotate=False)

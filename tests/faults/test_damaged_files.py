@@ -134,6 +134,11 @@ def test_H3_verify_deep_names_the_damaged_file(tmp_path: Path) -> None:
     assert verify(cache).ok  # nothing was published or noted: without reading it, nothing shows
     for index in cache.root.rglob(".allen-ecephys-index.json"):
         index.unlink()
+    assert {file.message for file in verify(cache).files} == {""}  # now what each file is has been noted
+    again = verify(cache)
+    assert {(file.outcome, file.message) for file in again.files} == {
+        ("unverified", "unchanged since it arrived or was first checked here (no published digest)")
+    }
     report = verify(cache, deep=True)
     assert [file.key for file in report.failures] == ["session_101/session_101.nwb"]
 

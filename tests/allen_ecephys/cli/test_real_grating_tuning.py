@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from allen_ecephys import EcephysProjectCache
+from allen_ecephys import EcephysProjectCache, UnitFilter
 from allen_ecephys.cli.demo_analysis import grating_tuning
 
 
@@ -21,7 +21,7 @@ def test_v1_units_have_their_published_tuning(excerpt: Path, tmp_path: Path) -> 
         cache = EcephysProjectCache.from_url(url, manifest=tmp_path / "manifest.json")
         assert len(cache.get_units()) == 16_129
         session = cache.get_session_data(732592105)
-        published = cache.get_unit_analysis_metrics(leave_out_broken=True)
+        published = cache.get_unit_analysis_metrics(unit_filter=UnitFilter.none(), leave_out_broken=True)
         server.shutdown()
     computed = grating_tuning(session).preferred.dropna()
     published = published.loc[computed.index]

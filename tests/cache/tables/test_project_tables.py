@@ -188,7 +188,8 @@ def test_names_of_the_release(cache):
 
 
 def test_annotated_metrics(cache):
-    table = cache.get_unit_analysis_metrics()
+    assert cache.get_unit_analysis_metrics().index.tolist() == [1, 9]  # the default filter, as everywhere
+    table = cache.get_unit_analysis_metrics(unit_filter=UnitFilter.none())
     assert table.index.tolist() == [1, 2, 9]
     assert list(table.columns[:2]) == ["waveform_PT_ratio", "waveform_amplitude"]
     assert table.columns.is_unique

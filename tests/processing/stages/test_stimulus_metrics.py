@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from allen_ecephys import EcephysProjectCache
+from allen_ecephys import EcephysProjectCache, UnitFilter
 from allen_ecephys.processing.simulation import write_session
 from allen_ecephys.processing.stages.stimulus_metrics import TABLE, run_stimulus_metrics
 
@@ -43,7 +43,7 @@ def test_project_serves_the_table_of_the_stage(session_path: Path, tmp_path: Pat
     (tmp_path / "project").mkdir()
     project = EcephysProjectCache(tmp_path / "project" / "manifest.json", remote=None)
     project.add_session(session_path, metrics=table)
-    served = project.get_unit_analysis_metrics(names="release")
+    served = project.get_unit_analysis_metrics(unit_filter=UnitFilter.none(), names="release")
     pd.testing.assert_series_equal(
         served["pref_ori_dg"].astype(float), table["pref_ori_dg"].reindex(served.index), check_names=False
     )
