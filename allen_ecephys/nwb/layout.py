@@ -170,6 +170,16 @@ UNIT_COLUMNS: Final = (
     Column("velocity_below", "f8", "inverse propagation speed below the soma (s/m)", "waveform_velocity_below"),
 )
 
+#: Pulses of light; files of other laboratories may lack some.
+OPTOTAGGING_COLUMNS: Final = (
+    Column("start_time", "f8", "onset of the light pulse (s)"),
+    Column("stop_time", "f8", "end of the light pulse (s)"),
+    Column("condition", "str", "shape of the light pulse"),
+    Column("level", "f8", "level of the control signal (V)"),
+    Column("stimulus_name", "str", "name of the light stimulus"),
+    Column("duration", "f8", "duration (s)"),
+)
+
 #: Ragged columns of the units table: name -> (unit of measurement, meaning).
 RAGGED_UNIT_COLUMNS: Final = {
     "spike_times": ("s", "spike times of the unit (s), ascending"),

@@ -26,7 +26,6 @@ from .stored import check_stored
 
 if TYPE_CHECKING:
     import h5py
-    import pandas as pd
 
 
 #: What h5py raises of damaged metadata, and of objects whose file was closed meanwhile.
@@ -288,7 +287,7 @@ class NwbReader:
         if dataset.shape != () or h5py.check_string_dtype(dataset.dtype) is None:
             msg = f"{path} of {self.name} has shape {dataset.shape} and type {dataset.dtype}; expected one text"
             raise FileFormatError(msg)
-        return self._text(self._read(path, ()), path)
+        return self.as_text(self._read(path, ()), path)
 
     def attribute(self, path: str, name: str, default: Any = None) -> Any:
         """Return attribute `name` of the object at `path`, as a Python value or an array, or `default`."""
@@ -297,7 +296,7 @@ class NwbReader:
             with self.reading(f"attribute {name!r} of {path}"):
                 value = found.attrs.get(name, default)
         if isinstance(value, (bytes, str)):
-            return self._text(value, f"attribute {name!r} of {path}")
+            return self.as_text(value, f"attribute {name!r} of {path}")
         return value.item() if isinstance(value, np.generic) else value
 
     def number(self, path: str, name: str, default: float = np.nan) -> float:
@@ -311,8 +310,8 @@ class NwbReader:
         value = self.attribute(path, name, default)
         if isinstance(value, np.ndarray) and value.size == 1:
             value = value.item()
-        if not isinstance(value, (int, float)):
-            msg = f"attribute {name!r} of {path} in {self.name} is {value!r}; expected a number"
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            msg = f"attribute {name!r} of {path} in {self.name} is {value!r:.60}; expected a number"
             raise FileFormatError(msg)
         return float(value)
 
@@ -328,75 +327,7 @@ class NwbReader:
                 return []
             with self.reading(f"names in {path}"):
                 names = list(group)
-        return [self._text(name, f"a name in {path}") for name in names]
-
-    def table(self, path: str, columns: Iterable[str] | None = None, exclude_ragged: bool = True) -> pd.DataFrame:
-        """Return the columns of the DynamicTable at `path`.
-
-        Parameters
-        ----------
-        path
-            The table's group.
-        columns
-            Names to read; those the table lacks are left out (a released file leaves out columns without a value).
-            Default: all, in the order of the file.
-        exclude_ragged
-            Leave out columns with several values a row; else each of their cells is an array.
-
-        Returns
-        -------
-        DataFrame
-            Index: the table's ``id`` (int64). Text as str, booleans as bool. Object references are left out.
-        """
-        import pandas as pd
-
-        names = self.column_names(path) if columns is None else [c for c in columns if self.has(f"{path}/{c}")]
-        if exclude_ragged:
-            short = [name for name in names if not self.has(f"{path}/{name}_index")]
-            self.prefetch((f"{path}/{name}", 0, None) for name in ["id", *short])
-        data: dict[str, Any] = {}
-        for name in names:
-            column = self._column(f"{path}/{name}", exclude_ragged)
-            if column is not None:
-                data[name] = column
-        index = pd.Index(self.array(f"{path}/id").astype(np.int64), name="id")
-        for name, column in data.items():
-            if len(column) != len(index):
-                msg = (
-                    f"column {name!r} of table {path} in {self.name} has {len(column):,} values for {len(index):,} "
-                    "rows: the file was written wrongly"
-                )
-                raise FileFormatError(msg)
-        return pd.DataFrame(data, index=index)
-
-    def column_names(self, path: str) -> list[str]:
-        """Return the names of the columns of the DynamicTable at `path` that the file holds."""
-        listed = self.attribute(path, "colnames")
-        present = self.children(path)
-        if listed is None:
-            return [name for name in present if name != "id" and not name.endswith("_index")]
-        names = [self._text(name, f"'colnames' of {path}") for name in np.atleast_1d(listed).ravel().tolist()]
-        return [name for name in names if name in present]
-
-    def _column(self, path: str, exclude_ragged: bool) -> Any:
-        import h5py
-        import pandas as pd
-
-        dataset = self.dataset(path)
-        ragged = self.has(f"{path}_index")
-        if dataset.dtype.names or h5py.check_ref_dtype(dataset.dtype) is not None:
-            return None
-        if (ragged or dataset.ndim != 1) and exclude_ragged:
-            return None
-        coded = None if ragged else self.coded_text(path)
-        if coded is not None:
-            return pd.Series(coded[1], dtype=str).array.take(coded[0])
-        values = self.array(path)
-        if not ragged:
-            return values if values.ndim == 1 else list(values)
-        stops = self.array(f"{path}_index").astype(np.int64)
-        starts = np.concatenate(([0], stops[:-1]))
-        return pd.Series([values[a:b] for a, b in zip(starts, stops, strict=True)], dtype=object).array
+        return [self.as_text(name, f"a name in {path}") for name in names]
 
     # --- safety ------------------------------------------------------------------------------------------------
 
@@ -432,12 +363,12 @@ class NwbReader:
 
     def _decoded(self, values: np.ndarray[Any, Any], path: str) -> np.ndarray[Any, Any]:
         """Return an object array of text as HDF5 gives it as one of str."""
-        flat = [self._text(v, path) for v in values.ravel().tolist()]
+        flat = [self.as_text(v, path) for v in values.ravel().tolist()]
         out = np.empty(len(flat), dtype=object)
         out[:] = flat
         return out.reshape(values.shape)
 
-    def _text(self, value: Any, where: str) -> str:
+    def as_text(self, value: Any, where: str) -> str:
         """Return text as str; the file's text is UTF-8 or ASCII.
 
         Raises

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..errors import FileFormatError, MissingDataError
+from .columns import check_numeric
 
 if TYPE_CHECKING:
     from .reader import NwbReader
@@ -39,17 +40,15 @@ class Timestamps:
     MissingDataError
         If the file has no such dataset.
     FileFormatError
-        If it is not one-dimensional; later, when a block is read in which time runs backwards.
+        If it is no column of numbers; later, when a block is read in which time runs backwards.
     """
 
     def __init__(self, reader: NwbReader, path: str) -> None:
         if not reader.has(path):
             msg = f"{reader.name} holds no timestamps at {path!r}: this series cannot be placed in time"
             raise MissingDataError(msg)
+        check_numeric(reader, path)
         dataset = reader.dataset(path)
-        if dataset.ndim != 1:
-            msg = f"{path} of {reader.name} has shape {dataset.shape}; timestamps have one dimension"
-            raise FileFormatError(msg)
         self.reader = reader
         self.path = path
         self.size = int(dataset.shape[0])
@@ -163,10 +162,10 @@ class Timestamps:
             start = block * self.block_size
             times = self.reader.array(self.path, slice(start, min(start + self.block_size, self.size)))
             times = np.asarray(times, dtype=np.float64)
-            if np.any(times[1:] < times[:-1]):
-                at = start + int(np.argmax(times[1:] < times[:-1]))
+            if np.isnan(times[0]) or not np.all(times[1:] >= times[:-1]):  # also so where either is NaN
+                at = start + int(np.argmin(times[1:] >= times[:-1]))
                 msg = (
-                    f"timestamps of {self.path} in {self.reader.name} run backwards after sample {at:,} "
+                    f"timestamps of {self.path} in {self.reader.name} are NaN or run backwards after sample {at:,} "
                     f"({times[at - start]:.4f} s): select by position (isel) instead of by time"
                 )
                 raise FileFormatError(msg)

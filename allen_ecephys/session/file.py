@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import ClosedSessionError, UnknownIdError
 from ..nwb import layout
+from ..nwb.columns import whole_numbers
 from ..nwb.reader import NwbReader
 from ..spikes.store import SpikeStore
 
@@ -180,7 +181,7 @@ class SessionFile:
     @cached_property
     def spikes(self) -> SpikeStore:
         """The spikes of all units."""
-        return SpikeStore(self.reader, self.reader.array(f"{layout.UNITS}/id").astype(np.int64))
+        return SpikeStore(self.reader, whole_numbers(self.reader, f"{layout.UNITS}/id"))
 
     @cached_property
     def warned_of_invalid_spikes(self) -> bool:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 from ..compatibility import Compatibility, is_compatible
-from ..errors import AllenEcephysError, InvalidValueError, MissingDataError
+from ..errors import AllenEcephysError, FileFormatError, InvalidValueError, MissingDataError
 from ..nwb import layout
 from ..units.filter import UnitBounds, UnitFilter
 from .file import SessionCompanions, SessionFile
@@ -181,14 +181,24 @@ class EcephysSession:
     @cached_property
     def ecephys_session_id(self) -> int:
         """Id of the session."""
-        return int(self._file.reader.text(layout.IDENTIFIER))
+        text = self._file.reader.text(layout.IDENTIFIER)
+        try:
+            return int(text)
+        except ValueError as error:
+            msg = f"{layout.IDENTIFIER} of {self.path} is {text!r:.60}; expected the session's id, a whole number"
+            raise FileFormatError(msg) from error
 
     @cached_property
     def session_start_time(self) -> datetime:
         """Start of the session as the file says, with time zone; in released files, when the file was packaged."""
         from datetime import datetime
 
-        return datetime.fromisoformat(self._file.reader.text(layout.SESSION_START_TIME))
+        text = self._file.reader.text(layout.SESSION_START_TIME)
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError as error:
+            msg = f"{layout.SESSION_START_TIME} of {self.path} is {text!r:.60}; expected a date and time (ISO 8601)"
+            raise FileFormatError(msg) from error
 
     @cached_property
     def session_type(self) -> str | None:
@@ -205,7 +215,11 @@ class EcephysSession:
     def age_in_days(self) -> float | None:
         """Age of the mouse at the recording (days)."""
         age = self._file.subject_attribute("age_in_days")
-        return None if age is None else float(age)
+        try:
+            return None if age is None else float(age)
+        except (TypeError, ValueError) as error:
+            msg = f"'age_in_days' of {layout.SUBJECT} in {self.path} is {age!r:.60}; expected a number of days"
+            raise FileFormatError(msg) from error
 
     @property
     def sex(self) -> str | None:

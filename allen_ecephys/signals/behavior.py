@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import FileFormatError, MissingDataError
 from ..nwb import layout
+from ..nwb.columns import numbers, read_table, typed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,13 +117,13 @@ def read_pupil_data(reader: NwbReader) -> pd.DataFrame:
     import pandas as pd
 
     _require_eye_tracking(reader)
-    times = reader.array(f"{layout.RAW_GAZE}/pupil_area/timestamps")
+    times = numbers(reader, f"{layout.RAW_GAZE}/pupil_area/timestamps")
     names = [f"{feature}_{column}" for feature in layout.ELLIPSE_FITS for column in layout.ELLIPSE_COLUMNS]
     values = np.empty((len(names), len(times)))  # one block, so that pandas need not copy it together
     row = 0
     for table in layout.ELLIPSE_FITS.values():
         for column in layout.ELLIPSE_COLUMNS:
-            found = reader.array(f"{layout.EYE_TRACKING}/{table}/{column}")
+            found = numbers(reader, f"{layout.EYE_TRACKING}/{table}/{column}")
             _check_length(reader, f"{table}/{column}", len(found), len(times))
             np.multiply(found, 2.0 if column in layout.HALF_AXES else 1.0, out=values[row])  # whole axes
             row += 1
@@ -162,11 +163,12 @@ def read_screen_gaze_data(reader: NwbReader, include_filtered_data: bool = False
     if include_filtered_data:
         _require(reader, layout.FILTERED_GAZE, "filtered gaze data", "leave include_filtered_data out for the raw ones")
         modules["filtered"] = layout.FILTERED_GAZE
-    times = reader.array(f"{layout.RAW_GAZE}/pupil_area/timestamps")
+    times = numbers(reader, f"{layout.RAW_GAZE}/pupil_area/timestamps")
     data: dict[str, np.ndarray] = {}
     for kind, module in modules.items():
         for series, (_, names) in layout.GAZE_SERIES.items():
-            values = reader.array(f"{module}/{series}/data")
+            path = f"{module}/{series}/data"
+            values = numbers(reader, path, dimensions=2 if reader.dataset(path).ndim == 2 else 1)
             _check_length(reader, f"{module}/{series}", len(values), len(times))
             if values.size != len(times) * len(names):
                 msg = f"{module}/{series} of {reader.name} has shape {values.shape}; expected {len(names)} column(s)"
@@ -201,7 +203,8 @@ def read_optogenetic_stimulation_epochs(reader: NwbReader) -> pd.DataFrame:
         If the session has no optotagging.
     """
     _require(reader, layout.OPTOTAGGING, "optogenetic stimulation", "session.has_optotagging tells beforehand")
-    epochs = reader.table(layout.OPTOTAGGING).drop(columns=["tags", "timeseries"], errors="ignore")
+    epochs = typed(reader, layout.OPTOTAGGING, read_table(reader, layout.OPTOTAGGING), layout.OPTOTAGGING_COLUMNS)
+    epochs = epochs.drop(columns=["tags", "timeseries"], errors="ignore")
     if "stimulus_name" not in epochs and "name" in epochs:
         epochs = epochs.rename(columns={"name": "stimulus_name"})
     return epochs
@@ -231,7 +234,7 @@ def read_rig_geometry_data(reader: NwbReader) -> pd.DataFrame:
     for name in layout.RIG_VECTORS:
         path = f"{layout.RIG_GEOMETRY}/{name}"
         if reader.has(path):
-            vector = reader.array(path)
+            vector = numbers(reader, path)
             _check_length(reader, path, len(vector), 3)
             data[f"{name}_{reader.attribute(path, 'unit', 'unknown')}"] = vector
     return pd.DataFrame(data, index=pd.Index(["x", "y", "z"]))
@@ -277,7 +280,7 @@ def _equally_long(reader: NwbReader, columns: dict[str, str]) -> dict[str, np.nd
     data = {}
     for name, path in columns.items():
         _require(reader, path, f"{name} of its running data")
-        data[name] = reader.array(path)
+        data[name] = numbers(reader, path)
         _check_length(reader, path, len(data[name]), len(next(iter(data.values()))))
     return data
 

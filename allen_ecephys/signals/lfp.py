@@ -24,6 +24,7 @@ from xarray.core.indexing import (
 from ..errors import FileFormatError, MissingDataError, MissingFileError, UnknownIdError
 from ..nwb import layout
 from ..nwb.chunks import SampleTable
+from ..nwb.columns import floats, numbers, whole_numbers
 from ..nwb.reader import NwbReader
 from ..nwb.timestamps import Timestamps
 from .time_index import Key, TimestampIndex
@@ -170,10 +171,10 @@ def open_lfp(reader: NwbReader, probe_id: int, invalid: Sequence[tuple[float, fl
 
 def _channel_ids(reader: NwbReader, series: str) -> np.ndarray:
     """Return the channel id of each column: the series points at rows of the electrodes table."""
-    ids = reader.array(f"{layout.ELECTRODES}/id").astype(np.int64)
+    ids = whole_numbers(reader, f"{layout.ELECTRODES}/id")
     if not reader.has(f"{series}/electrodes"):
         return ids
-    rows = reader.array(f"{series}/electrodes").astype(np.int64)
+    rows = whole_numbers(reader, f"{series}/electrodes")
     if len(rows) and (rows.min() < 0 or rows.max() >= len(ids)):
         msg = f"{series}/electrodes of {reader.name} points at row {rows.max()} of {len(ids)} electrodes"
         raise FileFormatError(msg)
@@ -205,11 +206,15 @@ def columns_of(channel_ids: Sequence[int] | None, channels: np.ndarray, probe_id
 
 def _calibration(reader: NwbReader, series: str, channels: int) -> tuple[np.ndarray | None, float]:
     """Return the volts per stored number of each channel (None: stored as volts) and the offset (V)."""
-    conversion = float(reader.attribute(f"{series}/data", "conversion", 1.0))
-    offset = float(reader.attribute(f"{series}/data", "offset", 0.0))
+    conversion = reader.number(f"{series}/data", "conversion", 1.0)
+    offset = reader.number(f"{series}/data", "offset", 0.0)
     scale = np.full(channels, conversion)
     if reader.has(f"{series}/channel_conversion"):
-        scale = scale * reader.array(f"{series}/channel_conversion")
+        each = floats(reader, f"{series}/channel_conversion")
+        if len(each) != channels:
+            msg = f"{series}/channel_conversion of {reader.name} has {len(each)} values for {channels} channels"
+            raise FileFormatError(msg)
+        scale = scale * each
     return (None if np.all(scale == 1.0) and offset == 0.0 else scale), offset
 
 
@@ -243,10 +248,10 @@ def read_current_source_density(reader: NwbReader, probe_id: int) -> xr.DataArra
     if not reader.has(f"{series}/data"):
         msg = f"{reader.name} holds no current source density of probe {probe_id}"
         raise MissingDataError(msg)
-    density = reader.array(f"{series}/data").T
-    times = reader.array(f"{series}/timestamps")
-    vertical = reader.array(f"{layout.CSD}/virtual_electrode_y_positions")
-    horizontal = reader.array(f"{layout.CSD}/virtual_electrode_x_positions")
+    density = numbers(reader, f"{series}/data", dimensions=2).T
+    times = numbers(reader, f"{series}/timestamps")
+    vertical = numbers(reader, f"{layout.CSD}/virtual_electrode_y_positions")
+    horizontal = numbers(reader, f"{layout.CSD}/virtual_electrode_x_positions")
     if density.shape != (len(vertical), len(times)) or len(horizontal) != len(vertical):
         msg = (
             f"current source density in {reader.name} has shape {density.shape[::-1]}, but {len(times)} times, "

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import FileFormatError, InvalidTypeError, UnknownIdError
 from ..nwb import layout
+from ..nwb.columns import check_numeric, stops
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,20 +44,21 @@ class RaggedColumn:
         The session file.
     name
         Column of ``/units`` (``spike_times``, ``spike_amplitudes``, ``waveform_mean``).
+    rows
+        Number of units.
+
+    Raises
+    ------
+    FileFormatError
+        If the file does not hold numbers there, or does not divide all of them among the units.
     """
 
-    def __init__(self, reader: NwbReader, name: str) -> None:
+    def __init__(self, reader: NwbReader, name: str, rows: int) -> None:
         self.reader = reader
         self.path = f"{layout.UNITS}/{name}"
-        self.stops: Integers = reader.array(f"{self.path}_index").astype(np.int64)
+        check_numeric(reader, self.path, dimensions=2 if name == "waveform_mean" else 1)
+        self.stops: Integers = stops(reader, self.path, rows)
         self.starts: Integers = np.concatenate(([0], self.stops[:-1])).astype(np.int64)
-        length = reader.dataset(self.path).shape[0]
-        if len(self.stops) and (np.any(self.stops < self.starts) or self.stops[-1] > length):
-            msg = (
-                f"{self.path}_index of {reader.name} does not divide the {length:,} values of {self.path}: "
-                "its ends must ascend and stay within them. The file was written wrongly"
-            )
-            raise FileFormatError(msg)
 
     def read(self, row: int) -> np.ndarray[Any, Any]:
         """Return row `row`, read from the file."""
@@ -112,7 +114,7 @@ class SpikeStore:
         """Return a ragged column, its offsets read once."""
         with self._lock:
             if name not in self._columns:
-                self._columns[name] = RaggedColumn(self.reader, name)
+                self._columns[name] = RaggedColumn(self.reader, name, len(self.unit_ids))
             return self._columns[name]
 
     def counts(self, rows: Integers) -> Integers:

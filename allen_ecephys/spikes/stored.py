@@ -165,14 +165,18 @@ class SpikeFile:
     ----------
     reader
         The file.
+    descriptor
+        The same file, open for reading; closed with this object.
     offset
         Where the first spike lies (bytes).
     starts, stops
         Each unit's run of spikes.
     """
 
-    def __init__(self, reader: NwbReader, offset: int, starts: Integers, stops: Integers) -> None:
+    def __init__(self, reader: NwbReader, descriptor: int, offset: int, starts: Integers, stops: Integers) -> None:
         self.reader = reader
+        self._descriptor = descriptor
+        weakref.finalize(self, os.close, descriptor)
         self.offset = offset
         self.starts = starts
         self.stops = stops
@@ -181,9 +185,6 @@ class SpikeFile:
         self._marks: Floats = np.empty(int(counts.sum()))
         self._known: set[int] = set()
         self._idle: list[Floats] = []  # buffers that no thread uses; taking and giving back are atomic
-        # The descriptor of HDF5's own handle, copied: the same file whatever its path names by now.
-        self._descriptor = os.dup(reader.file.id.get_vfd_handle())
-        weakref.finalize(self, os.close, self._descriptor)
 
     @classmethod
     def of(cls, reader: NwbReader, path: str, starts: Integers, stops: Integers) -> SpikeFile | None:
@@ -197,11 +198,17 @@ class SpikeFile:
             offset = dataset.id.get_offset()
             plain = dataset.dtype == np.dtype("<f8") and is_stored_as(dataset, dataset.dtype)
             local = reader.file.driver == "sec2" and not reader.file.userblock_size
+            handle = reader.file.id.get_vfd_handle() if local else -1
         if not (plain and local and dataset.size and offset is not None and hasattr(os, "pread")):
             return None
         if np.dtype("<f8") != np.dtype(np.float64):
             return None
-        return cls(reader, int(offset), starts, stops)
+        # Not a copy of HDF5's descriptor, with which its lock on the file would outlive the session.
+        descriptor = os.open(str(reader.source), os.O_RDONLY)
+        if not os.path.samestat(os.fstat(descriptor), os.fstat(handle)):
+            os.close(descriptor)  # another file has taken the path since
+            return None
+        return cls(reader, descriptor, int(offset), starts, stops)
 
     @contextmanager
     def buffer(self, size: int) -> Iterator[Floats]:

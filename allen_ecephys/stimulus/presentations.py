@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ..errors import FileFormatError
 from ..nwb import layout
+from ..nwb.columns import column_names, floats, read_table
 from .conditions import CONDITION, NOT_OF_CONDITION, rows_numbered
 from .names import DETAILED_COLUMNS, RELEASED_COLUMNS, capital_twins, is_triplet, missing, parsed, released_name
 
@@ -197,15 +199,21 @@ def read_presentations(reader: NwbReader) -> Presentations:
     """Read all interval tables named ``*_presentations`` into one, in order of their start."""
     tables = [n for n in reader.children(layout.INTERVALS) if n.endswith(layout.PRESENTATIONS_SUFFIX)]
     paths = [f"{layout.INTERVALS}/{name}" for name in tables]
-    starts = [reader.array(f"{path}/start_time").astype(np.float64) for path in paths]
-    stops = [reader.array(f"{path}/stop_time").astype(np.float64) for path in paths]
+    starts = [floats(reader, f"{path}/start_time") for path in paths]
+    stops = [floats(reader, f"{path}/stop_time") for path in paths]
+    for path, start, stop in zip(paths, starts, stops, strict=True):
+        _check_length(reader, f"{path}/stop_time", len(stop), len(start))
+        if not np.isfinite(start).all():
+            msg = f"{path} of {reader.name} has presentations without a start_time: the file was written wrongly"
+            raise FileFormatError(msg)
     ends = np.cumsum([0, *(len(s) for s in starts)])
     columns: dict[str, Coded] = {}
     for path, name, first, last in zip(paths, tables, ends[:-1], ends[1:], strict=True):
         skipped = {*layout.TIME_COLUMNS, *layout.BOOKKEEPING_COLUMNS}
-        held = [c for c in reader.column_names(path) if c not in skipped]
+        held = [c for c in column_names(reader, path) if c not in skipped]
         for column in held:
             codes, values = _coded(reader, f"{path}/{column}")
+            _check_length(reader, f"{path}/{column}", len(codes), last - first)
             columns.setdefault(column, Coded.empty(ends[-1])).put(slice(first, last), codes, values)
         if "stimulus_name" not in held:
             plain = [name.removesuffix(layout.PRESENTATIONS_SUFFIX)]
@@ -223,11 +231,17 @@ def read_presentations(reader: NwbReader) -> Presentations:
     return Presentations(start_time[order], stop_time[order], names, parameters, condition)
 
 
+def _check_length(reader: NwbReader, path: str, found: int, expected: int) -> None:
+    if found != expected:
+        msg = f"{path} of {reader.name} has {found:,} values for {expected:,} presentations: it was written wrongly"
+        raise FileFormatError(msg)
+
+
 def _coded(reader: NwbReader, path: str) -> tuple[np.ndarray[Any, Any], list[Any]]:
     text = reader.coded_text(path)
     if text is not None:
         return text
-    codes, values = pd.factorize(reader.array(path).astype(np.float64))
+    codes, values = pd.factorize(floats(reader, path))
     return codes, np.asarray(values).tolist()
 
 
@@ -300,7 +314,8 @@ def read_invalid_times(reader: NwbReader) -> pd.DataFrame:
     if not reader.has(layout.INVALID_TIMES):
         empty = pd.DataFrame({"start_time": np.empty(0), "stop_time": np.empty(0), "tags": np.empty(0, dtype=object)})
         return empty.set_index(pd.Index(np.empty(0, dtype=np.int64), name="id"))
-    table = reader.table(layout.INVALID_TIMES, columns, exclude_ragged=False)
+    table = read_table(reader, layout.INVALID_TIMES, columns, exclude_ragged=False)
+    table = table.assign(**{name: floats(reader, f"{layout.INVALID_TIMES}/{name}") for name in layout.TIME_COLUMNS})
     if "tags" not in table:
         table["tags"] = [[] for _ in range(len(table))]
     tags = [[tag] if isinstance(tag, str) else list(tag) for tag in table["tags"]]

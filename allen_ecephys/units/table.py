@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..errors import FileFormatError
 from ..nwb import layout
+from ..nwb.columns import as_whole, read_table, typed
 from .filter import OUT_OF_BRAIN, UnitFilter
 from .structures import structure_ids, without_substructure
 
@@ -61,19 +62,27 @@ def probes_table(reader: NwbReader) -> pd.DataFrame:
             msg = f"electrode group {name!r} of {reader.name} has no attribute 'probe_id': no session of the release"
             raise FileFormatError(msg)
         device = f"{group}/device"
-        rate = reader.attribute(device, "sampling_rate", np.nan) if reader.has(device) else np.nan
+        rate = reader.number(device, "sampling_rate") if reader.has(device) else np.nan
         rows.append(
             {
-                "id": int(probe_id),
+                "id": int(as_whole(np.array([reader.number(group, "probe_id")]), f"'probe_id' of {group}")[0]),
                 "description": name,
                 "location": str(reader.attribute(group, "location", "")),
-                "sampling_rate": float(rate),
-                "lfp_sampling_rate": float(reader.attribute(group, "lfp_sampling_rate", np.nan)),
-                "has_lfp_data": bool(reader.attribute(group, "has_lfp_data", False)),
+                "sampling_rate": rate,
+                "lfp_sampling_rate": reader.number(group, "lfp_sampling_rate"),
+                "has_lfp_data": _flag(reader, group, "has_lfp_data"),
             }
         )
     columns = ["id", "description", "location", "sampling_rate", "lfp_sampling_rate", "has_lfp_data"]
     return pd.DataFrame(rows, columns=columns).astype({"id": np.int64}).set_index("id")
+
+
+def _flag(reader: NwbReader, path: str, name: str) -> bool:
+    value = reader.attribute(path, name, False)
+    if not isinstance(value, (bool, int)):
+        msg = f"attribute {name!r} of {path} in {reader.name} is {value!r:.60}; expected true or false"
+        raise FileFormatError(msg)
+    return bool(value)
 
 
 def channels_table(reader: NwbReader, annotations: Callable[[], pd.DataFrame] | None = None) -> pd.DataFrame:
@@ -87,8 +96,9 @@ def channels_table(reader: NwbReader, annotations: Callable[[], pd.DataFrame] | 
         Gives the project's own :data:`ANNOTATION_COLUMNS` (index: channel id). They replace the file's for the
         channels that they hold; the others keep the file's.
     """
-    names = [c.name for c in layout.ELECTRODE_COLUMNS if c.name not in {"filtering", "imp"}]
-    table = reader.table(layout.ELECTRODES, [*names, layout.CHANNEL_NUMBER_NAMES[1]])
+    wanted = [c for c in layout.ELECTRODE_COLUMNS if c.name not in {"filtering", "imp"}]
+    table = read_table(reader, layout.ELECTRODES, [*(c.name for c in wanted), layout.CHANNEL_NUMBER_NAMES[1]])
+    table = typed(reader, layout.ELECTRODES, table, wanted)
     _check_unique(table, "channel", reader)
     number = [name for name in layout.CHANNEL_NUMBER_NAMES if name in table]
     if not number:
@@ -104,7 +114,7 @@ def channels_table(reader: NwbReader, annotations: Callable[[], pd.DataFrame] | 
     channels["ecephys_structure_acronym"] = channels["structure_acronym"]
     for name, axis in zip(layout.CCF_COLUMNS, "xyz", strict=True):
         channels[name] = table[axis].astype(float) if axis in table else np.nan
-    channels["valid_data"] = table["valid_data"].astype(bool) if "valid_data" in table else True
+    channels["valid_data"] = table.get("valid_data", True)
     channels = unregistered_to_nan(channels)
     _distrust_left_right(channels, reader.name)
     return channels if annotations is None else annotated(channels, annotations())
@@ -177,7 +187,7 @@ def units_table(
     Index ``unit_id``. Columns: those of the file under the names of the session tables, then the columns of the unit's
     peak channel, then those of its probe (:data:`PROBE_COLUMNS_OF_UNITS`).
     """
-    units = reader.table(layout.UNITS)
+    units = typed(reader, layout.UNITS, read_table(reader, layout.UNITS), layout.UNIT_COLUMNS)
     _check_unique(units, "unit", reader)
     units.index.name = "unit_id"
     units = units.rename(columns={c.name: c.shown_as for c in layout.UNIT_COLUMNS})

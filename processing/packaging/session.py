@@ -237,7 +237,7 @@ def _add_raw_running(nwbfile: Any, raw: pd.DataFrame) -> None:
 
 
 def _add_optotagging(nwbfile: Any, epochs: pd.DataFrame) -> None:
-    from .tables import OPTOTAGGING_COLUMNS, column, interval_table, time_series, typed
+    from .tables import column, interval_table, time_series, typed
 
     module = nwbfile.create_processing_module("optotagging", "optogenetic stimulation")
     starts = epochs["start_time"].to_numpy(np.float64)
@@ -245,8 +245,9 @@ def _add_optotagging(nwbfile: Any, epochs: pd.DataFrame) -> None:
     series = time_series("optotagging", durations, starts, "seconds", "duration of every light pulse, at its start")
     module.add(series)
     parameters = [
-        column(name, typed(epochs[name], "f8" if name in {"level", "duration"} else "str"), meaning)
-        for name, meaning in OPTOTAGGING_COLUMNS.items()
+        column(held.name, typed(epochs[held.name], held.dtype), held.meaning)
+        for held in layout.OPTOTAGGING_COLUMNS
+        if held.name not in layout.TIME_COLUMNS
     ]
     tags = [(layout.OPTOTAGGING_TAG,)] * len(epochs)
     name = layout.OPTOTAGGING.rsplit("/", 1)[1]

@@ -31,13 +31,6 @@ DRAWING_CONSTANTS = (
 #: What the release writes for a missing text among present ones.
 MISSING_TEXT = "N/A"
 
-OPTOTAGGING_COLUMNS = {
-    "condition": "shape of the light pulse",
-    "level": "level of the control signal (V)",
-    "stimulus_name": "name of the light stimulus",
-    "duration": "duration (s)",
-}
-
 ELLIPSE_COLUMNS = {
     "center_x": "horizontal position of the centre (pixels)",
     "center_y": "vertical position of the centre (pixels)",

@@ -24,6 +24,7 @@ from allen_ecephys.errors import (
     MissingDataError,
     MissingFileError,
 )
+from allen_ecephys.nwb.columns import column_names, read_table
 from allen_ecephys.nwb.opening import version_numbers
 from allen_ecephys.nwb.reader import NwbReader
 
@@ -71,7 +72,7 @@ def test_no_source() -> None:
 
 
 def test_table_types(session_file: Path) -> None:
-    table = NwbReader(session_file).table("general/extracellular_ephys/electrodes")
+    table = read_table(NwbReader(session_file), "general/extracellular_ephys/electrodes")
     assert table.index.name == "id"
     assert table.index.dtype == np.int64
     assert table["valid_data"].dtype == bool
@@ -81,15 +82,15 @@ def test_table_types(session_file: Path) -> None:
 
 
 def test_table_chosen_columns_may_be_absent(session_file: Path) -> None:
-    table = NwbReader(session_file).table("units", ["snr", "no_such_column"])
+    table = read_table(NwbReader(session_file), "units", ["snr", "no_such_column"])
     assert list(table.columns) == ["snr"]
 
 
 def test_ragged_columns_only_when_asked_for(session_file: Path) -> None:
     reader = NwbReader(session_file)
-    assert "spike_times" not in reader.table("units")
-    assert "tags" not in reader.table("intervals/invalid_times")
-    tags = reader.table("intervals/invalid_times", exclude_ragged=False)["tags"]
+    assert "spike_times" not in read_table(reader, "units")
+    assert "tags" not in read_table(reader, "intervals/invalid_times")
+    tags = read_table(reader, "intervals/invalid_times", exclude_ragged=False)["tags"]
     assert tags.iloc[0].tolist() == ["EcephysProbe", "100", "probeA"]
 
 
@@ -98,7 +99,7 @@ def test_table_of_unequal_columns_is_refused(session_file: Path) -> None:
         del file["units/snr"]
         file["units/snr"] = [1.0, 2.0, 3.0]
     with pytest.raises(FileFormatError, match=r"'snr'.* 3 values for 2 rows"):
-        NwbReader(session_file).table("units")
+        read_table(NwbReader(session_file), "units")
 
 
 def test_attribute_and_soft_link(session_file: Path) -> None:
@@ -361,9 +362,9 @@ def test_replica_is_read_completely(replica: Path) -> None:
         tables = [p for p in paths if reader.attribute(p, "colnames") is not None]
         assert len(tables) >= 12
         for path in tables:
-            table = reader.table(path, exclude_ragged=False)
+            table = read_table(reader, path, exclude_ragged=False)
             # Object references are what a table leaves out.
-            assert set(reader.column_names(path)) - set(table.columns) <= {"timeseries", "group"}
+            assert set(column_names(reader, path)) - set(table.columns) <= {"timeseries", "group"}
 
 
 # --- damage that shows as something else than an error of HDF5 -----------------------------------------------------
@@ -384,7 +385,7 @@ def test_text_that_is_not_utf8_is_named(session_file: Path) -> None:
         lambda: reader.text("identifier"),
         lambda: reader.text("general/subject/sex"),
         lambda: reader.attribute("general/subject", "specimen_name"),
-        lambda: reader.table("units"),
+        lambda: read_table(reader, "units"),
     ):
         with pytest.raises(FileFormatError, match="is not UTF-8"):
             read()
@@ -396,7 +397,7 @@ def test_a_shape_that_no_column_has_takes_no_memory(session_file: Path, size: in
         del file["units/snr"]
         file.create_dataset("units/snr", shape=(size,), dtype="f8", chunks=(1000,))
     with pytest.raises(FileFormatError, match=r"units/snr .* says that it holds"):
-        NwbReader(session_file).table("units")
+        read_table(NwbReader(session_file), "units")
 
 
 @pytest.mark.parametrize("storage", [{}, {"chunks": (1,), "compression": "gzip"}])
@@ -407,7 +408,7 @@ def test_values_that_were_never_written_are_not_zeros(session_file: Path, storag
         if storage:
             made[0] = 1.0
     with pytest.raises(CorruptFileError, match=r"units/snr .* is incomplete: values of it were never written"):
-        NwbReader(session_file).table("units")
+        read_table(NwbReader(session_file), "units")
 
 
 def test_a_column_that_inflates_without_end_is_refused(session_file: Path) -> None:
@@ -418,7 +419,7 @@ def test_a_column_that_inflates_without_end_is_refused(session_file: Path) -> No
         made = file.create_dataset("units/snr", shape=(2,), dtype="f8", chunks=(2,), compression="gzip")
         made.id.write_direct_chunk((0,), bomb)
     with pytest.raises(CorruptFileError, match=r"a chunk of it takes [\d,]+ bytes in the file and holds 16"):
-        NwbReader(session_file).table("units")
+        read_table(NwbReader(session_file), "units")
 
 
 def test_a_dataset_without_values_and_text_where_there_is_none(session_file: Path) -> None:
@@ -456,7 +457,7 @@ def test_damaged_headers_are_named(session_file: Path) -> None:
         session_file.write_bytes(raw)
         with NwbReader(session_file) as reader:
             try:
-                reader.table("units")
+                read_table(reader, "units")
             except (CorruptFileError, FileFormatError):
                 named += 1
     assert named > 20
