@@ -66,7 +66,7 @@ def _collect(child: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
     lines.put("")
 
 
-@pytest.mark.parametrize(("kind", "cases"), [("session", 12), ("lfp", 40)])
+@pytest.mark.parametrize(("kind", "cases"), [("session", 8), ("lfp", 30)])
 def test_damaged_files_are_right_or_named(tmp_path: Path, kind: str, cases: int) -> None:
     counts, wrong = run(kind, tmp_path, 1, 0, cases)
     assert not wrong, "\n".join(wrong)

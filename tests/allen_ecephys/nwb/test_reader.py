@@ -451,7 +451,7 @@ def test_damaged_headers_are_named(session_file: Path) -> None:
         address = h5py.h5o.get_info(file["units/snr"].id).addr
     intact = session_file.read_bytes()
     named = 0
-    for byte in range(0, 200, 2):
+    for byte in range(0, 200, 5):
         raw = bytearray(intact)
         raw[address + byte] ^= 0xFF
         session_file.write_bytes(raw)
@@ -460,7 +460,7 @@ def test_damaged_headers_are_named(session_file: Path) -> None:
                 read_table(reader, "units")
             except (CorruptFileError, FileFormatError):
                 named += 1
-    assert named > 20
+    assert named > 8
 
 
 def test_closing_while_another_thread_reads(session_file: Path) -> None:
