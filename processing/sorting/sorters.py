@@ -138,12 +138,14 @@ def native_parameters(given: Parameters) -> SortingParameters:
 
 
 def _like(default: Any, value: Any, name: str) -> Any:
-    """Return `value` as a number, or tuple of numbers, of the default's type."""
+    """Return `value` as a number, tuple of numbers or word, of the default's type."""
     if isinstance(default, tuple):
         if not isinstance(value, tuple | list) or len(value) != len(default):
             msg = f"{name} is {value!r}; it takes {len(default)} numbers, as in {name}={','.join(map(str, default))}"
             raise InvalidValueError(msg)
         return tuple(_like(part, number, name) for part, number in zip(default, value, strict=True))
+    if isinstance(default, str):
+        return value  # SortingParameters knows which words there are
     if isinstance(default, bool):
         if value not in (0, 1):
             msg = f"{name} is {value!r}; it is True or False, by default {default!r}"

@@ -58,6 +58,10 @@ def test_native_parameters_from_names_and_values() -> None:
     assert given == SortingParameters(Th=(9.0, 4.5), nblocks=0, lam=5.0, fshigh=300.0)
     assert isinstance(given.lam, float)
     assert native_parameters(given) is given
+    assert native_parameters({"definition": "release"}).definition == "release"
+    for word in ("releases", 3):
+        with pytest.raises(UnknownNameError, match="'release' or 'corrected'"):
+            native_parameters({"definition": word})
 
 
 @pytest.mark.parametrize(
