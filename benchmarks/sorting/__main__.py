@@ -10,7 +10,7 @@ networkx, a CPU torch and kilosort). A run that the results file holds already i
 in the folder that ALLEN_ECEPHYS_SORTING_BENCHMARK names: small (32 channels, 60 s, 20 units), medium (128, 120 s, 80),
 drift (medium that moves), large (384, 60 s, 200) and long (32, 600 s, 20), each as -sim (our simulator) and, but for
 long, -si (SpikeInterface's generator); ``long-sim@120`` is the first 120 s of long-sim, and rate2-sim, rate12-sim and
-rate25-sim are small-sim with other firing rates.
+rate25-sim are small-sim with other firing rates; colour-sim is small-sim whose background falls from 300 Hz on.
 
 ``native`` is timed with its functions compiled and cached, ``native-cold`` with an empty cache. No peer caches what it
 compiles, so each of its processes compiles anew; ``lupin-warm`` sorts twice in one process and reports the second time.

@@ -26,6 +26,8 @@ class Design:
     n_background: int
     drifting: bool = False
     rate_range: tuple[float, float] = (1.0, 30.0)
+    #: Corner from which the simulator's background falls with the square of the frequency, Hz.
+    corner_hz: float = 3000.0
 
 
 _SMALL = Design("sim", 32, 60.0, 20, 40)
@@ -33,6 +35,7 @@ _MEDIUM = Design("sim", 128, 120.0, 80, 160)
 _LARGE = Design("sim", 384, 60.0, 200, 400)
 DESIGNS = {
     "small-sim": _SMALL,
+    "colour-sim": replace(_SMALL, corner_hz=300.0),
     "medium-sim": _MEDIUM,
     "drift-sim": replace(_MEDIUM, drifting=True),
     "large-sim": _LARGE,

@@ -22,6 +22,8 @@ from allen_ecephys.processing.simulation.raw.templates import UnitShapes, draw_u
 from allen_ecephys.processing.simulation.raw.trains import Trains, assemble_trains, draw_trains
 
 NOISE = NoiseModel(local_uv=7.0, common_uv=5.0, converter_uv=1.5, white_uv=5.0)
+#: Local noise of a low corner loses most of its power to the amplifiers' high-pass: so much more is drawn.
+COLOURED_NOISE = replace(NOISE, local_uv=14.0, common_uv=10.0)
 FIRING = TrainModel(bursting_share=0.4, adaptation=0.4, amplitude_jitter=0.08)
 #: 25 um over the whole recording and a jump of 12 um half way.
 DRIFT = DriftModel(linear_um=25.0, step_um=12.0, n_steps=1)
@@ -40,7 +42,8 @@ def simulate(design: Design, seed: int, folder: Path) -> Dataset:
     raw = folder.with_name(f".{folder.name}-raw")
     shutil.rmtree(raw, ignore_errors=True)
     truth = write_recording(
-        raw, duration=design.seconds, n_channels=design.n_channels, form="binary", seed=seed, lfp=False, noise=NOISE,
+        raw, duration=design.seconds, n_channels=design.n_channels, form="binary", seed=seed, lfp=False,
+        noise=NOISE if design.corner_hz == NOISE.corner_hz else replace(COLOURED_NOISE, corner_hz=design.corner_hz),
         surface_channel=design.n_channels, shapes=shapes, trains=trains, faults=ChannelFaults(references=()),
         drift=DRIFT if design.drifting else None,
     )  # fmt: skip

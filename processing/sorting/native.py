@@ -168,7 +168,8 @@ def _first_templates(
 
     def make() -> TemplateBank:
         chosen = _spread(batches, FIRST_BATCHES)
-        peaks = searcher.joined_peaks([searcher.peaks(*batch) for batch in _progress(chosen, "spikes")])
+        caution = searcher.caution("first templates")
+        peaks = searcher.joined_peaks([searcher.peaks(*batch, caution) for batch in _progress(chosen, "spikes")])
         seconds = _seconds(chosen, searcher)
         bank = cluster_peaks(peaks, layout, basis, min_size=least_size(p, seconds), seed=p.seed)
         return bank.keep(bank.norms > LEAST_NORM)
@@ -204,9 +205,10 @@ def extract(
         columns: dict[str, list[npt.NDArray[Any]]] = {"start": [], "template": [], "amplitude": [], "explained": []}
         # Spikes of other parameters have their features in the file that is written over now.
         (checkpoint.folder / "spikes.npz").unlink(missing_ok=True)
+        caution = searcher.caution("extraction")
         with path.open("wb") as features:
             for start, stop in _progress(batches, "extraction"):
-                found = searcher.search(bank, start, stop, threshold=p.Th[1], lam=p.lam)
+                found = searcher.search(bank, start, stop, threshold=p.Th[1], lam=p.lam, caution=caution)
                 for name, parts in columns.items():
                     parts.append(getattr(found, name))
                 features.write(np.ascontiguousarray(found.weights[:, :, : p.nPCs].transpose(0, 2, 1)).data)

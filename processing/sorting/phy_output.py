@@ -151,7 +151,7 @@ def _write_templates(place: Path, result: SortingResult) -> None:
     n_units, n_time, n_channels = result.templates.shape
     templates = new_npy(place / "templates.npy", (n_units, LEADING_ZEROS + n_time, n_channels))
     for start, stop in chunk_bounds(n_units, CHUNK_UNITS):
-        templates[start:stop, LEADING_ZEROS:] = result.templates[start:stop]
+        templates[start:stop, LEADING_ZEROS:] = result.templates_in_colour(slice(start, stop))
     channels = np.arange(n_channels, dtype=np.float64)
     np.save(place / "templates_ind.npy", np.broadcast_to(channels, (n_units, n_channels)))
     np.save(place / "similar_templates.npy", result.similarity.astype(np.float32))
@@ -182,7 +182,7 @@ def unit_amplitudes_uv(result: SortingResult, recording: Recording) -> npt.NDArr
     sums = np.bincount(result.units, weights=result.amplitudes, minlength=result.n_units)
     sizes = np.where(counts > 0, sums / np.maximum(counts, 1), result.template_norms)
     inverse, gains = unwhitening(result), recording.uv_per_bit[result.channel_map]
-    peaks = [np.ptp(template @ inverse * gains, axis=0).max(initial=0.0) for template in result.templates]
+    peaks = [np.ptp(template @ inverse * gains, axis=0).max(initial=0.0) for template in result.templates_in_colour()]
     return np.asarray(sizes * np.array(peaks, dtype=np.float64))
 
 

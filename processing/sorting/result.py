@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..sorted_spikes import SortedSpikes
+from ..spike_band.temporal_whitening import coloured
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,8 @@ class SortingResult:
     amplitudes
         float64 (n_spikes,): projection on the unit's unit-norm whitened template, noise SDs.
     templates
-        float32 (n_units, 61, n_channels): whitened waveforms of norm 1, trough at sample 20.
+        float32 (n_units, 61, n_channels): whitened waveforms of norm 1, trough at sample 20
+        (:meth:`templates_in_colour`: whitened in space only).
     template_norms
         float64 (n_units,): mean size of each template in noise SDs (``mu``).
     pc_features
@@ -36,7 +38,9 @@ class SortingResult:
     channel_positions
         float64 (n_channels, 2) um.
     whitening
-        float64 (n_channels, n_channels): ``whitened = filtered @ whitening``, noise SD 1.
+        float64 (n_channels, n_channels): ``whitened = filtered @ whitening``, noise SD 1; `filtered` is white in time.
+    taps
+        float32 (n, n_channels): the filters that made it white in time, or None for none.
     similarity
         float32 (n_units, n_units): largest correlation of two templates over all lags.
     good
@@ -65,6 +69,7 @@ class SortingResult:
     good: npt.NDArray[np.bool_]
     contamination: npt.NDArray[np.float64]
     sampling_rate: float
+    taps: npt.NDArray[np.float32] | None = None
     drift_um: npt.NDArray[np.float64] | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
@@ -72,6 +77,10 @@ class SortingResult:
     def n_units(self) -> int:
         """Number of units."""
         return len(self.templates)
+
+    def templates_in_colour(self, units: slice = slice(None)) -> npt.NDArray[np.float32]:
+        """Return templates as they are before noise is made white in time: ``@ inv(whitening)`` gives counts."""
+        return self.templates[units] if self.taps is None else coloured(self.templates[units], self.taps)
 
     def spikes(self) -> SortedSpikes:
         """Return times and units as every later step takes them; units without a spike are listed too."""

@@ -110,6 +110,7 @@ def _channels(prepared: PreparedRecording) -> dict[str, Any]:
         "channel_map": prepared.channel_map,
         "channel_positions": prepared.positions,
         "whitening": prepared.whitening,
+        "taps": prepared.taps,
     }
 
 

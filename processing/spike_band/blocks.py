@@ -20,12 +20,14 @@ from .common_reference import subtract_common
 from .filtering import HALO, filter_backward, filter_row
 from .median_subtraction import MedianPlan, subtract_block
 from .saturation import SATURATED_SHARE, SATURATION_MARGIN, Float32, Int16, saturated_rows, spanned_rows
+from .temporal_whitening import filter_in_time
 from .whitening import TILE_ROWS, LocalWeights, whiten_rows
 
 #: Samples of a block. Part of the result's definition: changing it changes some values by one count.
 BLOCK_SAMPLES: Final = 8192
 NO_PHASE: Final = np.empty((0, 0), np.float32)
 NO_REFERENCE: Final = np.empty(0, np.int32)
+NO_TAPS: Final = np.empty((0, 0), np.float32)
 NO_TURN: Final = LocalWeights(np.empty((0, 4), np.int64), np.empty((0, 4), np.float32))
 
 
@@ -51,6 +53,9 @@ class SpikeBandPlan:
     reference
         int32 (n_channels,): who takes part in the median over all channels that is subtracted after the filter
         (:func:`.common_reference.reference_floors`); None for no such median.
+    taps
+        float32 (n, n_channels), `n` odd: filters that make each channel's noise white before channels are whitened
+        together (:func:`.temporal_whitening.temporal_weights`); None for none.
     """
 
     medians: MedianPlan | None
@@ -60,6 +65,7 @@ class SpikeBandPlan:
     offsets: Float32 | None = None
     reference: npt.NDArray[np.int32] | None = None
     phase: Float32 | None = None
+    taps: Float32 | None = None
 
 
 @dataclass
@@ -113,6 +119,7 @@ def filter_and_whiten(
     lead: int,
     sections: Float32,
     reference: npt.NDArray[np.int32],
+    taps: Float32,
     neighbors: npt.NDArray[np.int64],
     weights: Float32,
     turn_neighbors: npt.NDArray[np.int64],
@@ -122,20 +129,29 @@ def filter_and_whiten(
     """Filter `buffer` backward and write its samples from `lead` on, whitened, to `out`; return how many clipped.
 
     `out` has as many columns as `neighbors` has rows. An empty `reference` subtracts no median, empty
-    `turn_neighbors` leave whitened samples as they are.
+    `taps` leave the noise its colour, empty `turn_neighbors` whitened samples as they are.
     """
     state = np.zeros((4, buffer.shape[1]), np.float32)
     columns = np.zeros((buffer.shape[1], TILE_ROWS), np.float32)
     sums = np.empty((neighbors.shape[0], TILE_ROWS), np.float32)
     turned = np.empty((turn_neighbors.shape[0], TILE_ROWS), np.float32)
-    filter_backward(buffer[lead + len(out) :], sections, state)
+    # The filter in time needs so many filtered samples on both sides of those that are written.
+    reach = taps.shape[0] // 2
+    whitened = np.empty((TILE_ROWS if reach else 0, buffer.shape[1]), np.float32)
+    ready = min(lead + len(out) + reach, len(buffer))
+    filter_backward(buffer[ready:], sections, state)
     clipped = 0
     for stop in range(len(out), 0, -TILE_ROWS):
         start = max(stop - TILE_ROWS, 0)
-        rows = buffer[lead + start : lead + stop]
-        filter_backward(rows, sections, state)
+        needed = max(lead + start - reach, 0)
+        filter_backward(buffer[needed:ready], sections, state)
         if len(reference):
-            subtract_common(rows, reference)
+            subtract_common(buffer[needed:ready], reference)
+        ready = needed
+        rows = buffer[lead + start : lead + stop]
+        if reach:
+            filter_in_time(buffer, lead + start, taps, whitened[: stop - start])
+            rows = whitened[: stop - start]
         clipped += whiten_rows(
             rows, neighbors, weights, turn_neighbors, turn_weights, columns, sums, turned, out[start:stop]
         )
@@ -187,8 +203,8 @@ def whiten_block(
     buffer, blank = prepare_block(samples, first, plan)
     reference = NO_REFERENCE if plan.reference is None else plan.reference
     n_clipped = filter_and_whiten(
-        buffer, blank, lead, plan.sections, reference, weights.neighbors, weights.weights,
-        turn.neighbors, turn.weights, out,
+        buffer, blank, lead, plan.sections, reference, NO_TAPS if plan.taps is None else plan.taps,
+        weights.neighbors, weights.weights, turn.neighbors, turn.weights, out,
     )  # fmt: skip
     return BlockCounts(int(n_clipped), int(blank[lead : lead + len(out)].sum()))
 

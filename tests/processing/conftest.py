@@ -195,8 +195,8 @@ def whitened(tmp_path_factory: pytest.TempPathFactory, example_bank: TemplateBan
         still = Drift(np.zeros((1, 1)), np.array([100.0]))
         return PreparedRecording(
             path=path, n_samples=n_samples, sampling_rate=30_000.0, channel_map=np.arange(n_channels),
-            positions=example_bank.layout.positions, whitening=np.eye(n_channels), drift=still, n_clipped=0,
-            n_saturated=0,
+            positions=example_bank.layout.positions, whitening=np.eye(n_channels),
+            taps=np.ones((1, n_channels), np.float32), drift=still, n_clipped=0, n_saturated=0,
         )  # fmt: skip
 
     return write

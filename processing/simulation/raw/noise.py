@@ -24,7 +24,11 @@ class NoiseModel:
     Attributes
     ----------
     local_uv, local_um
-        Background activity: shared by channels within about `local_um`, band-limited to some kHz.
+        Background activity: shared by channels within about `local_um`.
+    corner_hz
+        From here on the power of local and common noise falls with the square of the frequency. The default is nearly
+        white to a spike sorter. Many currents that rise at random and decay with a time constant tau are shot noise,
+        whose power by Campbell's theorem is a Lorentzian of corner 1 / (2 pi tau): 300 Hz is that of 0.5 ms.
     common_uv
         What all channels share (movement, mains, reference).
     converter_uv
@@ -42,6 +46,7 @@ class NoiseModel:
     converter_uv: float = 1.5
     white_uv: float = 4.0
     in_turns: bool = False
+    corner_hz: float = 3000.0
 
 
 @numba.njit(cache=True, nogil=True)
@@ -97,7 +102,7 @@ class SpikeBandNoise:
         spread *= on[:, None] == shanks[None, :]
         spread /= np.maximum(np.sqrt((spread**2).sum(axis=0)), 1e-12)
         self.mixing = (model.local_uv * spread * brain[None, :]).astype(np.float32)
-        self.low_pass_pole = float(np.exp(-2 * np.pi * 3000.0 / sampling_rate))
+        self.low_pass_pole = float(np.exp(-2 * np.pi * model.corner_hz / sampling_rate))
         self.state = np.zeros((2, len(sources) + 1), np.float32)
         self.turns, self.n_turns = probe.adc.turns, probe.adc.n_turns
         self.fine_states = np.zeros((2, 2, 1), np.float32)
@@ -105,7 +110,7 @@ class SpikeBandNoise:
     def _common_in_turns(self, block: int, n_samples: int) -> Float32:
         """Return what all channels share, of unit SD, at the instant of each channel's turn (n_samples, n_channels).
 
-        Twice low-passed at 3 kHz, at a rate at which every turn is a sample: next to nothing is left to be folded back.
+        Twice low-passed at the model's corner, at a rate at which every turn is a sample: next to nothing is left to be folded back.
         """
         rng = np.random.default_rng([self.seed, 5, block])
         fine = rng.standard_normal((n_samples * self.n_turns, 1), np.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,10 +17,13 @@ from ...spike_band.blocks import SpikeBandPlan, halo_bounds, whiten_block
 from ...spike_band.common_reference import reference_floors
 from ...spike_band.ingest import QuantizedRecording
 from ...spike_band.probe_info import ProbeInfo
+from ...spike_band.temporal_whitening import filter_in_time, noise_autocovariance, temporal_weights, without_spikes
 from ...spike_band.whitening import SCALE, LocalWeights, covariance_band, local_weights
-from ...spike_band.writing import filtered_blocks, plan_for
+from ...spike_band.writing import covariance_blocks, filtered_blocks, plan_for
 from ..parameters import SortingParameters
 from .channels import ChannelLevels, channel_levels, choose_channels
+
+logger = logging.getLogger(__name__)
 
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
@@ -26,6 +31,8 @@ Float64 = npt.NDArray[np.float64]
 
 #: Fewer channels than this share no common median: it would hold too much of their own spikes.
 LEAST_REFERENCED: Final = 16
+#: Blocks, spread over the recording, that the colour of the noise is measured in.
+COLOUR_BLOCKS: Final = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +46,7 @@ class FrontEnd:
     channels
         int64 (n,): the recording's channels that are sorted, in depth order.
     plan
-        Filter and reference.
+        Filter, reference, and what makes the noise white in time.
     weights
         Whitening: one row of weights over the recording's channels for each of `channels`.
     """
@@ -53,6 +60,12 @@ class FrontEnd:
     def positions(self) -> Float64:
         """Positions of the sorted channels, float64 (n, 2) um."""
         return np.asarray(self.recording.geometry[self.channels], dtype=np.float64)
+
+    @property
+    def taps(self) -> Float32:
+        """Filters in time of the sorted channels, float32 (n_taps, n)."""
+        taps = np.ones((1, self.recording.n_channels), np.float32) if self.plan.taps is None else self.plan.taps
+        return np.ascontiguousarray(taps[:, self.channels])
 
     def whitened(self, start: int, stop: int) -> Float32:
         """Return samples ``[start, stop)`` in noise SDs, float32 (stop - start, n), rounded as a file of them."""
@@ -99,6 +112,8 @@ def whitening_weights(
 ) -> LocalWeights:
     """Return the local whitening of the chosen channels, one row of weights each, over the recording's channels.
 
+    Where `plan` makes noise white in time the covariance is that of such noise: no frequency decides alone.
+
     Raises
     ------
     RecordingTooShortError
@@ -113,9 +128,50 @@ def whitening_weights(
         raise RecordingTooShortError(msg)
     good = np.zeros(recording.n_channels, bool)
     good[channels] = True
-    covariance = covariance_band(filtered_blocks(recording, plan), recording.geometry, good, n_neighbors)
+    blocks = filtered_blocks(recording, plan)
+    if plan.taps is None:
+        covariance = covariance_band(blocks, recording.geometry, good, n_neighbors)
+    else:
+        covariance = _noise_covariance(blocks, plan.taps, recording.geometry, good, n_neighbors)
     weights = local_weights(covariance, recording.geometry, good, n_neighbors=n_neighbors)
     return LocalWeights(weights.neighbors[channels], weights.weights[channels])
+
+
+def white_in_time(front: FrontEnd, parameters: SortingParameters) -> FrontEnd:
+    """Return `front` with filters that make its noise white in time too, depth by depth; as it is if that is white."""
+    blocks = covariance_blocks(front.recording.n_samples)
+    chosen = np.unique(np.linspace(0, len(blocks) - 1, COLOUR_BLOCKS).round().astype(np.int64))
+    autocovariance = noise_autocovariance((front.whitened(*blocks[i]) for i in chosen), len(front.channels))
+    filters = temporal_weights(autocovariance, front.positions, n_neighbors=parameters.whitening_range)
+    if filters is None:
+        return front
+    taps = np.zeros((len(filters), front.recording.n_channels), np.float32)
+    taps[:, front.channels] = filters
+    plan = replace(front.plan, taps=taps)
+    logger.info("noise has a colour: it is made white in time too")
+    return replace(front, plan=plan, weights=whitening_weights(front.recording, front.channels, plan, parameters))
+
+
+def _noise_covariance(
+    blocks: Iterable[Float32], taps: Float32, geometry: Float64, good: npt.NDArray[np.bool_], n_neighbors: int
+) -> Float64:
+    """Return the covariance of filtered blocks that are made white in time, without their spikes.
+
+    Spikes are no noise: counted as such they would make whitened noise smaller the more a channel's neurons fire.
+    """
+    masks: list[npt.NDArray[np.bool_]] = []
+
+    def spike_free() -> Iterator[Float32]:
+        for block in blocks:
+            white = np.empty(block.shape, np.float32)
+            filter_in_time(np.ascontiguousarray(block), 0, taps, white)
+            samples, mask = without_spikes(white)
+            masks.append(mask > 0)
+            yield samples
+
+    covariance = covariance_band(spike_free(), geometry, good, n_neighbors)
+    kept = covariance_band((mask.astype(np.float32) for mask in masks), geometry, good, n_neighbors)
+    return np.asarray(covariance / np.where(kept > 0, kept, 1.0))
 
 
 def dense_whitening(weights: LocalWeights, channels: Int64) -> Float64:
@@ -136,7 +192,7 @@ def front_end(
     info: ProbeInfo | None = None,
     channels: npt.ArrayLike | None = None,
 ) -> FrontEnd:
-    """Choose channels and estimate the whitening of a recording, from blocks spread over it.
+    """Choose channels and estimate the whitening of a recording, in time and in space, from blocks spread over it.
 
     Parameters
     ----------
@@ -166,7 +222,8 @@ def front_end(
     else:
         chosen = _checked_channels(channels, source.n_channels)
     plan = sorting_plan(source, chosen, levels, parameters, info)
-    return FrontEnd(source, chosen, plan, whitening_weights(source, chosen, plan, parameters))
+    front = FrontEnd(source, chosen, plan, whitening_weights(source, chosen, plan, parameters))
+    return white_in_time(front, parameters)
 
 
 def _checked_channels(channels: npt.ArrayLike, n_channels: int) -> Int64:

@@ -23,6 +23,7 @@ from ...recording import Recording
 from ...spike_band.blocks import BLOCK_SAMPLES
 from ...spike_band.filtering import HALO
 from ...spike_band.probe_info import ProbeInfo
+from ...spike_band.temporal_whitening import COLOUR_REACH
 from ...spike_band.whitening import SCALE
 from ...spike_band.writing import CHUNK_SAMPLES, no_turn, stream_whitened
 from ..parameters import SortingParameters
@@ -59,7 +60,9 @@ class PreparedRecording:
         float64 (n_channels, 2) um.
     whitening
         float64 (n_channels, n_channels): ``whitened / 200 = filtered @ whitening``, `filtered` in the recording's
-        counts (with drift: at the places where the tissue mostly is).
+        counts and white in time (with drift: at the places where the tissue mostly is).
+    taps
+        float32 (31, n_channels): the filters that made each channel's noise white in time.
     drift
         How far the tissue moved; undone unless it is negligible.
     n_clipped, n_saturated
@@ -72,6 +75,7 @@ class PreparedRecording:
     channel_map: Int64
     positions: Float64
     whitening: Float64
+    taps: Float32
     drift: Drift
     n_clipped: int
     n_saturated: int
@@ -158,7 +162,7 @@ def prepare_recording(
     prepared = PreparedRecording(
         path=target, n_samples=front.recording.n_samples, sampling_rate=front.recording.sampling_rate,
         channel_map=front.channels, positions=front.positions, whitening=dense_whitening(front.weights, front.channels),
-        drift=moved, n_clipped=counts.n_clipped, n_saturated=counts.n_saturated,
+        taps=front.taps, drift=moved, n_clipped=counts.n_clipped, n_saturated=counts.n_saturated,
     )  # fmt: skip
     _save(prepared, facts)
     return prepared
@@ -184,7 +188,7 @@ def _facts(
         "info": None if info is None else _digest(info.offsets, info.mask, info.below_air),
         "drift": None if drift is None else _digest(drift.shift_um, drift.block_depths),
         "parameters": {name: getattr(p, name) for name in USED_PARAMETERS},
-        "blocks": [BLOCK_SAMPLES, HALO],
+        "blocks": [BLOCK_SAMPLES, HALO, COLOUR_REACH],
     }
     return dict(json.loads(json.dumps(facts)))
 
@@ -217,6 +221,7 @@ def _save(prepared: PreparedRecording, facts: dict[str, Any]) -> None:
         channel_map=prepared.channel_map,
         positions=prepared.positions,
         whitening=prepared.whitening,
+        taps=prepared.taps,
         shift_um=prepared.drift.shift_um,
         block_depths=prepared.drift.block_depths,
     )
@@ -240,6 +245,7 @@ def _reopen(path: Path, facts: dict[str, Any]) -> PreparedRecording | None:
                 channel_map=arrays["channel_map"],
                 positions=arrays["positions"],
                 whitening=arrays["whitening"],
+                taps=arrays["taps"],
                 drift=Drift(arrays["shift_um"], arrays["block_depths"]),
                 n_clipped=counts["n_clipped"],
                 n_saturated=counts["n_saturated"],

@@ -130,11 +130,14 @@ def learn(
     memories = forgetting(momentum(searcher, p), 2 * len(batches))
     for sweep in range(2):
         counts, left = np.zeros(len(bank)), []
+        caution = searcher.caution(f"learning {sweep + 1} of 2")
         # Back to the beginning, where the extraction starts.
         visited = batches if sweep == 0 else batches[::-1]
         for step, (start, stop) in enumerate(progress_bar(visited, desc=f"learning {sweep + 1} of 2", unit="batch")):
-            found = searcher.search(bank, start, stop, threshold=p.Th[1], lam=p.lam, residual=sweep == 0)
-            bank, n = updated(bank, found, memories[sweep * len(batches) + step], p.Th[0])
+            found = searcher.search(
+                bank, start, stop, threshold=p.Th[1], lam=p.lam, residual=sweep == 0, caution=caution
+            )
+            bank, n = updated(bank, found, memories[sweep * len(batches) + step], p.Th[0] * caution.root)
             counts += n
             left.append(found.residual)
         stays = counts >= max(p.minFR * seconds, 1.0)

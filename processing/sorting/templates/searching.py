@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from allen_ecephys.config import threads
 
+from .caution import Caution
 from .initial_templates import Peaks, peaks_in
 from .matching import (
     AMPLITUDE,
@@ -107,17 +108,33 @@ class Searcher:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def peaks(self, start: int, stop: int) -> Peaks:
+    def caution(self, title: str) -> Caution:
+        """Return the caution of one pass, which `title` names to the user."""
+        return Caution(self.layout, self.recording.sampling_rate, title)
+
+    def peaks(self, start: int, stop: int, caution: Caution | None = None) -> Peaks:
         """Return the energy peaks of samples ``[start, stop)``, in order."""
+        factor = 1.0 if caution is None else caution.factor
 
         def work(bounds: tuple[int, int]) -> Peaks:
             space = self._project(*bounds)
-            return self._peaks_of(space, bounds)
+            return self._peaks_of(space, bounds, factor)
 
-        return self.joined_peaks(list(self._pool.map(work, _stretches(start, stop))))
+        found = self.joined_peaks(list(self._pool.map(work, _stretches(start, stop))))
+        if caution is not None:
+            caution.see(len(found), stop - start)
+        return found
 
     def search(
-        self, bank: TemplateBank, start: int, stop: int, *, threshold: float, lam: float, residual: bool = False
+        self,
+        bank: TemplateBank,
+        start: int,
+        stop: int,
+        *,
+        threshold: float,
+        lam: float,
+        residual: bool = False,
+        caution: Caution | None = None,
     ) -> Found:
         """Find the spikes of `bank` whose template begins in samples ``[start, stop)``.
 
@@ -125,18 +142,20 @@ class Searcher:
         ----------
         threshold
             Th: root of the least energy that a spike explains.
+        caution
+            Raises all thresholds if batch after batch holds absurdly many spikes.
         residual
             Whether to look for spikes in what is left.
         """
-        templates = self.templates(bank)
+        templates, factor = self.templates(bank), 1.0 if caution is None else caution.factor
 
         def work(bounds: tuple[int, int]) -> Found:
             space = self._project(*bounds)
             while True:
                 spikes = self._room_for_spikes(space, len(bank))
                 n = match(
-                    space.projections, space.energy, threshold**2, CANDIDATE_ENERGY, lam, self._tables, templates,
-                    space.candidates, spikes,
+                    space.projections, space.energy, factor * threshold**2, factor * CANDIDATE_ENERGY, lam,
+                    self._tables, templates, space.candidates, spikes,
                 )  # fmt: skip
                 if n < len(spikes.found):
                     break
@@ -148,11 +167,14 @@ class Searcher:
             found, sizes = found[owned], sizes[owned]
             weights = np.empty((len(owned), *templates.units.shape[1:]), np.float32)
             clean_weights(space.projections, templates, found, sizes, weights)
-            left = self._peaks_of(space, bounds) if residual else self.joined_peaks([])
+            left = self._peaks_of(space, bounds, factor) if residual else self.joined_peaks([])
             start = found[:, TIME] + (bounds[0] - HALO)
             return Found(start, found[:, TEMPLATE], sizes[:, AMPLITUDE], np.sqrt(sizes[:, COST]), weights, left)
 
-        return self._joined(list(self._pool.map(work, _stretches(start, stop))))
+        joined = self._joined(list(self._pool.map(work, _stretches(start, stop))))
+        if caution is not None:
+            caution.see(max(len(joined), len(joined.residual)), stop - start)
+        return joined
 
     def explain(
         self, templates: Templates, template: int, others: npt.NDArray[np.bool_], *, threshold: float, lam: float
@@ -189,9 +211,9 @@ class Searcher:
             bank.norms.astype(np.float32), bank.by_channel(), layout.near, layout.interacts,
         )  # fmt: skip
 
-    def _peaks_of(self, space: _Workspace, bounds: tuple[int, int]) -> Peaks:
+    def _peaks_of(self, space: _Workspace, bounds: tuple[int, int], factor: float) -> Peaks:
         stop = HALO + bounds[1] - bounds[0]
-        return peaks_in(space.projections, space.energy, self.layout, SPIKE_ENERGY, SPIKE_REACH, HALO, stop)
+        return peaks_in(space.projections, space.energy, self.layout, factor * SPIKE_ENERGY, SPIKE_REACH, HALO, stop)
 
     def _project(self, start: int, stop: int) -> _Workspace:
         """Project a stretch with its halo.
