@@ -110,7 +110,7 @@ def _channels(prepared: PreparedRecording) -> dict[str, Any]:
         "channel_map": prepared.channel_map,
         "channel_positions": prepared.positions,
         "whitening": prepared.whitening,
-        "taps": prepared.taps,
+        "taps": prepared.taps if len(prepared.taps) > 1 else None,
     }
 
 

@@ -62,7 +62,7 @@ class PreparedRecording:
         float64 (n_channels, n_channels): ``whitened / 200 = filtered @ whitening``, `filtered` in the recording's
         counts and white in time (with drift: at the places where the tissue mostly is).
     taps
-        float32 (31, n_channels): the filters that made each channel's noise white in time.
+        float32 (n, n_channels): the filters that made each channel's noise white in time; `n` is 1 where it was.
     drift
         How far the tissue moved; undone unless it is negligible.
     n_clipped, n_saturated

@@ -106,7 +106,7 @@ def curate(
         channel_map=prepared.channel_map,
         channel_positions=prepared.positions,
         whitening=prepared.whitening,
-        taps=prepared.taps,
+        taps=prepared.taps if len(prepared.taps) > 1 else None,
         similarity=similarity[np.ix_(listed, listed)],
         good=good[listed],
         contamination=contamination[listed],
