@@ -110,7 +110,8 @@ class SpikeBandNoise:
     def _common_in_turns(self, block: int, n_samples: int) -> Float32:
         """Return what all channels share, of unit SD, at the instant of each channel's turn (n_samples, n_channels).
 
-        Twice low-passed at the model's corner, at a rate at which every turn is a sample: next to nothing is left to be folded back.
+        Twice low-passed at the model's corner, at a rate at which every turn is a sample: next to nothing is left to be
+        folded back.
         """
         rng = np.random.default_rng([self.seed, 5, block])
         fine = rng.standard_normal((n_samples * self.n_turns, 1), np.float32)
