@@ -66,6 +66,6 @@ def as_names(names: str | Iterable[str], known: Iterable[str]) -> list[str]:
     shown = list(known)
     for name in wanted:
         if name not in shown:
-            msg = f"this session shows no stimulus {name!r}{suggest(name, shown)}. It shows: {', '.join(shown)}"
+            msg = f"this session shows no stimulus {name!r}{suggest(name, shown) or '.'} It shows: {', '.join(shown)}"
             raise UnknownNameError(msg)
     return wanted

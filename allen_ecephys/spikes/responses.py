@@ -153,7 +153,9 @@ def responses(
     table = presentations[presentations["stimulus_name"] == stimulus_name]
     if not len(table):
         known = list(dict.fromkeys(presentations["stimulus_name"]))
-        msg = f"no stimulus {stimulus_name!r}{suggest(stimulus_name, known)}. This session has: {', '.join(known)}"
+        msg = (
+            f"no stimulus {stimulus_name!r}{suggest(stimulus_name, known) or '.'} This session has: {', '.join(known)}"
+        )
         raise UnknownNameError(msg)
     starts = table["start_time"].to_numpy(dtype=np.float64)
     stops = table["stop_time"].to_numpy(dtype=np.float64)

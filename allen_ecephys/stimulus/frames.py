@@ -41,11 +41,11 @@ class StimulusColumn(pd.Series):
 
     def eq(self, other: Any, *args: Any, **kwargs: Any) -> Any:
         """Compare as ``==`` does."""
-        return self == other if _is_text(other) else super().eq(other, *args, **kwargs)
+        return _missing(self, "==") if _is_text(other) else super().eq(other, *args, **kwargs)
 
     def ne(self, other: Any, *args: Any, **kwargs: Any) -> Any:
         """Compare as ``!=`` does."""
-        return self != other if _is_text(other) else super().ne(other, *args, **kwargs)
+        return ~_missing(self, "!=") if _is_text(other) else super().ne(other, *args, **kwargs)
 
     def isin(self, values: Iterable[Any]) -> Any:
         """Tell which values are among others; missing ones are where the text 'null' is among those."""

@@ -95,7 +95,7 @@ class UnitFilter:
         known = {field.name for field in fields(cls)} | set(ALLENSDK_ARGUMENTS)
         for name in arguments:
             if name not in known:
-                msg = f"{name!r} is not a unit filter{suggest(name, known)}. Known: {', '.join(sorted(known))}"
+                msg = f"{name!r} is not a unit filter{suggest(name, known) or '.'} Known: {', '.join(sorted(known))}"
                 raise UnknownArgumentError(msg)
             ours = ALLENSDK_ARGUMENTS.get(name, name)
             if ours != name and ours in arguments:

@@ -236,7 +236,7 @@ def _by_table(table: pd.DataFrame, chosen: pd.Series[int], selection: Selection)
 def _check_known(asked: Iterable[str], known: Sequence[str], what: str) -> None:
     for name in asked:
         if name not in known:
-            msg = f"the project has no {what} {name!r}{suggest(name, known)}. There are: {', '.join(known)}"
+            msg = f"the project has no {what} {name!r}{suggest(name, known) or '.'} There are: {', '.join(known)}"
             raise UnknownNameError(msg)
 
 

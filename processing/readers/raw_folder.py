@@ -125,9 +125,9 @@ def recorder_of(place: Path) -> Recorder:
 
 def _what_there_is(place: Path) -> str:
     """Say what a path holds that is no recording."""
-    expected = "a recording of Open Ephys (structure.oebin or continuous.dat) or SpikeGLX (.ap.bin with .ap.meta)"
+    expected = "recording of Open Ephys (structure.oebin or continuous.dat) or SpikeGLX (.ap.bin with .ap.meta)"
     if place.is_file():
-        return f"{place} is no file of {expected}; name the recording's folder"
+        return f"{place} is no file of a {expected}; name the recording's folder"
     for pattern, said in (
         ("*.cbin", ""),
         ("*.lf.bin", "holds an LFP band only ({name}); the spike band (.ap.bin) is missing. Copy it too"),
@@ -144,7 +144,7 @@ def _what_there_is(place: Path) -> str:
             return f"{place} holds no .ap.bin, but {compressed_message(found)}"
         if found is not None:
             return f"{place} {said.format(name=found.relative_to(place))}"
-    return f"{place} holds no recording: neither {expected} is in it or below it"
+    return f"{place} holds no recording: no {expected} is in it or below it"
 
 
 def _open_spikeglx_bands(place: Path, stream: str | None, *, allow_cut: bool) -> RawBands:

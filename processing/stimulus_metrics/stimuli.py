@@ -134,6 +134,6 @@ def get_stimulus(name: str) -> Stimulus:
         If there is no such stimulus.
     """
     if name not in STIMULI:
-        msg = f"no stimulus is called {name!r}{suggest(name, STIMULI)}. Known: {', '.join(STIMULI)}"
+        msg = f"no stimulus is called {name!r}{suggest(name, STIMULI) or '.'} Known: {', '.join(STIMULI)}"
         raise UnknownNameError(msg)
     return STIMULI[name]

@@ -266,8 +266,8 @@ def test_N12_busy_server_with_retry_after(download: Download, code: int) -> None
         ("-5", 0, 1),
         ("next week", 0, 1),
         ("604800", 300, 300),
-        (formatdate(time.time() + 7 * 86400, usegmt=True), 300, 300),
-        (formatdate(time.time() - 86400, usegmt=True), 0, 1),
+        pytest.param(formatdate(time.time() + 7 * 86400, usegmt=True), 300, 300, id="in a week"),
+        pytest.param(formatdate(time.time() - 86400, usegmt=True), 0, 1, id="yesterday"),
         ("99999999999999999999", 0, 1),
     ],
 )
