@@ -149,8 +149,10 @@ def _explore(cache: EcephysProjectCache, session_id: int, output: Path, truth: p
         _heading("Its units, default quality filter: session.units")
         shown = ["ecephys_structure_acronym", "firing_rate", "snr", "presence_ratio", "isi_violations"]
         click.echo(session.units[shown].head())
-        _heading("Published tuning of all units: cache.get_unit_analysis_metrics(unit_filter=UnitFilter.none())")
-        metrics = cache.get_unit_analysis_metrics(unit_filter=UnitFilter.none())
+        _heading(
+            "Published tuning: cache.get_unit_analysis_metrics(unit_filter=UnitFilter.none(), leave_out_broken=True)"
+        )
+        metrics = cache.get_unit_analysis_metrics(unit_filter=UnitFilter.none(), leave_out_broken=True)
         click.echo(metrics[[c for c in ("pref_ori_dg", "pref_tf_dg", "g_osi_dg", "p_value_rf") if c in metrics]].head())
         click.echo(f"... {len(metrics):,} units")
     figures = _gratings(session, metrics, output, truth)
