@@ -28,7 +28,7 @@ BLOCK_SAMPLES: Final = 8192
 NO_PHASE: Final = np.empty((0, 0), np.float32)
 NO_REFERENCE: Final = np.empty(0, np.int32)
 NO_TAPS: Final = np.empty((0, 0), np.float32)
-NO_TURN: Final = LocalWeights(np.empty((0, 4), np.int64), np.empty((0, 4), np.float32))
+NO_REGISTRATION: Final = LocalWeights(np.empty((0, 4), np.int64), np.empty((0, 4), np.float32))
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def whiten_block(
     plan: SpikeBandPlan,
     weights: LocalWeights,
     out: Int16,
-    turn: LocalWeights = NO_TURN,
+    registration: LocalWeights = NO_REGISTRATION,
 ) -> BlockCounts:
     """Write whitened samples to `out`.
 
@@ -196,7 +196,7 @@ def whiten_block(
         int16 (n, n_channels), C-contiguous: the block and its halo, as far as the recording reaches.
     first, start
         Sample numbers of the first of `samples` and of the block.
-    weights, turn
+    weights, registration
         Weights of the whitening, and of the sums of whitened channels to write instead of them.
     """
     lead = start - first
@@ -204,7 +204,7 @@ def whiten_block(
     reference = NO_REFERENCE if plan.reference is None else plan.reference
     n_clipped = filter_and_whiten(
         buffer, blank, lead, plan.sections, reference, NO_TAPS if plan.taps is None else plan.taps,
-        weights.neighbors, weights.weights, turn.neighbors, turn.weights, out,
+        weights.neighbors, weights.weights, registration.neighbors, registration.weights, out,
     )  # fmt: skip
     return BlockCounts(int(n_clipped), int(blank[lead : lead + len(out)].sum()))
 

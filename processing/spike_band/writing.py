@@ -23,7 +23,7 @@ from ..readers.binary import BinaryRecording
 from ..recording import Recording, chunk_bounds
 from ..timeline import Timeline
 from .adc_phase import Definition, phase_taps
-from .blocks import BLOCK_SAMPLES, NO_TURN, BlockCounts, SpikeBandPlan, filter_block, halo_bounds, whiten_block
+from .blocks import BLOCK_SAMPLES, NO_REGISTRATION, BlockCounts, SpikeBandPlan, filter_block, halo_bounds, whiten_block
 from .filtering import HIGH_PASS, high_pass_sections
 from .median_subtraction import MedianPlan, probe_medians, subtract_block
 from .probe_info import ProbeInfo
@@ -298,10 +298,10 @@ def estimate_whitening(
     )
 
 
-def no_turn(start: int, stop: int) -> LocalWeights:
+def no_registration(start: int, stop: int) -> LocalWeights:
     """Return what leaves whitened samples as they are, for any block."""
     del start, stop
-    return NO_TURN
+    return NO_REGISTRATION
 
 
 def stream_whitened(
@@ -310,7 +310,7 @@ def stream_whitened(
     weights: LocalWeights,
     path: Path,
     *,
-    turn_at: Callable[[int, int], LocalWeights] = no_turn,
+    registration_at: Callable[[int, int], LocalWeights] = no_registration,
     chunk_samples: int = CHUNK_SAMPLES,
     n_workers: int | None = None,
 ) -> BlockCounts:
@@ -318,7 +318,7 @@ def stream_whitened(
 
     Parameters
     ----------
-    turn_at
+    registration_at
         Given start and stop of a block: weights of the sums of whitened channels to write instead of them. Called from
         several threads.
 
@@ -339,7 +339,7 @@ def stream_whitened(
             for begin, end in (part for block in blocks for part in timeline.within(*block)):
                 low, high = halo_bounds(begin, end, timeline)
                 block, target = samples[low - first : high - first], out[begin - start : end - start]
-                counts.add(whiten_block(block, low, begin, plan, weights, target, turn_at(begin, end)))
+                counts.add(whiten_block(block, low, begin, plan, weights, target, registration_at(begin, end)))
             file.write(_bytes(out), 2 * start * n_columns)
             return counts
 

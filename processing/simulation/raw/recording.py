@@ -364,7 +364,7 @@ def read_ground_truth(folder: str | os.PathLike[str]) -> RawGroundTruth:
     Raises
     ------
     FileFormatError
-        If the folder holds no simulated recording.
+        If the folder holds no simulated recording, or one of another version.
     """
     import pandas as pd
 
@@ -373,6 +373,13 @@ def read_ground_truth(folder: str | os.PathLike[str]) -> RawGroundTruth:
         msg = f"{place} holds no {TRUTH_FILE}: it is not a folder that simulation.raw.write_recording wrote"
         raise FileFormatError(msg)
     with np.load(place / TRUTH_FILE) as stored:
+        missing = {"facts", "sites", *_ARRAYS} - set(stored.files)
+        if missing:
+            msg = (
+                f"{place / TRUTH_FILE} has no {', '.join(sorted(missing))}: another version of this package simulated "
+                "the recording. Simulate it again, with the same seed"
+            )
+            raise FileFormatError(msg)
         facts = json.loads(str(stored["facts"]))
         arrays = {name: stored[name] for name in _ARRAYS}
         geometry, sites = arrays.pop("geometry"), stored["sites"]

@@ -25,7 +25,7 @@ from ...spike_band.filtering import HALO
 from ...spike_band.probe_info import ProbeInfo
 from ...spike_band.temporal_whitening import COLOUR_REACH
 from ...spike_band.whitening import SCALE
-from ...spike_band.writing import CHUNK_SAMPLES, no_turn, stream_whitened
+from ...spike_band.writing import CHUNK_SAMPLES, no_registration, stream_whitened
 from ..parameters import SortingParameters
 from .drift import Drift
 from .drift_pass import drift_pass
@@ -145,7 +145,7 @@ def prepare_recording(
         return found
     front = front_end(recording, p, info=info, channels=channels)
     moved = drift_pass(front, nblocks=p.nblocks, n_workers=n_workers) if drift is None else drift
-    turn_at = no_turn if moved.is_negligible else RegistrationWeights(front.positions, moved, p.sig).at
+    registration_at = no_registration if moved.is_negligible else RegistrationWeights(front.positions, moved, p.sig).at
     logger.info("%r%s", moved, " is left as it is" if moved.is_negligible else " is undone")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.with_suffix(".json").unlink(missing_ok=True)
@@ -154,7 +154,7 @@ def prepare_recording(
     try:
         counts = stream_whitened(
             front.recording, front.plan, front.weights, temporary,
-            turn_at=turn_at, chunk_samples=chunk_samples, n_workers=n_workers,
+            registration_at=registration_at, chunk_samples=chunk_samples, n_workers=n_workers,
         )  # fmt: skip
         temporary.replace(target)
     finally:

@@ -271,9 +271,9 @@ def _channels_around(templates: Templates, i: int, listed: Bool, out: Int64) -> 
 
 
 @numba.njit(cache=True, nogil=True)
-def _take_out(
+def _subtract_spikes(
     projections: Float32, energy: Float32, tables: Float32, templates: Templates, spikes: Spikes, first: int, stop: int,
-    changed: npt.NDArray[np.int16], turn: int,
+    changed: npt.NDArray[np.int16], iteration: int,
 ) -> None:  # fmt: skip
     """Subtract spikes and mark where energy peaks have to be looked for again."""
     listed, around = np.empty(energy.shape[0], np.bool_), np.empty(energy.shape[0], np.int64)
@@ -287,20 +287,20 @@ def _take_out(
             c = templates.channels[i, templates.active[i, a]]
             waveform_energy(projections[c], energy[c], start, end)
         for a in range(_channels_around(templates, i, listed, around)):
-            changed[around[a], max(start - PEAK_REACH, 0) : end + PEAK_REACH] = turn
+            changed[around[a], max(start - PEAK_REACH, 0) : end + PEAK_REACH] = iteration
 
 
 @numba.njit(cache=True, nogil=True)
-def _look_again(
+def _rescore_candidates(
     projections: Float32, lam: float, threshold: float, templates: Templates, spikes: Spikes, first: int, stop: int,
-    candidates: Candidates, n: int, order: Int64, turn: int,
+    candidates: Candidates, n: int, order: Int64, iteration: int,
 ) -> int:  # fmt: skip
     """Forget candidates at changed places, evaluate those that overlap with new spikes; return how many are left."""
     found, sizes = candidates.found, candidates.sizes
     nearest = first
     for rank in range(n):
         m = order[rank]
-        if candidates.changed[found[m, PEAK_CHANNEL], found[m, PEAK_TIME]] == turn:
+        if candidates.changed[found[m, PEAK_CHANNEL], found[m, PEAK_TIME]] == iteration:
             sizes[m, COST] = 0
             continue
         time, channel = found[m, TIME], templates.main[found[m, TEMPLATE]]
@@ -323,7 +323,7 @@ def _look_again(
 @numba.njit(cache=True, nogil=True)
 def _changed_peaks(
     energy: Float32, energy_threshold: float, templates: Templates, spikes: Spikes, first: int, stop: int,
-    candidates: Candidates, turn: int,
+    candidates: Candidates, iteration: int,
 ) -> int:  # fmt: skip
     """List energy peaks where new spikes were taken out; return how many."""
     n, peaks, changed = 0, candidates.peaks, candidates.changed
@@ -336,9 +336,9 @@ def _changed_peaks(
             c = around[a]
             row = energy[c]
             for t in range(start, end):
-                if changed[c, t] != turn:
+                if changed[c, t] != iteration:
                     continue
-                changed[c, t] = -turn
+                changed[c, t] = -iteration
                 is_new = row[t] > energy_threshold and is_peak(energy, templates.near, c, t, PEAK_REACH)
                 if is_new and n < len(peaks):
                     peaks[n, 0], peaks[n, 1] = t, c
@@ -395,15 +395,17 @@ def match(
     n_peaks = find_peaks(energy, templates.near, energy_threshold, PEAK_REACH, 0, energy.shape[1], peaks)
     n = _evaluate_peaks(projections, lam, threshold, templates, spikes, candidates, n_peaks, 0)
     n_spikes = 0
-    for turn in range(1, MOST_ROUNDS + 1):
+    for iteration in range(1, MOST_ROUNDS + 1):
         order = np.argsort(candidates.found[:n, TIME], kind="mergesort")
         first = n_spikes
         n_spikes = _accept_best(candidates, n, order, templates, spikes, first)
         if n_spikes == first or n_spikes == len(spikes.found):
             break
-        _take_out(projections, energy, tables, templates, spikes, first, n_spikes, candidates.changed, turn)
-        n = _look_again(projections, lam, threshold, templates, spikes, first, n_spikes, candidates, n, order, turn)
-        n_peaks = _changed_peaks(energy, energy_threshold, templates, spikes, first, n_spikes, candidates, turn)
+        _subtract_spikes(projections, energy, tables, templates, spikes, first, n_spikes, candidates.changed, iteration)
+        n = _rescore_candidates(
+            projections, lam, threshold, templates, spikes, first, n_spikes, candidates, n, order, iteration
+        )
+        n_peaks = _changed_peaks(energy, energy_threshold, templates, spikes, first, n_spikes, candidates, iteration)
         n = _evaluate_peaks(projections, lam, threshold, templates, spikes, candidates, n_peaks, n)
     return n_spikes
 

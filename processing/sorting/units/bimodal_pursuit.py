@@ -76,9 +76,9 @@ def leading_axes(points: Singles, n: int) -> Floats:
     scatter = lower + np.tril(lower, -1).T
     start = np.random.default_rng(0).standard_normal((len(scatter), min(n + SPARE_AXES, len(scatter))))
     axes = leading_subspace(lower, start, ITERATIONS)
-    values, turn = np.linalg.eigh(axes.T @ scatter @ axes)
+    values, rotation = np.linalg.eigh(axes.T @ scatter @ axes)
     varying = int(np.count_nonzero(values > 1e-6 * max(float(values[-1]), 0.0)))
-    return np.ascontiguousarray((axes @ turn)[:, ::-1][:, : min(n, varying)])
+    return np.ascontiguousarray((axes @ rotation)[:, ::-1][:, : min(n, varying)])
 
 
 def pursue(points: Floats, direction: Floats) -> tuple[Floats, Floats]:

@@ -325,3 +325,12 @@ def test_the_brain_ends_where_it_ends_whatever_sites_are_recorded(tmp_path: Path
     assert truth.probe.sites[[0, 191, 192, 383]].tolist() == [384, 575, 192, 383]
     assert truth.units["y"].max() <= 5090
     assert truth.noise_uv[110] > 1.3 * truth.noise_uv[140]
+
+
+def test_a_truth_of_another_version_is_named(tmp_path: Path) -> None:
+    write_recording(tmp_path / "raw", duration=0.1, n_units=1, n_channels=8, lfp=False)
+    with np.load(tmp_path / "raw" / "ground_truth.npz") as stored:
+        older = {name: stored[name] for name in stored if name != "sites"}
+    np.savez(tmp_path / "raw" / "ground_truth.npz", **older)
+    with pytest.raises(FileFormatError, match="has no sites: another version"):
+        read_ground_truth(tmp_path / "raw")
