@@ -120,7 +120,19 @@ def write_probe_lfp(
         "n_reference_channels": len(pieces[0].outside),
         "n_flashes": 0,
     }
-    if len(flashes) and bands.lfp is not None and first_number == 0:
+    without_csd = ""
+    if bands.lfp is None:
+        without_csd = "its LFP is made of the wide band"
+    elif first_number:
+        without_csd = (
+            f"its samples begin with number {first_number:,}, where flashes cannot be cut out of the LFP band yet"
+        )
+    elif not len(flashes):
+        without_csd = "no flashes were shown"
+    if without_csd:
+        logger.warning("%s gets no current source density: %s", clock.name, without_csd)
+        described["without_csd"] = without_csd
+    else:
         response = flash_response(
             band, clock, flashes, np.flatnonzero(~in_brain & valid), samples_per_lfp_sample=per_sample
         )
