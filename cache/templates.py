@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -49,7 +50,7 @@ def _npy_movie(path: Path) -> npt.NDArray[np.uint8]:
         # Mapping it first compares the stated shape with the file's size, before any memory is taken.
         np.load(path, mmap_mode="r", allow_pickle=False)
         movie: npt.NDArray[np.uint8] = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OverflowError, OSError) as error:
+    except (ValueError, EOFError, OverflowError, OSError, SyntaxError, TokenError) as error:
         msg = f"{path} is a damaged NPY file: {error}. {_REPLACE}"
         raise FileFormatError(msg) from error
     return movie

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -27,7 +28,7 @@ def read_npy(path: Path, *, mapped: bool = False) -> npt.NDArray[Any]:
     mode: Literal["r"] | None = "r" if path.stat().st_size >= LEAST_MAPPED else None
     try:
         values = np.asarray(np.load(path, mmap_mode=mode, allow_pickle=False))
-    except (ValueError, EOFError, OSError, MemoryError, OverflowError, SyntaxError) as error:
+    except (ValueError, EOFError, OSError, MemoryError, OverflowError, SyntaxError, TokenError) as error:
         msg = f"{path} is no plain array ({error}); it was cut or damaged. Copy it again."
         raise FileFormatError(msg) from error
     if values.dtype.kind not in "biuf":

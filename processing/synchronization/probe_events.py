@@ -10,6 +10,7 @@ import numpy as np
 
 from allen_ecephys.errors import MissingDataError
 
+from ..readers.arrays import read_npy
 from ..readers.binary import BinaryRecording
 from .barcodes import ProbeEvents
 
@@ -46,7 +47,7 @@ def read_probe_events(folder: str | os.PathLike[str]) -> ProbeEvents:
         msg = f"{place} {problem}; barcodes are read from {_FILES[0][0]} and {_FILES[0][1]} of one line"
         raise MissingDataError(msg)
     states, numbers = found[0]
-    return ProbeEvents.from_arrays(np.load(numbers), np.load(states), str(states.parent))
+    return ProbeEvents.from_arrays(read_npy(numbers), read_npy(states), str(states.parent))
 
 
 #: Bit of the last column in which imec's cards write the square wave that all streams of SpikeGLX share.

