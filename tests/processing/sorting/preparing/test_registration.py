@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,8 @@ from allen_ecephys.processing.spike_band.filtering import high_pass_sections
 from allen_ecephys.processing.spike_band.writing import estimate_whitening, open_processed, write_whitened
 
 STILL = SortingParameters(nblocks=0)
+#: Nor are the converters' turns undone.
+AS_RELEASED = replace(STILL, definition="release")
 Writer = Callable[..., BinaryRecording]
 
 
@@ -102,7 +105,7 @@ def in_scipy(samples: np.ndarray, prepared: PreparedRecording, offsets: np.ndarr
 
 def test_samples_equal_scipy(write: Writer, tmp_path: Path) -> None:
     samples = noise(9_000, 20)
-    prepared = prepare_recording(write(samples), tmp_path / "prepared.dat", parameters=STILL)
+    prepared = prepare_recording(write(samples), tmp_path / "prepared.dat", parameters=AS_RELEASED)
     assert prepared.n_channels == 20
     assert prepared.counts().shape == (9_000, 20)
     twin = in_scipy(samples.astype(np.float64), prepared, np.float32(samples[:8192].mean(axis=0)))
@@ -138,8 +141,9 @@ def test_the_numbering_of_channels_changes_no_waveform(stepping_probe: RawGround
         tmp_path / "shuffled.dat", n_columns=32, sampling_rate=30_000.0, uv_per_bit=recording.uv_per_bit,
         geometry=recording.geometry[order], full_scale_uv=recording.full_scale_uv,
     )  # fmt: skip
-    one = prepare_recording(recording, tmp_path / "one.dat")
-    two = prepare_recording(shuffled, tmp_path / "two.dat")
+    # Turns of the converters belong to columns as they were recorded, so they are left alone here.
+    one = prepare_recording(recording, tmp_path / "one.dat", parameters=SortingParameters(definition="release"))
+    two = prepare_recording(shuffled, tmp_path / "two.dat", parameters=SortingParameters(definition="release"))
     same = np.argsort(order[two.channel_map])[one.channel_map]
     np.testing.assert_array_equal(order[two.channel_map][same], one.channel_map)
     # Sums in another order are rounded otherwise: by one count of 200 a noise SD at most.
@@ -167,7 +171,7 @@ def test_medians_of_a_known_probe_equal_the_spike_band_stage(stepping_probe: Raw
     (tmp_path / "stage").mkdir()
     write_whitened(recording, info, estimate_whitening(recording, info, info.mask), tmp_path / "stage")
     wanted = open_processed(tmp_path / "stage").memory_map()
-    prepared = prepare_recording(recording, tmp_path / "prepared.dat", parameters=STILL, info=info)
+    prepared = prepare_recording(recording, tmp_path / "prepared.dat", parameters=AS_RELEASED, info=info)
     assert prepared.n_channels == info.mask.sum()
     np.testing.assert_array_equal(prepared.counts(), wanted[:, prepared.channel_map])
 
