@@ -193,7 +193,7 @@ def test_s3_project(bucket, s3_server, project, tmp_path):
         )
     options = {"endpoint_url": s3_server, "skip_instance_cache": True}
     cache = EcephysProjectCache.from_url("s3://release", tmp_path / "cache", storage_options=options)
-    assert cache.get_units().index.tolist() == [1, 9]
+    assert cache.get_units().index.tolist() == [1, 6, 9]
 
 
 # --- HTTP ----------------------------------------------------------------------------------------------------------
