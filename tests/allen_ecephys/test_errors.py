@@ -15,7 +15,11 @@ PACKAGE = Path(allen_ecephys.__file__).parent
 OTHER_ROOMS = ("cache", "processing", "cli")
 
 #: What Python asks of a module, and xarray of an index, by protocol.
-BY_PROTOCOL = {"lazy_names.py": {"AttributeError"}, "base.py": {"AttributeError"}, "time_index.py": {"NotImplementedError"}}
+BY_PROTOCOL = {
+    "lazy_names.py": {"AttributeError"},
+    "base.py": {"AttributeError"},
+    "time_index.py": {"NotImplementedError"},
+}
 
 
 def raised_built_ins(path: Path) -> set[str]:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from allen_ecephys.processing.packaging.session import EyeTracking, SessionContents, SessionMetadata
+from allen_ecephys.processing.simulation.session import RIG
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +86,7 @@ def example_session() -> SessionContents:
         spike_amplitudes=[rng.uniform(1e-5, 1e-4, len(times)) for times in spikes],
         mean_waveforms=[rng.normal(0, 10, (4, 82)) for _ in spikes],
         stimulus_presentations=presentations(),
+        rig_geometry=RIG,
         running_speed=pd.DataFrame(
             {
                 "start_time": np.arange(30) / 60,
