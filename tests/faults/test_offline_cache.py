@@ -333,8 +333,7 @@ def test_C11_reader_that_fails_costs_nothing(
         raise RuntimeError("a mistake in the reader")
 
     session = cache.get_session_data(101)
-    monkeypatch.setattr("allen_ecephys.nwb.reader.NwbReader.array", broken)
-    monkeypatch.setattr("allen_ecephys.nwb.reader.NwbReader.table", broken)
+    monkeypatch.setattr("allen_ecephys.nwb.reader.NwbReader.dataset", broken)
     with pytest.raises(RuntimeError, match="a mistake"):
         _ = session.units
     assert nwb(cache, 101).read_bytes() == content

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from allen_ecephys.errors import GeometryError, NonFiniteError, RecordingTooShortError
+from allen_ecephys.processing.probes import neuropixels_1_wiring
 from allen_ecephys.processing.readers.binary import BinaryRecording
 from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth, write_recording
 from allen_ecephys.processing.simulation.raw.signal import ChannelFaults
@@ -183,6 +184,8 @@ def test_a_permutation_of_channels_gives_the_same_sorting(simulated: Simulated, 
     order = np.random.default_rng(1).permutation(32)
     truth = simulated.truth
     shuffled = recording(tmp_path / "shuffled.dat", simulated.samples[:, order], truth, truth.geometry[order])
+    # A channel keeps the turn of its converter, in whatever column it stands.
+    shuffled.adc = neuropixels_1_wiring(32).of(order)
     result = sort_native(shuffled, tmp_path / "work", PARAMETERS)
     before = simulated.result
     # Channels of one row are in the order of the file, so the same channels may come in another one.
