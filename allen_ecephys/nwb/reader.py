@@ -213,8 +213,8 @@ class NwbReader:
     def array(self, path: str, selection: Any = ()) -> np.ndarray[Any, Any]:
         """Return the values of the dataset at `path`, or those that `selection` picks (h5py indexing).
 
-        Text comes as an array of str, boolean enums as bool. Raises as :meth:`dataset`, and CorruptFileError where
-        the bytes cannot be read.
+        Text comes as an array of str, boolean enums as bool, numbers in this machine's byte order. Raises as
+        :meth:`dataset`, and CorruptFileError where the bytes cannot be read.
         """
         import h5py
 
@@ -222,7 +222,9 @@ class NwbReader:
         if h5py.check_string_dtype(dataset.dtype) is not None:
             return self._decoded(np.asarray(self._read(path, selection)), path)
         values = np.asarray(self._read(path, selection))
-        return values.astype(bool) if h5py.check_enum_dtype(dataset.dtype) == {"FALSE": 0, "TRUE": 1} else values
+        if h5py.check_enum_dtype(dataset.dtype) == {"FALSE": 0, "TRUE": 1}:
+            return values.astype(bool)
+        return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
 
     def prefetch(self, rows: Iterable[tuple[str, int, int | None]]) -> None:
         """Tell a source that streams which rows are about to be read, so that it fetches them at once.

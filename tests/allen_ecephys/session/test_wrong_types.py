@@ -135,3 +135,10 @@ def test_attributes_of_probes(write_session: Write, path: str, name: str, value:
         target[path].attrs[name] = value
     with pytest.raises(FileFormatError, match=name):
         _ = EcephysSession(file).probes
+
+
+def test_numbers_in_another_byte_order_are_numbers(write_session: Write) -> None:
+    session = opened(write_session, "units/snr", np.array([1.5, 2.5], dtype=">f8"))
+    assert session.units["snr"].sort_index().tolist() == [1.5, 2.5]
+    session = opened(write_session, "units/spike_times", np.array([1.0, 2.0, 3.0], dtype=">f8"))
+    assert session.presentationwise_spike_counts([0, 0.1]).sum() == 3
