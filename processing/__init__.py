@@ -7,6 +7,7 @@ depend on changed:
 * :func:`sort_raw`: the same up to the medians, then sorting; its result, :class:`SortedProbe`, measures and packages;
 * :func:`measure_units`: from sorted spikes (:func:`open_probe`) to the table of metrics;
 * :func:`package_units`: from measured units of some probes to a session file;
+* :func:`run_whole_session`: from a session description, what the rig left and measured units to the session's files;
 * :func:`run_stimulus_metrics`: from a session file to the table of stimulus metrics.
 """
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .stages.spike_band import SpikeBand, process_spike_band
     from .stages.stimulus_metrics import run_stimulus_metrics
     from .stages.units import UnitParameters, measure_units
+    from .stages.whole_session import run_whole_session, whole_session_inputs
 
 __all__ = [
     "ProbeData",
@@ -38,7 +40,9 @@ __all__ = [
     "package_units",
     "process_spike_band",
     "run_stimulus_metrics",
+    "run_whole_session",
     "sort_raw",
+    "whole_session_inputs",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -55,6 +59,8 @@ __getattr__, __dir__ = lazy_names(
         "package_units": ".stages.session",
         "process_spike_band": ".stages.spike_band",
         "run_stimulus_metrics": ".stages.stimulus_metrics",
+        "run_whole_session": ".stages.whole_session",
         "sort_raw": ".stages.probe",
+        "whole_session_inputs": ".stages.whole_session",
     },
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -88,9 +88,18 @@ class SessionDescription:
     probes: tuple[ProbeDescription, ...]
 
     def files(self) -> list[Path]:
-        """Return every file that the session's file depends on, besides the probes' own."""
-        named = (self.path, self.sync, self.stimulus, self.presentations, self.optotagging, self.eye_ellipses)
+        """Return every file that it names, besides the probes' raw data."""
+        named = (self.sync, self.stimulus, self.presentations, self.optotagging, self.eye_ellipses)
         return [p for p in (*named, *(probe.channels for probe in self.probes)) if p is not None]
+
+    def facts(self) -> dict[str, Any]:
+        """Return all that is told, as JSON holds it; files are called as they are from the description's folder."""
+
+        def plain(value: Any) -> str:
+            return Path(os.path.relpath(value, self.path.parent)).as_posix() if isinstance(value, Path) else str(value)
+
+        told = {name: value for name, value in asdict(self).items() if name != "path"}
+        return dict(json.loads(json.dumps(told, default=plain)))
 
 
 def read_session_description(path: str | os.PathLike[str]) -> SessionDescription:

@@ -76,7 +76,7 @@ def run_session(
     """
     check_session_id(session_id)
     for probe in probes:
-        _check_measured(Path(probe))
+        check_measured(Path(probe))
 
     def work(place: Path) -> dict[str, Any]:
         package_units(probes, place / SESSION_FILE, session_id=session_id, session_start_time=session_start_time)
@@ -181,7 +181,7 @@ def read_measured_probe(folder: Path, number: int, probe_id: int, structure_acro
     """Read what the stages left of one probe, the ``probeA``, ``probeB``, ... of that number."""
     import pandas as pd
 
-    _check_measured(folder)
+    check_measured(folder)
     manifest = read_manifest(units.STAGE.folder(folder)) or {}
     spikes = read_cleaned_spikes(double_counted_spikes.STAGE.folder(folder))
     means = read_mean_waveforms(mean_waveforms.STAGE.folder(folder))
@@ -225,7 +225,8 @@ def _gaps(probes: Sequence[PackagedProbe]) -> pd.DataFrame | None:
     return pd.DataFrame(rows).sort_values("start_time", kind="stable", ignore_index=True) if rows else None
 
 
-def _check_measured(folder: Path) -> None:
+def check_measured(folder: Path) -> None:
+    """Raise if a stage whose outputs are packaged has not run to its end in a probe's folder."""
     for stage in PACKAGED:
         if not stage.is_finished(folder):
             msg = f"{folder} holds no finished stage {stage.name!r}: run `allen-ecephys process units` into it first"

@@ -23,7 +23,7 @@ from ..packaging.contents import SessionContents
 from ..packaging.identities import probe_ids
 from ..packaging.session import write_session_nwb
 from ..packaging.session_description import SessionDescription, read_session_description
-from ..pipeline.stages import Stage, StageResult
+from ..pipeline.stages import Stage, StageResult, input_files
 from ..readers.raw_folder import RawBands, open_bands
 from ..stimulus_table import (
     monitor_frame_times,
@@ -42,8 +42,16 @@ from ..synchronization import (
     plot_clock,
     read_probe_events,
 )
+from ..synchronization.probe_events import probe_event_files
 from .probe_lfp import write_probe_lfp
-from .session import PACKAGED, SESSION_FILE, UNKNOWN_STRUCTURE, PackagedProbe, read_measured_probe
+from .session import (
+    PACKAGED,
+    SESSION_FILE,
+    UNKNOWN_STRUCTURE,
+    PackagedProbe,
+    check_measured,
+    read_measured_probe,
+)
 
 if TYPE_CHECKING:
     import os
@@ -58,7 +66,7 @@ _COORDINATES: Final = tuple(f"{axis}_ccf_coordinate" for axis in ("anterior_post
 
 
 def run_whole_session(
-    description: str | os.PathLike[str],
+    description: str | os.PathLike[str] | SessionDescription,
     probes: Mapping[str, str | os.PathLike[str]],
     folder: str | os.PathLike[str],
     *,
@@ -66,12 +74,18 @@ def run_whole_session(
 ) -> StageResult:
     """Write the files of a session, or reuse what an earlier run left.
 
+    It depends on :func:`whole_session_inputs`, on what the description says (not on how its file is written) and on
+    `lfp`; it leaves, in ``<folder>/whole_session``, ``session.nwb``, with `lfp` ``probe_<id>_lfp.nwb`` for each probe,
+    and ``<name>_clock.json`` (with matplotlib ``<name>_clock.png``, too). The result's ``report`` counts units, spikes
+    and presentations, and tells of each clock and each LFP.
+
     Parameters
     ----------
     description
-        The session description, see :func:`.session_description.read_session_description`.
+        The session description, or the file that
+        :func:`~allen_ecephys.processing.packaging.read_session_description` reads.
     probes
-        Name of each probe -> the folder that :func:`.units.measure_units` filled.
+        Name of each probe -> the folder that :func:`.units.measure_units` (or ``SortedProbe.measure``) filled.
     folder
         Which gets the stage's folder.
     lfp
@@ -85,18 +99,54 @@ def run_whole_session(
         If the units of a probe were not measured.
     SynchronizationError, MissingDataError, FileFormatError
         If clocks, frames or tables cannot be put together; the message says which.
+
+    Examples
+    --------
+    >>> run_whole_session("session.json", {"probeA": "probeA"}, "output")
+    Traceback (most recent call last):
+    allen_ecephys.errors.MissingFileError: there is no session description session.json
     """
-    told = read_session_description(description)
+    told = description if isinstance(description, SessionDescription) else read_session_description(description)
+    inputs = whole_session_inputs(told, probes)
+    for probe in told.probes:
+        check_measured(Path(probes[probe.name]))
+
+    def work(place: Path) -> dict[str, Any]:
+        return write_whole_session(
+            told, {probe.name: Path(probes[probe.name]) for probe in told.probes}, place, lfp=lfp
+        )
+
+    return STAGE.run(folder, work, inputs=inputs, parameters={"lfp": lfp, "description": told.facts()})
+
+
+def whole_session_inputs(told: SessionDescription, probes: Mapping[str, str | os.PathLike[str]]) -> list[Path]:
+    """Return all that a session's files are made of: files of the rig, raw data and events, and stages of each probe.
+
+    Parameters
+    ----------
+    told
+        The session description.
+    probes
+        As in :func:`run_whole_session`. The folders of stages are named whether they are there yet or not.
+
+    Raises
+    ------
+    InvalidContentsError
+        If `probes` are not those of the description.
+    MissingFileError, MissingDataError
+        If a probe has no raw data or no events.
+    """
     names = [probe.name for probe in told.probes]
     if sorted(probes) != names:
         msg = f"{told.path} has the probes {', '.join(names)}, but units were given of {', '.join(sorted(probes))}"
         raise InvalidContentsError(msg)
-
-    def work(place: Path) -> dict[str, Any]:
-        return write_whole_session(told, {name: Path(probes[name]) for name in names}, place, lfp=lfp)
-
-    sources = [stage.folder(probes[name]) for name in names for stage in PACKAGED]
-    return STAGE.run(folder, work, inputs=[*told.files(), *sources], parameters={"lfp": lfp})
+    found = told.files()
+    for probe in told.probes:
+        bands = open_bands(probe.recording, stream=probe.stream)
+        found += input_files(bands.spike_band, bands.lfp)
+        found += probe_event_files(probe.events or probe.recording)
+        found += [stage.folder(probes[probe.name]) for stage in PACKAGED]
+    return found
 
 
 @dataclass(frozen=True, eq=False)

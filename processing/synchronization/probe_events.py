@@ -18,6 +18,29 @@ from .barcodes import ProbeEvents
 _FILES: Final = (("channel_states.npy", "event_timestamps.npy"), ("states.npy", "sample_numbers.npy"))
 
 
+def probe_event_files(folder: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Return the files of a probe's barcode line: states, and the sample numbers at which they began.
+
+    Raises
+    ------
+    MissingDataError
+        As :func:`read_probe_events`.
+    """
+    place = Path(folder)
+    found = [
+        (states, numbers)
+        for states_name, numbers_name in _FILES
+        for states in sorted(place.rglob(states_name))
+        if (numbers := states.with_name(numbers_name)).is_file()
+    ]
+    if len(found) != 1:
+        which = ", ".join(str(states.parent) for states, _ in found)
+        problem = f"holds the events of several lines ({which}): name one of them" if found else "holds no events"
+        msg = f"{place} {problem}; barcodes are read from {_FILES[0][0]} and {_FILES[0][1]} of one line"
+        raise MissingDataError(msg)
+    return found[0]
+
+
 def read_probe_events(folder: str | os.PathLike[str]) -> ProbeEvents:
     """Read the changes of a probe's barcode line from an Open Ephys folder, or one of the release's raw data.
 
@@ -34,19 +57,7 @@ def read_probe_events(folder: str | os.PathLike[str]) -> ProbeEvents:
     FileFormatError
         If they do not fit together.
     """
-    place = Path(folder)
-    found = [
-        (states, numbers)
-        for states_name, numbers_name in _FILES
-        for states in sorted(place.rglob(states_name))
-        if (numbers := states.with_name(numbers_name)).is_file()
-    ]
-    if len(found) != 1:
-        which = ", ".join(str(states.parent) for states, _ in found)
-        problem = f"holds the events of several lines ({which}): name one of them" if found else "holds no events"
-        msg = f"{place} {problem}; barcodes are read from {_FILES[0][0]} and {_FILES[0][1]} of one line"
-        raise MissingDataError(msg)
-    states, numbers = found[0]
+    states, numbers = probe_event_files(folder)
     return ProbeEvents.from_arrays(read_npy(numbers), read_npy(states), str(states.parent))
 
 

@@ -42,7 +42,11 @@ def test_what_is_not_said_is_not_known(tmp_path: Path) -> None:
     assert unknown == (None,) * 4
     assert told.rig is None
     assert told.stimulus is None
-    assert told.files() == [tmp_path / "session.json", tmp_path / "rig.sync", tmp_path / "a.csv"]
+    assert told.files() == [tmp_path / "rig.sync", tmp_path / "a.csv"]
+    facts = told.facts()
+    assert facts["probes"][0]["channels"] == "a.csv"
+    assert facts["metadata"]["session_start_time"] == "2019-01-19 08:54:18-08:00"
+    assert "path" not in facts
 
 
 @pytest.mark.parametrize(

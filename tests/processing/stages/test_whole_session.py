@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,15 @@ import numpy as np
 import pytest
 
 from allen_ecephys import EcephysSession
-from allen_ecephys.errors import InvalidContentsError
+from allen_ecephys.errors import InvalidContentsError, StageError
+from allen_ecephys.processing import run_whole_session, whole_session_inputs
+from allen_ecephys.processing.packaging import read_session_description
 from allen_ecephys.processing.pipeline.stages import StageResult
 from allen_ecephys.processing.simulation.raw.recording import read_ground_truth
 from allen_ecephys.processing.simulation.rig import RigTruth, write_rig
 from allen_ecephys.processing.sorting import sorters
 from allen_ecephys.processing.sorting.spikes_to_result import result_from_spikes
 from allen_ecephys.processing.stages.probe import sort_raw
-from allen_ecephys.processing.stages.whole_session import run_whole_session
 from allen_ecephys.units.filter import UnitFilter
 
 
@@ -155,6 +157,21 @@ def test_equal_files_from_equal_folders(
             )
     for one, other in zip(*ids, strict=True):
         assert np.array_equal(one, other)
+
+
+def test_raw_data_events_and_what_is_told_are_inputs(
+    rig: RigTruth, folders: dict[str, Path], stage: StageResult, tmp_path: Path
+) -> None:
+    told = read_session_description(rig.folder / "session.json")
+    inputs = whole_session_inputs(told, folders)
+    probe = rig.folder / "probeB"
+    for name in ("continuous/Neuropix-3a-100.0/continuous.dat", "continuous/Neuropix-3a-100.1/continuous.dat"):
+        assert probe / name in inputs
+    assert {path.name for path in inputs} >= {"event_timestamps.npy", "channel_states.npy", "stimulus.pkl", "units"}
+    renamed = replace(told, path=told.path.with_name("session.toml"))
+    assert renamed.facts() == told.facts() == stage.manifest["parameters"]["description"]
+    with pytest.raises(StageError, match="holds no finished stage 'depth_estimation'"):
+        run_whole_session(told, dict.fromkeys(folders, tmp_path), tmp_path / "out")
 
 
 def test_other_readers_open_the_files(rig: RigTruth, stage: StageResult) -> None:
