@@ -26,6 +26,10 @@ logger = logging.getLogger(__name__)
 WELCH_SEGMENT: Final = 256
 #: Fewer channels than this are no reference: they would hold too much of their own.
 LEAST_REFERENCES: Final = 5
+#: On stretches of sites shorter than this (um) the uppermost channels may well lie in the brain.
+SHORT_STRETCH: Final = 1000.0
+#: There they are a reference, and a surface is looked for, only if their own log10 power is less by this: half.
+REFERENCE_DROP: Final = 0.3
 
 
 def windows(recording: Recording, p: DepthParameters, *, length_s: float, start_s: float) -> list[tuple[int, int]]:
@@ -102,21 +106,16 @@ def log_power(lfp: Recording, start: int, stop: int, p: DepthParameters) -> npt.
     those channels only.
     """
     from scipy.ndimage import gaussian_filter1d
-    from scipy.signal import welch
 
     lines = ShankLines.of(lfp.geometry, lfp.shanks)
     samples = lfp.read_uv(start, stop).astype(np.float64) / COUNT_UV
     if p.reorder_lfp:
         samples = samples[:, lfp_order_3a(lfp.n_channels)]
     samples -= np.median(samples, axis=0)
-    n_references = round(p.reference_share * lfp.n_channels)
-    if n_references >= LEAST_REFERENCES:
-        uppermost = np.argsort(lines.places, kind="stable")[-n_references:]
+    uppermost = _uppermost(lines, p)
+    if len(uppermost) >= LEAST_REFERENCES:
         samples -= np.median(samples[:, uppermost], axis=1)[:, None]
-    segment = min(WELCH_SEGMENT, len(samples))
-    frequency, power = welch(samples, lfp.sampling_rate, nperseg=segment, nfft=max(p.n_fft, segment), axis=0)
-    mean = power[frequency <= p.max_frequency].mean(axis=0)
-    values = np.log10(np.maximum(mean, 1e-12))
+    values = _low_frequency_power(samples, lfp.sampling_rate, p)
     for run in np.unique(lines.runs):
         members = lines.members(int(run))
         along = values[members]
@@ -124,6 +123,39 @@ def log_power(lfp: Recording, start: int, stop: int, p: DepthParameters) -> npt.
             along[place] = along[max(place - 1, 0)]
         values[members] = gaussian_filter1d(along, p.smoothing_um / lines.pitches[run])
     return np.asarray(values)
+
+
+def _low_frequency_power(samples: npt.NDArray[np.float64], rate: float, p: DepthParameters) -> npt.NDArray[np.float64]:
+    """Return log10 of the mean power from 0 Hz to `max_frequency`, per channel."""
+    from scipy.signal import welch
+
+    segment = min(WELCH_SEGMENT, len(samples))
+    frequency, power = welch(samples, rate, nperseg=segment, nfft=max(p.n_fft, segment), axis=0)
+    mean = power[frequency <= p.max_frequency].mean(axis=0)
+    return np.asarray(np.log10(np.maximum(mean, 1e-12)))
+
+
+def _uppermost(lines: ShankLines, p: DepthParameters) -> npt.NDArray[np.int64]:
+    """Return the channels whose median is the reference of the LFP."""
+    n_references = round(p.reference_share * len(lines.places))
+    return np.argsort(lines.places, kind="stable")[len(lines.places) - n_references :]
+
+
+def _is_whole_in_brain(lfp: Recording, lines: ShankLines, passes: list[tuple[int, int]], p: DepthParameters) -> bool:
+    """Tell whether sites over less than a millimetre hold no surface: the uppermost have the power of the others.
+
+    Subtracted from all, the potential of channels in the brain would make of themselves the place where power ends;
+    of a long probe that costs a few channels, of an Ultra probe (288 um) a good part.
+    """
+    if np.ptp(lines.places) >= SHORT_STRETCH:
+        return False
+    raw = [lfp.read_uv(start, stop).astype(np.float64) / COUNT_UV for start, stop in passes]
+    # The mean of powers, not of their logarithms: single seconds differ much.
+    power = np.mean([10 ** _low_frequency_power(samples, lfp.sampling_rate, p) for samples in raw], axis=0)
+    uppermost = _uppermost(lines, p)
+    if len(uppermost) < LEAST_REFERENCES:
+        return False
+    return bool(np.log10(np.quantile(power, 0.9) / np.median(power[uppermost])) < REFERENCE_DROP)
 
 
 def surface_candidate(values: npt.NDArray[np.float64], p: DepthParameters, pitch: float = RELEASED_PITCH) -> int:
@@ -151,7 +183,10 @@ def estimate_surface(
     """
     p = parameters or DepthParameters()
     lines = ShankLines.of(lfp.geometry, lfp.shanks)
-    passes = [log_power(lfp, start, stop, p) for start, stop in windows(lfp, p, length_s=1.0, start_s=0.0)]
+    bounds = windows(lfp, p, length_s=1.0, start_s=0.0)
+    if _is_whole_in_brain(lfp, lines, bounds, p):
+        return float(lfp.n_channels), float(lfp.n_channels), _heights_of_whole_probe(lines)
+    passes = [log_power(lfp, start, stop, p) for start, stop in bounds]
     heights = np.zeros(lfp.n_channels)
     surface = air = float(lfp.n_channels)
     for shank in np.unique(lines.shanks)[::-1]:
@@ -166,6 +201,11 @@ def estimate_surface(
         surface = _number(order, found, lfp.n_channels)
         air = _number(order, min(found + p.air_gap_um / pitch, float(len(order))), lfp.n_channels)
     return surface, air, heights
+
+
+def _heights_of_whole_probe(lines: ShankLines) -> npt.NDArray[np.float64]:
+    """Return each channel's height (um) above the brain where all of it lies in the brain: next to the last channel."""
+    return np.asarray(lines.places - lines.places.max() - lines.pitch.max())
 
 
 def _surface_of_shank(
@@ -213,8 +253,7 @@ def estimate_depth(
     mask = channel_mask(recording, rms_uv, p)
     if lfp is None:
         lines = ShankLines.of(recording.geometry, recording.shanks)
-        heights = lines.places - lines.places.max() - lines.pitch.max()
         whole = float(recording.n_channels)
-        return ProbeInfo(offsets, mask, rms_uv, whole, whole, p, heights, p.air_gap_um)
+        return ProbeInfo(offsets, mask, rms_uv, whole, whole, p, _heights_of_whole_probe(lines), p.air_gap_um)
     surface, air, heights = estimate_surface(lfp, p)
     return ProbeInfo(offsets, mask, rms_uv, surface, air, p, heights, p.air_gap_um)

@@ -669,10 +669,15 @@ def test_each_shank_has_a_surface_of_its_own(tmp_path: Path) -> None:
     assert (surface, air) == (384, 384)
 
 
-def test_a_dense_probe_in_the_brain_is_not_cut(tmp_path: Path) -> None:
-    """All of an Ultra probe, 288 um, is in the brain: no surface is made of the channels that serve as a reference."""
+@pytest.mark.parametrize("surface", [60.0, 200.0, 1e4])
+def test_the_surface_of_a_dense_probe(surface: float, tmp_path: Path) -> None:
+    """An Ultra probe (288 um): whole in the brain it has none; else it is found as well as on other probes, in um."""
     pytest.importorskip("probeinterface")
-    truth = write_recording(tmp_path / "r", duration=1.5, n_units=0, probe="NP1100", surface_um=1e4, form="binary")
+    truth = write_recording(tmp_path / "r", duration=1.5, n_units=0, probe="NP1100", surface_um=surface, form="binary")
     info = estimate_depth(truth.recording(), truth.recording("lfp"), DepthParameters(skip_s=0.5, n_passes=1))
-    assert info.below(150.0).all()
-    assert info.heights.max() < 40  # what smoothing makes of the upper end
+    y = truth.geometry[:, 1]
+    if surface > y.max():
+        assert info.in_brain.all()
+        assert (info.surface_channel, info.air_channel) == (384, 384)
+    else:  # what smoothing over 50 um leaves: the same on a 1.0 probe
+        assert surface < (y - info.heights).max() < surface + 80
