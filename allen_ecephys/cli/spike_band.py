@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from .raw import raw_options
+from .rig import simulate_rig
 
 
 @click.command("simulate")
@@ -36,7 +38,15 @@ from .raw import raw_options
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed; equal seeds give equal files."
 )
+@click.option(
+    "--rig",
+    is_flag=True,
+    help="Simulate a whole session on a rig instead: probes of tuned units, and all else that its computers write.",
+)
+@click.option("--probes", type=click.IntRange(1, 6), default=2, show_default=True, help="Probes of a rig.")
+@click.pass_context
 def simulate_command(
+    context: click.Context,
     folder: Path,
     duration: float,
     units: int,
@@ -47,14 +57,30 @@ def simulate_command(
     form: str,
     drift: float,
     seed: int,
+    rig: bool,
+    probes: int,
 ) -> None:
-    """Simulate a raw recording with known spikes in a new FOLDER.
+    """Simulate a raw recording with known spikes, or with --rig a whole session on a rig, in a new FOLDER.
+
+    A rig's FOLDER gets, for each probe, a recording on a clock of its own with its table of channels; the sync file,
+    pickles of the stimuli and of the light, fits of the eye; and session.json, the session description, which names
+    them and says who was recorded and where. By default it is a session of 90 s, and each probe has 64 channels and 16
+    tuned units.
 
     \b
     EXAMPLES
       allen-ecephys process simulate raw/ --duration 60 --units 100
       allen-ecephys process simulate raw/ --probe NP2013 --form spikeglx
+      allen-ecephys process simulate rig/ --rig
     """
+    if rig:
+        simulate_rig(
+            context, folder, n_probes=probes, duration=duration, units=units, channels=channels, seed=seed
+        )  # fmt: skip
+        return
+    if context.get_parameter_source("probes") is ParameterSource.COMMANDLINE:
+        msg = "--probes is of a rig: give --rig, too (or --probe NAME for the kind of probe)"
+        raise click.UsageError(msg, context)
     from allen_ecephys.processing.simulation.raw import DriftModel, write_recording
 
     truth = write_recording(

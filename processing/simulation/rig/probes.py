@@ -23,6 +23,8 @@ LFP_UV: Final = 0.195
 LFP_DELAY: Final = 0.05
 LFP_WIDTH: Final = 0.012
 LFP_SIZE: Final = 300.0
+#: Samples of the LFP band made at once.
+LFP_BLOCK: Final = 50_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,21 +115,35 @@ def _write_lfp(probe: RigProbe, flashes: Floats, rng: np.random.Generator) -> No
     """Replace the LFP band by noise common to all channels, an offset each, and a sink after every flash."""
     recording = probe.recording.recording("lfp")
     n, n_channels = recording.n_samples, recording.n_channels
-    seconds = probe.seconds(12.0 * np.arange(n))
-    since = seconds - flashes[(np.searchsorted(flashes, seconds) - 1).clip(0)] if len(flashes) else np.full(n, np.inf)
-    evoked = np.exp(-0.5 * ((since - LFP_DELAY) / LFP_WIDTH) ** 2)
     depth = probe.recording.geometry[:, 1]
     in_brain = np.arange(n_channels) < probe.recording.surface_channel
-    profile = np.where(
-        in_brain, (depth - probe.lfp_sink_um) * np.exp(-0.5 * ((depth - probe.lfp_sink_um) / 100.0) ** 2), 0
-    )
+    away = depth - probe.lfp_sink_um
+    profile = np.where(in_brain, away * np.exp(-0.5 * (away / 100.0) ** 2), 0.0)
     profile *= LFP_SIZE / max(np.abs(profile).max(), 1e-9)
     common = np.cumsum(rng.normal(0.0, 3.0, n)) * 0.2
     common -= np.linspace(0.0, common[-1], n)
-    own = np.where(in_brain, 15.0, 3.0) * rng.standard_normal((n, n_channels))
-    slow = np.apply_along_axis(lambda x: np.convolve(x, np.ones(9) / 3.0, mode="same"), 0, own) * in_brain
-    uv = evoked[:, None] * profile + common[:, None] + slow + 3.0 * own / 15.0 + rng.normal(0.0, 100.0, n_channels)
-    np.rint(uv / LFP_UV).clip(-32768, 32767).astype("<i2").tofile(recording.path)
+    offsets = rng.normal(0.0, 100.0, n_channels)
+    own = np.where(in_brain, 15.0, 3.0)
+    noise = np.empty((0, n_channels))
+    with recording.path.open("wb") as file:
+        for start in range(0, n, LFP_BLOCK):
+            stop = min(start + LFP_BLOCK, n)
+            # A moving mean of nine samples, those before and after the block among them.
+            fresh = stop - start + (8 if start == 0 else 0)
+            noise = np.concatenate([noise, own * rng.standard_normal((fresh, n_channels))])
+            running = np.cumsum(np.concatenate([np.zeros((1, n_channels)), noise]), axis=0)
+            slow = (running[9:] - running[:-9]) / 3.0 * in_brain
+            evoked = _evoked(probe.seconds(12.0 * np.arange(start, stop)), flashes)
+            uv = evoked[:, None] * profile + common[start:stop, None] + slow + 0.2 * noise[4:-4] + offsets
+            file.write(np.rint(uv / LFP_UV).clip(-32768, 32767).astype("<i2").tobytes())
+            noise = noise[-8:]
+
+
+def _evoked(seconds: Floats, flashes: Floats) -> Floats:
+    """Return how large the answer to the latest flash is at times of the session (s), 1 at its peak."""
+    before = np.searchsorted(flashes, seconds, side="right")
+    since = np.where(before > 0, seconds - flashes[(before - 1).clip(0)], np.inf) if len(flashes) else np.inf
+    return np.asarray(np.exp(-0.5 * ((since - LFP_DELAY) / LFP_WIDTH) ** 2) * np.ones(len(seconds)))
 
 
 def _write_events(folder: Path, probe: RigProbe, starts: Floats, codes: npt.NDArray[np.int64]) -> None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from allen_ecephys.files import atomic_folder
 
 from ...probes import neuropixels_1_geometry
+from ...ranges import check_whole
 from . import animal, lines, probes, screen
 from .camstim import write_python2_pickle
 
@@ -26,6 +27,8 @@ Floats = npt.NDArray[np.float64]
 #: When the stimulus computer begins, on the session's clock (s).
 STIMULUS_START: Final = 6.0
 FIRST_BARCODE: Final = 20_190_119
+#: How much faster than the session's each probe's clock is (parts in a million).
+CLOCKS_PPM: Final = (37.0, -12.0, 1.0, 50.0, -3.0, 8.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +39,8 @@ class RigTruth:
     ----------
     folder
         Holds ``session.json`` (the description), ``rig.sync``, ``stimulus.pkl``, ``optotagging.pkl``,
-        ``eye_ellipses.h5`` and one folder a probe.
+        ``eye_ellipses.h5``, one folder a probe, and ``truth`` with what was on the screen (``presentations.csv``) and
+        what the units prefer (``units.csv``).
     presentations
         What was on the screen when (s, session clock).
     shown
@@ -45,6 +49,8 @@ class RigTruth:
         Running, and whether each frame of the eye camera was a blink.
     light_times
         Onsets of the light pulses (s).
+    seconds
+        Length of the session.
     probes
         In the order of their names.
     """
@@ -56,6 +62,7 @@ class RigTruth:
     blinks: Floats = field(repr=False)
     eye_times: Floats = field(repr=False)
     light_times: Floats = field(repr=False)
+    seconds: float
     probes: tuple[probes.RigProbe, ...]
 
 
@@ -78,7 +85,7 @@ def write_rig(
     folder
         New folder.
     repeats
-        How often each of 8 directions of gratings is shown; the session lasts about 12 s for each, and 15 s.
+        How often each of 8 directions of gratings is shown; the session lasts about 13 s for each, and 30 s.
     n_probes, n_units, n_channels
         Probes; units and channels of each.
     drop
@@ -94,7 +101,15 @@ def write_rig(
     -------
     RigTruth
         What was really so.
+
+    Raises
+    ------
+    InvalidValueError
+        If there are to be no probes or more than six, or fewer than eight channels.
     """
+    check_whole("repeats", repeats, least=1)
+    check_whole("n_probes", n_probes, least=1, most=len(CLOCKS_PPM))
+    check_whole("n_channels", n_channels, least=8)
     rng = np.random.default_rng([seed, 10])
     scripts = screen.scripts_of_session(rng, repeats)
     shown = screen.show(screen.n_frames_of(scripts), STIMULUS_START, drop, rng)
@@ -133,7 +148,7 @@ def write_rig(
                 name=f"probe{'ABCDEF'[k]}",
                 start=0.4 + 0.37 * k,
                 stop=stop - 0.2 * k,
-                ppm=(37.0, -12.0, 1.0, 50.0, -3.0, 8.0)[k],
+                ppm=CLOCKS_PPM[k],
                 presentations=presentations,
                 barcodes=(starts, codes),
                 n_units=n_units,
@@ -144,9 +159,12 @@ def write_rig(
         )
         for probe in recorded:
             _channel_table(probe, n_channels).to_csv(place / f"{probe.name}_channels.csv", index=False)
+        (place / "truth").mkdir()
+        presentations.to_csv(place / "truth" / "presentations.csv", index=False)
+        _units_table(recorded).to_csv(place / "truth" / "units.csv", index=False)
         (place / "session.json").write_text(json.dumps(_description(recorded, seed), indent=1), encoding="utf-8")
     return RigTruth(
-        Path(folder), presentations, shown, wheel, blinks, eye_times, light_times, _moved(recorded, Path(folder))
+        Path(folder), presentations, shown, wheel, blinks, eye_times, light_times, stop, _moved(recorded, Path(folder))
     )
 
 
@@ -167,6 +185,23 @@ def _stimulus_pickle(scripts: list[screen.Script], shown: screen.ShownFrames, wh
         "startdatetime": datetime(2019, 1, 19, 8, 54, 18),
         "items": {"foraging": {"encoders": [encoder]}},
     }
+
+
+def _units_table(recorded: tuple[probes.RigProbe, ...]) -> pd.DataFrame:
+    import pandas as pd
+
+    tables = [
+        pd.DataFrame(
+            {
+                "probe": probe.name,
+                "unit": probe.recording.units.index,
+                "peak_channel": probe.recording.units["peak_channel"].to_numpy(),
+                "preferred_orientation": probe.preferred_orientation,
+            }
+        )
+        for probe in recorded
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 def _channel_table(probe: probes.RigProbe, n_channels: int) -> pd.DataFrame:
