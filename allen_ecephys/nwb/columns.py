@@ -246,4 +246,4 @@ def typed(reader: NwbReader, path: str, table: pd.DataFrame, columns: Iterable[C
     return table.assign(**made) if made else table
 
 
-_EXPECTED = {"f8": "numbers", "i8": "whole numbers", "bool": "flags", "str": "text"}
+_EXPECTED = {"f8": "numbers", "um": "numbers", "i8": "whole numbers", "bool": "flags", "str": "text"}

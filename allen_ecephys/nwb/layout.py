@@ -90,7 +90,7 @@ class Column:
     name
         Its name in the file.
     dtype
-        ``i8``, ``f8``, ``bool`` or ``str``.
+        ``i8``, ``f8``, ``bool`` or ``str``; ``um``: ``i8`` as in the release where all are whole, else ``f8``.
     meaning
         What it holds, with the unit; written as the column's description.
     table_name
@@ -125,8 +125,8 @@ ELECTRODE_COLUMNS: Final = (
     Column("imp", "f8", "impedance (ohm); not measured, always NaN"),
     Column("location", "str", "acronym of the brain structure, empty outside the brain", "structure_acronym"),
     Column("filtering", "str", "description of the hardware filters"),
-    Column("probe_vertical_position", "i8", "position along the probe (um), from the tip"),
-    Column("probe_horizontal_position", "i8", "position across the probe (um)"),
+    Column("probe_vertical_position", "um", "position along the probe (um), from the tip"),
+    Column("probe_horizontal_position", "um", "position across the probe (um)"),
     Column("probe_id", "i8", "id of the channel's probe"),
     Column("local_index", "i8", "index of the channel on its probe (0 to 383)", "probe_channel_number"),
     Column("valid_data", "bool", "whether data of this channel are usable"),

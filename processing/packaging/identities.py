@@ -1,6 +1,7 @@
 """How ids of probes, channels and units are made from a session's: each says where it belongs, none is given twice.
 
-Probe ``10 * session + k``, channel ``1000 * probe + number``, unit ``100000 * probe + cluster``.
+Probe ``10 * session + k``, channel ``1000 * probe + number``, unit ``100000 * probe + cluster``. Released probes have
+384 channels; those of a larger probe from 1000 on are moved by 10^14 for each thousand, away from the next probe's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from allen_ecephys.errors import InvalidContentsError, InvalidValueError
 from ..ranges import check_whole
 
 PROBES, CHANNELS, UNITS = 10, 1_000, 100_000
+#: What each further thousand of a probe's channels adds to their ids, which stay exact as float64; most thousands.
+THOUSAND, MOST_THOUSANDS = 10**14, 10
 #: From the next one on, ids of units would not fit into 64 bits.
 LARGEST_SESSION_ID: Final = (2**63 - 1) // (PROBES * UNITS) - 1
 
@@ -51,9 +54,20 @@ def channel_ids(probe_id: npt.ArrayLike, numbers: npt.ArrayLike) -> npt.NDArray[
     Raises
     ------
     InvalidContentsError
-        If a channel's number has no room.
+        If a channel's number has no room, or a channel from 1000 on is of a probe whose id has 12 digits or more.
+
+    Examples
+    --------
+    >>> channel_ids(7230, [0, 999, 1000]).tolist()
+    [7230000, 7230999, 100000007230000]
     """
-    return CHANNELS * np.asarray(probe_id, dtype=np.int64) + _within(numbers, CHANNELS, "channel numbers")
+    number = _within(numbers, CHANNELS * MOST_THOUSANDS, "channel numbers")
+    probe = np.asarray(probe_id, dtype=np.int64)
+    thousands = number // CHANNELS
+    if thousands.any() and probe.max() >= THOUSAND // CHANNELS:
+        msg = f"channels from {CHANNELS} on of probe {probe.max()} would get ids of other probes; take a smaller session_id"
+        raise InvalidContentsError(msg)
+    return np.asarray(CHANNELS * probe + number % CHANNELS + THOUSAND * thousands)
 
 
 def unit_ids(probe_id: npt.ArrayLike, clusters: npt.ArrayLike) -> npt.NDArray[np.int64]:

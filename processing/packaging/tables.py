@@ -55,11 +55,15 @@ def ragged_column(data: Any, ends: npt.NDArray[np.int64]) -> list[Any]:
 
 
 def typed(values: pd.Series[Any], dtype: str) -> Any:
-    """Return a frame's column as the layout's dtype: ``i8``, ``f8``, ``bool`` or ``str`` (missing texts empty)."""
+    """Return a frame's column as the layout's dtype (:class:`~allen_ecephys.nwb.layout.Column`); missing texts are empty."""
     if dtype == "str":
         texts = ["" if missing else str(value) for value, missing in zip(values, values.isna(), strict=True)]
         # hdmf cannot tell of an empty list that it holds text.
         return texts or np.empty(0, dtype=np.str_)
+    if dtype == "um":
+        given = values.to_numpy(np.float64, na_value=np.nan)
+        whole = np.isfinite(given).all() and (given == np.rint(given)).all()
+        return given.astype(np.int64) if whole else given
     if dtype == "f8":
         return values.to_numpy(np.float64, na_value=np.nan)
     return values.to_numpy(np.int64 if dtype == "i8" else np.bool_)

@@ -120,7 +120,7 @@ def log_power(lfp: Recording, start: int, stop: int, p: DepthParameters) -> npt.
         members = lines.members(int(run))
         along = values[members]
         for place in np.flatnonzero(np.isin(members, lfp.reference_channels)):
-            along[place] = along[max(place - 1, 0)]
+            along[place] = along[max(int(place) - 1, 0)]
         values[members] = gaussian_filter1d(along, p.smoothing_um / lines.pitches[run])
     return np.asarray(values)
 

@@ -244,8 +244,8 @@ def _channels(file: Path, probe_id: int, structure_acronym: str) -> pd.DataFrame
         {
             "probe_id": probe_id,
             "probe_channel_number": number,
-            "probe_vertical_position": np.rint(facts["vertical_pos"]).astype(np.int64),
-            "probe_horizontal_position": np.rint(facts["horizontal_pos"]).astype(np.int64),
+            "probe_vertical_position": np.asarray(facts["vertical_pos"], dtype=np.float64),
+            "probe_horizontal_position": np.asarray(facts["horizontal_pos"], dtype=np.float64),
             "valid_data": info.mask,
             "structure_acronym": np.where(info.in_brain, structure_acronym, ""),
             "anterior_posterior_ccf_coordinate": np.nan,

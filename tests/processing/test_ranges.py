@@ -88,7 +88,18 @@ def test_ids_that_have_no_room() -> None:
     with pytest.raises(InvalidContentsError, match="cluster ids go from 5 to 100000"):
         unit_ids(10, [5, 100_000])
     with pytest.raises(InvalidContentsError, match="channel numbers"):
-        channel_ids(10, np.arange(1001))
+        channel_ids(10, np.arange(10_001))
+    with pytest.raises(InvalidContentsError, match="smaller session_id"):
+        channel_ids(10**11, [1000])
+
+
+def test_channels_of_large_probes_have_ids_of_their_own() -> None:
+    """1,536 channels (Quad Base), beside probes with fewer, and beside sessions with small and large ids."""
+    probes = np.concatenate([probe_ids(session, 10) for session in (0, 1, 10, 715093703)])
+    ids = np.concatenate([channel_ids(int(probe), np.arange(1536)) for probe in probes])
+    assert np.unique(ids).size == ids.size
+    assert (ids.astype(np.float64).astype(np.int64) == ids).all()
+    np.testing.assert_array_equal(channel_ids(7150937030, np.arange(384)), 7150937030_000 + np.arange(384))
 
 
 @pytest.mark.parametrize(

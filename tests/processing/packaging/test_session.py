@@ -18,6 +18,8 @@ from allen_ecephys.processing.packaging import files as nwb_files
 from allen_ecephys.processing.packaging import session as packaging
 from allen_ecephys.processing.packaging.session import write_session_nwb
 
+VERTICAL = f"{layout.ELECTRODES}/probe_vertical_position"
+
 
 @pytest.fixture(scope="module")
 def contents(example_session):
@@ -67,6 +69,17 @@ def test_probes_and_channels_come_back_equal(contents, session):
     )
     acronym = channels["ecephys_structure_acronym"]
     assert acronym[given["structure_acronym"] != ""].tolist() == ["VISp"] * 6
+
+
+def test_positions_that_are_no_whole_micrometres_stay(contents, tmp_path):
+    """Sites of an Ultra probe, 4.5 um apart; whole positions are whole numbers in the file, as in the release."""
+    from allen_ecephys import EcephysSession
+
+    assert h5py.File(write_session_nwb(tmp_path / "whole.nwb", contents))[VERTICAL].dtype == np.int64
+    dense = 4.5 * np.arange(len(contents.channels))
+    path = write_session_nwb(tmp_path / "dense.nwb", changed(contents, "channels", probe_vertical_position=dense))
+    with EcephysSession(path) as session:
+        np.testing.assert_array_equal(session.channels["probe_vertical_position"], dense[[0, 1, 2, 4, 5, 6]])
 
 
 def test_presentations_come_back_typed_and_in_order_of_time(contents, session):
