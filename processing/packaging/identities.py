@@ -65,7 +65,7 @@ def channel_ids(probe_id: npt.ArrayLike, numbers: npt.ArrayLike) -> npt.NDArray[
     probe = np.asarray(probe_id, dtype=np.int64)
     thousands = number // CHANNELS
     if thousands.any() and probe.max() >= THOUSAND // CHANNELS:
-        msg = f"channels from {CHANNELS} on of probe {probe.max()} would get ids of other probes; take a smaller session_id"
+        msg = f"channels from {CHANNELS} on of probe {probe.max()} would get others' ids; take a smaller session_id"
         raise InvalidContentsError(msg)
     return np.asarray(CHANNELS * probe + number % CHANNELS + THOUSAND * thousands)
 

@@ -55,7 +55,7 @@ def ragged_column(data: Any, ends: npt.NDArray[np.int64]) -> list[Any]:
 
 
 def typed(values: pd.Series[Any], dtype: str) -> Any:
-    """Return a frame's column as the layout's dtype (:class:`~allen_ecephys.nwb.layout.Column`); missing texts are empty."""
+    """Return a frame's column as the dtype of :class:`~allen_ecephys.nwb.layout.Column`; missing texts are empty."""
     if dtype == "str":
         texts = ["" if missing else str(value) for value, missing in zip(values, values.isna(), strict=True)]
         # hdmf cannot tell of an empty list that it holds text.
