@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import InvalidValueError
-from .plotting import figures
+from .plotting import canvas, onset_figures, unit_figures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +57,7 @@ def raster_plot(
     matplotlib.figure.Figure
         Units in the order asked for, or ascending, from the bottom.
     """
-    units, row = figures.raster_rows(spike_times["unit_id"].to_numpy(), unit_ids)
+    units, row = onset_figures.raster_rows(spike_times["unit_id"].to_numpy(), unit_ids)
     figure, ax = _figure(figsize)
     colors = _colors(cmap)
     times = spike_times.index.to_numpy()
@@ -115,7 +115,7 @@ def plot_mean_waveforms(
 ) -> Figure:
     """Draw the mean waveform of units on their peak channels (``session.units["peak_channel_id"]``)."""
     figure, ax = _figure((10, 10))
-    figures.plot_mean_waveforms(mean_waveforms, unit_ids, peak_channels, ax)
+    unit_figures.plot_mean_waveforms(mean_waveforms, unit_ids, peak_channels, ax)
     return figure
 
 
@@ -142,7 +142,7 @@ def plot_running_speed(
 
 def _figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
     """Return a new current figure of pyplot, which a notebook shows, and its axes."""
-    ax = figures.new_axes(figsize=size)
+    ax = canvas.new_axes(figsize=size)
     figure: Any = ax.figure
     return figure, ax
 

@@ -280,7 +280,7 @@ class StimulusAnalysis:
         return self._raster(self.stim_table["stimulus_condition_id"].notna(), unit_id)
 
     def _raster(self, rows: pd.Series[bool], unit_id: int) -> Axes:
-        from allen_ecephys.plotting.figures import plot_raster
+        from allen_ecephys.plotting import plot_raster
 
         trials = self.stim_table.index[rows]
         spikes = self._session.presentationwise_spike_times(trials, [unit_id])

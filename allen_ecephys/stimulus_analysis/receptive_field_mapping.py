@@ -114,7 +114,7 @@ class ReceptiveFieldMapping(StimulusAnalysis):
 
     def plot_rf(self, unit_id: int) -> Axes:
         """Draw a unit's map."""
-        from allen_ecephys.plotting.figures import plot_receptive_field
+        from allen_ecephys.plotting import plot_receptive_field
 
         return plot_receptive_field(self.get_receptive_field(unit_id))
 

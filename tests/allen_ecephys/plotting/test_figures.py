@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from allen_ecephys import UnitFilter, plotting
 from allen_ecephys.errors import MissingExtraError, UnknownIdError
-from allen_ecephys.plotting import figures as plotting
 
 mpl.use("agg")
 TIME = "time_relative_to_stimulus_onset"
@@ -187,3 +187,55 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(MissingExtraError, match=r"allen-ecephys\[plot\]"):
         plotting.plot_psth(histogram(unit_id=[7]))
+
+
+def test_figures_of_units_say_what_they_cannot_draw() -> None:
+    units = pd.DataFrame(
+        {
+            "probe_id": [1, 2],
+            "ecephys_structure_acronym": ["VISp", np.nan],
+            "probe_vertical_position": [20, 40],
+            "firing_rate": [1.0, np.nan],
+        }
+    )
+    with pytest.raises(ValueError, match="choose one probe with probe_id: these units are of 1, 2"):
+        plotting.plot_units_on_probe(units)
+    with pytest.raises(UnknownIdError, match="none of these 2 units is of probe 3"):
+        plotting.plot_units_on_probe(units, probe_id=3)
+    with pytest.raises(ValueError, match="no column 'fire_rate'; did you mean 'firing_rate'"):
+        plotting.plot_units_on_probe(units, probe_id=1, against="fire_rate")
+    assert plotting.plot_units_on_probe(units, probe_id=2).get_legend().get_texts()[0].get_text() == (
+        "outside the brain (1)"
+    )
+    drawn = plotting.plot_quality_metric(units, "firing_rate", unit_filter=UnitFilter.none())
+    assert drawn.get_xlabel() == "firing rate (Hz); 1 units have none"
+    with pytest.raises(ValueError, match="2 times and 1 amplitudes"):
+        plotting.plot_spike_amplitudes([1.0, 2.0], [1.0])
+    with pytest.raises(ValueError, match="there are 2, 1 and 2"):
+        plotting.plot_drift_map([1.0, 2.0], [1.0])
+    with pytest.raises(ValueError, match="above 0; got 0"):
+        plotting.plot_firing_rate([1.0], bin_size=0)
+
+
+@pytest.mark.parametrize("times", [[], [3.0]])
+def test_units_without_spikes_are_drawn(times: list[float]) -> None:
+    assert plotting.plot_firing_rate(times).get_ylabel() == "firing rate (Hz)"
+    assert plotting.plot_spike_amplitudes(times, times).get_ylabel() == "spike amplitude (µV)"
+    assert plotting.plot_autocorrelogram(times).get_xlabel() == "time from a spike (ms)"
+    assert plotting.plot_drift_map(times, times, times).get_xlabel() == "time (s)"
+
+
+def test_the_contacts_nearest_to_the_peak_are_drawn() -> None:
+    """Distance decides, not the number of a channel: on two shanks the neighbour by number lies 250 um away."""
+    channels = pd.DataFrame(
+        {"probe_horizontal_position": [0, 250, 0, 250], "probe_vertical_position": [0, 0, 15, 15]}, index=[5, 6, 7, 8]
+    )
+    waveform = xr.DataArray(
+        np.outer([9.0, 1, 2, 3], [0, -1, 0]),
+        dims=("channel_id", "time"),
+        coords={"channel_id": [5, 6, 7, 8], "time": [0.0, 0.001, 0.002]},
+    )
+    ax = plotting.plot_waveform_on_probe(waveform, channels, n_channels=2)
+    assert [line.get_ydata()[0] for line in ax.lines[:2]] == [0, 15]
+    with pytest.raises(UnknownIdError, match="channel 6 of the waveform is not among the 1 channels given"):
+        plotting.plot_waveform_on_probe(waveform, channels.iloc[:1])

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from allen_ecephys import EcephysProjectCache, EcephysSession, UnitFilter
-from allen_ecephys.plotting import figures as plotting
+from allen_ecephys import EcephysProjectCache, EcephysSession, UnitFilter, plotting
 
 mpl.use("agg")
 ONSET_TIME = "time_relative_to_stimulus_onset"

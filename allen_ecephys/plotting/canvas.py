@@ -1,0 +1,58 @@
+"""What every figure starts from: axes, colours that everyone can tell apart, borders between centres."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import missing_extra
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: Library, extra that brings it, and what needs it.
+MATPLOTLIB = ("matplotlib", "plot", "allen_ecephys.plotting")
+
+#: Colours that people with any colour vision tell apart (Okabe & Ito 2008, "Color Universal Design"), darkest first.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442")
+
+#: What is there, what is left out, and what marks a bound or an onset.
+INK, SHOWN, HIDDEN, MARK = "#1f2d3d", "#0072B2", "#c9d2da", "#D55E00"
+
+#: At most this many points of a long series are drawn; more would be thinner than a pixel.
+MOST_POINTS = 20_000
+
+
+def new_axes(**figure: Any) -> Axes:
+    """Return the axes of a new figure of pyplot; keywords go to ``plt.subplots``."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise missing_extra(*MATPLOTLIB) from error
+    axes: Axes = plt.subplots(layout="constrained", **figure)[1]
+    return axes
+
+
+def axes_or_new(ax: Axes | None) -> Axes:
+    """Return the axes of the caller, or those of a new figure."""
+    return new_axes() if ax is None else ax
+
+
+def line_colors(levels: Any) -> list[Any]:
+    """Return a colour for each line: along a scale where `levels` are more than two numbers, else set apart."""
+    values = np.asarray(levels)
+    if len(values) > 2 and np.issubdtype(values.dtype, np.number):
+        import matplotlib as mpl
+
+        return list(mpl.colormaps["viridis"](np.linspace(0, 0.9, len(values))))
+    return [COLORS[i % len(COLORS)] for i in range(len(values))]
+
+
+def edges_between(centres: np.ndarray) -> np.ndarray:
+    """Return the borders between evenly or unevenly spaced centres, and the two outer ones."""
+    if len(centres) < 2:
+        return np.array([centres[0] - 0.5, centres[0] + 0.5])
+    between = (centres[:-1] + centres[1:]) / 2
+    first, last = centres[0] - (between[0] - centres[0]), centres[-1] + (centres[-1] - between[-1])
+    return np.concatenate(([first], between, [last]))
