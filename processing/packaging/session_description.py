@@ -124,6 +124,18 @@ def read_session_description(path: str | os.PathLike[str]) -> SessionDescription
     except ValueError as error:
         msg = f"{place} is no JSON ({error})"
         raise FileFormatError(msg) from error
+    return session_description(told, place)
+
+
+def session_description(told: Any, path: str | os.PathLike[str]) -> SessionDescription:
+    """Make a session description of what a file at `path` says; see :func:`read_session_description`.
+
+    Raises
+    ------
+    MissingFileError, FileFormatError
+        As :func:`read_session_description`.
+    """
+    place = Path(path)
     _check_names(told, (*_REQUIRED, *_OPTIONAL), f"{place}", _REQUIRED)
     subject, rig = told.get("subject", {}), told.get("rig")
     _check_names(subject, _SUBJECT, f"{place}, subject")

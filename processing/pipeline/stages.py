@@ -2,19 +2,20 @@
 
 A stage writes into a draft beside its folder; when its work is done every output is flushed and hashed, the
 manifest ``stage.json`` is written last, and the folder is renamed. A run that finds a manifest with the same inputs,
-parameters and program reuses the folder.
+parameters and program reuses the folder. Inputs are the same if their bytes are: neither the time of a file nor its
+place, nor the machine, makes a stage run again.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import logging
 import os
-import platform
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -30,7 +31,13 @@ from allen_ecephys.files import (
     write_atomically,
 )
 
+from .digests import content_digest, digest_of, file_state, sha256
+from .provenance import made_by, measured
+
 logger = logging.getLogger(__name__)
+
+#: Whether stages are only looked at: see :func:`looking_only`.
+_looking: ContextVar[bool] = ContextVar("_looking", default=False)
 
 MANIFEST: Final = "stage.json"
 Json = dict[str, Any]
@@ -47,7 +54,9 @@ class StageResult:
     reused
         Whether an earlier run had made them.
     manifest
-        What ``stage.json`` holds; ``manifest["report"]`` is what the stage counted.
+        What ``stage.json`` holds: the stage's ``parameters`` and ``version``, digests of its ``inputs`` and
+        ``outputs``, what it counted (``report``), the libraries it was ``made_by``, and its ``cost`` (seconds, CPU,
+        peak of memory).
     """
 
     folder: Path
@@ -121,11 +130,14 @@ class Stage:
         ------
         StageError
             If the stage's folder holds something that no stage wrote, or that a person changed since (then the new
-            outputs lie beside it, in a folder that the message names), or if an output that it declares was not
-            written.
+            outputs lie beside it, in a folder that the message names), if an output that it declares was not
+            written, or if an input changed while the stage ran.
         """
         target = self.folder(place)
-        key = self.identity(inputs, parameters)
+        if _looking.get():
+            return self._look(target, inputs, parameters)
+        before = _states(inputs)
+        key = self.identity(inputs, parameters, notes=Path(place))
         found = self._reusable(target, key)
         if found is not None:
             logger.info("%s: reusing the outputs in %s", self.name, target)
@@ -139,27 +151,34 @@ class Stage:
         temporary = draft_of(target)
         temporary.mkdir()
         try:
-            report = dict(work(temporary))
+            with measured() as cost:
+                report = dict(work(temporary))
             missing = [name for name in self.outputs if not (temporary / name).is_file()]
             if missing:
                 msg = f"the stage {self.name} did not write {', '.join(missing)}"
                 raise StageError(msg)
-            manifest = {**key, "report": report, "outputs": _outputs(temporary), "made_by": _made_by()}
+            self._refuse_changed(before, _states(inputs))
+            manifest = {**key, "report": report, "outputs": _outputs(temporary), "made_by": made_by(), "cost": cost}
             sync_files(temporary)
             write_atomically(temporary / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
             return self._publish(temporary, target, key, manifest)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def identity(self, inputs: Sequence[str | os.PathLike[str]], parameters: Mapping[str, Any]) -> Json:
-        """Return all that the outputs depend on, as the manifest holds it: equal identities, equal outputs."""
+    def identity(
+        self, inputs: Sequence[str | os.PathLike[str]], parameters: Mapping[str, Any], *, notes: Path | None = None
+    ) -> Json:
+        """Return all that the outputs depend on, as the manifest holds it: equal identities, equal outputs.
+
+        Digests of files are noted in the folder `notes`, see :mod:`.digests`.
+        """
         from allen_ecephys.version import __version__
 
         key = {
             "stage": self.name,
             "version": __version__,
             "parameters": dict(parameters),
-            "inputs": [_input_identity(Path(path)) for path in inputs],
+            "inputs": [_input_identity(Path(path), notes) for path in inputs],
         }
         return dict(json.loads(json.dumps(key)))  # as it will be read back: tuples are lists, keys are text
 
@@ -171,7 +190,7 @@ class Stage:
         manifest = read_manifest(folder)
         written: Json = {} if manifest is None else manifest["outputs"]
         present = sorted({path for pattern in self.editable for path in Path(folder).glob(pattern)})
-        return [path.name for path in present if _sha256(path) != written.get(path.name, {}).get("sha256")]
+        return [path.name for path in present if sha256(path) != written.get(path.name, {}).get("sha256")]
 
     def _remove_abandoned(self, target: Path) -> None:
         """Delete what processes of this machine left when they were killed: it can be as large as the recording.
@@ -188,6 +207,26 @@ class Stage:
             else:
                 logger.warning("removing %s, which a process that is gone left unfinished", draft)
         remove_abandoned_drafts(target.parent)
+
+    def _look(
+        self, target: Path, inputs: Sequence[str | os.PathLike[str]], parameters: Mapping[str, Any]
+    ) -> StageResult:
+        """Return the finished stage, or raise that it would run, and why."""
+        manifest = read_manifest(target)
+        if manifest is None:
+            raise StageNotCurrentError(self.name, "")
+        key = self.identity(inputs, parameters, notes=target.parent)
+        found = self._reusable(target, key)
+        if found is None:
+            same = all(manifest.get(name) == value for name, value in key.items())
+            raise StageNotCurrentError(self.name, "outputs are missing" if same else _difference(manifest, key))
+        return StageResult(target, reused=True, manifest=found)
+
+    def _refuse_changed(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        changed = [name for name, state in before.items() if after[name] != state]
+        if changed:
+            msg = f"{', '.join(changed)} changed while the stage {self.name} read it; wait until it is complete"
+            raise StageError(msg)
 
     def _is_editable(self, output: str) -> bool:
         return any(fnmatch(output, pattern) for pattern in self.editable)
@@ -301,18 +340,73 @@ def verify_stage(folder: str | os.PathLike[str]) -> list[str]:
     damaged = []
     for name, facts in outputs.items():
         path = Path(folder) / name
-        if not path.is_file() or path.stat().st_size != facts["size"] or _sha256(path) != facts["sha256"]:
+        if not path.is_file() or path.stat().st_size != facts["size"] or sha256(path) != facts["sha256"]:
             damaged.append(name)
     return damaged
 
 
-def _input_identity(path: Path) -> Json:
-    """Tell one state of an input: size and time of a file (raw files are too big to hash), the manifest of a stage."""
-    manifest = path / MANIFEST
-    if path.is_dir() and manifest.exists():
-        return {"name": path.name, "sha256": hashlib.sha256(manifest.read_bytes()).hexdigest()}
-    facts = path.stat()
-    return {"name": path.name, "size": facts.st_size, "mtime_ns": facts.st_mtime_ns}
+@contextmanager
+def looking_only() -> Iterator[None]:
+    """Make every stage tell, in this block, whether it is up to date, and run none.
+
+    A stage that would run raises :class:`StageNotCurrentError` instead: what runs is decided in one place.
+    """
+    token = _looking.set(True)
+    try:
+        yield
+    finally:
+        _looking.reset(token)
+
+
+class StageNotCurrentError(StageError):
+    """A stage that would run; only within :func:`looking_only`.
+
+    Attributes
+    ----------
+    reason
+        What has changed since it ran; empty if it never did.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"the stage {name} {'is to run again: ' + reason if reason else 'has not run'}")
+        self.reason = reason
+
+
+def _input_identity(path: Path, notes: Path | None) -> Json:
+    """Tell one state of an input: the digest of a file, or of what a stage left in its folder."""
+    manifest = read_manifest(path) if path.is_dir() else None
+    if manifest is not None:
+        return {"name": path.name, "sha256": digest_of(manifest["outputs"])}
+    if path.is_dir():
+        held = {str(file.relative_to(path)): content_digest(file, notes) for file in _files_below(path)}
+        return {"name": path.name, "sha256": digest_of(held)}
+    return {"name": path.name, "size": path.stat().st_size, "sha256": content_digest(path, notes)}
+
+
+def _states(inputs: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
+    """Return what tells that inputs did not change: a stage's folder is replaced whole, with its manifest."""
+    found: dict[str, Any] = {}
+    for path in map(Path, inputs):
+        if (path / MANIFEST).is_file():
+            found[str(path)] = file_state(path / MANIFEST)
+        else:
+            found[str(path)] = [file_state(file) for file in (_files_below(path) if path.is_dir() else [path])]
+    return found
+
+
+def _difference(manifest: Json, key: Json) -> str:
+    """Say what of a stage's identity has changed since its manifest was written."""
+    if manifest.get("version") != key["version"]:
+        return f"made by version {manifest.get('version')}, this is {key['version']}"
+    old, new = manifest.get("parameters", {}), key["parameters"]
+    changed = [
+        f"{name} {old.get(name)!r} -> {new.get(name)!r}"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+    before = manifest.get("inputs", [])
+    changed += [f"input {told['name']}" for told in key["inputs"] if told not in before]
+    return ", ".join(changed) or "inputs in another order or number"
 
 
 def _free_name(target: Path) -> Path:
@@ -322,22 +416,9 @@ def _free_name(target: Path) -> Path:
 
 
 def _outputs(folder: Path) -> Json:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): {"size": path.stat().st_size, "sha256": _sha256(path)} for path in files}
+    files = _files_below(folder)
+    return {str(path.relative_to(folder)): {"size": path.stat().st_size, "sha256": sha256(path)} for path in files}
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _made_by() -> Json:
-    import numba
-    import numpy
-
-    return {
-        "host": platform.node(),
-        "python": platform.python_version(),
-        "numpy": numpy.__version__,
-        "numba": numba.__version__,
-    }
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())

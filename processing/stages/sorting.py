@@ -86,7 +86,7 @@ def run_sorting(
 
     def work(output: Path) -> dict[str, Any]:
         started = time.perf_counter()
-        with _work_folder(place / WORK, STAGE.identity(files, identity)) as checkpoints:
+        with _work_folder(place / WORK, STAGE.identity(files, identity, notes=place)) as checkpoints:
             result = run_sorter(recording, checkpoints, sorter, chosen, python=python)
             write_phy(output, result, recording)
         return {
@@ -101,7 +101,7 @@ def run_sorting(
 
     stage = STAGE.run(place, work, inputs=files, parameters=identity)
     if not keep_work:
-        _discard(place / WORK, STAGE.identity(files, identity))
+        _discard(place / WORK, STAGE.identity(files, identity, notes=place))
     return stage
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +19,16 @@ from click.testing import CliRunner
 
 from allen_ecephys.errors import StageError
 from allen_ecephys.files import draft_of
+from allen_ecephys.processing.pipeline.digests import NOTES, content_digest, file_state
 from allen_ecephys.processing.pipeline.outputs import SampleFile
-from allen_ecephys.processing.pipeline.stages import MANIFEST, Stage, read_manifest, verify_stage
+from allen_ecephys.processing.pipeline.stages import (
+    MANIFEST,
+    Stage,
+    StageNotCurrentError,
+    looking_only,
+    read_manifest,
+    verify_stage,
+)
 from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth, write_recording
 from allen_ecephys.processing.spike_band.writing import WhiteningParameters, open_processed
 from allen_ecephys.processing.stages.spike_band import process_spike_band
@@ -67,7 +78,9 @@ def test_p4_changed_inputs_parameters_or_outputs_run_again(tmp_path: Path, sourc
         return Stage("filter").run(tmp_path, work, inputs=[source], parameters={"hz": hz}).reused
 
     assert [run(), run(), run(300), run(300), run()] == [False, True, False, True, False]
-    os.utime(source, ns=(1, 1))
+    os.utime(source, ns=(1, 1))  # a copy, or another machine's clock: the bytes are the same
+    assert run()
+    source.write_bytes(b"RAW")
     assert [run(), run()] == [False, True]
     (tmp_path / "filter" / "a.txt").write_text("cut")
     assert [run(), run()] == [False, True]
@@ -80,11 +93,78 @@ def test_p4_a_stage_runs_again_when_the_one_before_it_changed(tmp_path: Path, so
     first, second = Counted(), Counted()
 
     def run(hz: int) -> tuple[int, int]:
+        first.text = str(min(hz, 2))
         a = Stage("a").run(tmp_path, first, inputs=[source], parameters={"hz": hz})
         Stage("b").run(tmp_path, second, inputs=[a.folder], parameters={})
         return first.runs, second.runs
 
     assert [run(1), run(1), run(2)] == [(1, 1), (1, 1), (2, 2)]
+    assert run(3) == (3, 2)  # what comes to the same bytes changes nothing downstream
+
+
+def test_the_record_of_a_stage_names_no_machine_and_tells_its_cost(tmp_path: Path, source: Path) -> None:
+    def work(folder: Path) -> dict[str, int]:
+        time.sleep(0.05)
+        np.ones(8_000_000)
+        return {}
+
+    manifest = Stage("filter").run(tmp_path, work, inputs=[source], parameters={}).manifest
+    assert manifest["inputs"] == [
+        {"name": "input.dat", "size": 3, "sha256": hashlib.sha256(b"raw").hexdigest()}
+    ]
+    assert manifest["cost"]["seconds"] >= 0.05
+    assert manifest["cost"]["peak_memory_bytes"] >= 64e6
+    assert manifest["made_by"]["numpy"] == np.__version__
+    text = (tmp_path / "filter" / MANIFEST).read_text()
+    assert platform.node() not in text
+    assert str(tmp_path) not in text
+
+
+def test_an_input_that_changes_while_it_is_read(tmp_path: Path, source: Path) -> None:
+    def work(folder: Path) -> dict[str, int]:
+        source.write_bytes(b"more")
+        return {}
+
+    with pytest.raises(StageError, match=r"input\.dat changed while the stage filter read it"):
+        Stage("filter").run(tmp_path / "probe", work, inputs=[source], parameters={})
+    assert leftovers(tmp_path / "probe") == []
+    assert not (tmp_path / "probe" / "filter").exists()
+
+
+def test_looking_runs_nothing_and_says_what_changed(tmp_path: Path, source: Path) -> None:
+    work = Counted()
+
+    def run(**parameters: int) -> str:
+        try:
+            Stage("filter").run(tmp_path / "probe", work, inputs=[source], parameters=parameters)
+        except StageNotCurrentError as error:
+            return str(error)
+        return ""
+
+    with looking_only():
+        assert run(hz=1) == "the stage filter has not run"
+    assert not (tmp_path / "probe").exists()
+    run(hz=1)
+    with looking_only():
+        assert run(hz=1) == ""
+        assert run(hz=2, order=3) == "the stage filter is to run again: hz 1 -> 2, order None -> 3"
+        source.write_bytes(b"new")
+        assert run(hz=1) == "the stage filter is to run again: input input.dat"
+        (tmp_path / "probe" / "filter" / "a.txt").unlink()
+    assert work.runs == 1
+
+
+def test_a_digest_is_read_once_as_long_as_the_file_stays(tmp_path: Path, source: Path) -> None:
+    os.utime(source, ns=(1, 1))
+    assert content_digest(source, tmp_path) == hashlib.sha256(b"raw").hexdigest()
+    assert not (tmp_path / NOTES).exists()  # it was changed just now
+    noted = {str(source): [*file_state(source), "noted"]}
+    (tmp_path / NOTES).write_text(json.dumps(noted))
+    assert content_digest(source, tmp_path) == "noted"
+    source.write_bytes(b"war")
+    assert content_digest(source, tmp_path) == hashlib.sha256(b"war").hexdigest()
+    (tmp_path / NOTES).write_text("[1")  # a damaged note is none
+    assert content_digest(source, tmp_path) == hashlib.sha256(b"war").hexdigest()
 
 
 def test_p2_without_its_manifest_a_stage_is_not_done(tmp_path: Path, source: Path) -> None:
@@ -284,7 +364,7 @@ def test_p1_kill_9_at_each_stage_resumes_to_equal_bytes(truth: RawGroundTruth, t
         done = subprocess.run([sys.executable, "-c", KILLED, str(truth.folder), str(out), moment], timeout=300)
         assert done.returncode == -signal.SIGKILL
         for stage in out.iterdir():  # the invariant: what has its final name is complete
-            if not stage.name.endswith(".draft"):
+            if not stage.name.endswith(".draft") and stage.name != NOTES:
                 assert verify_stage(stage) == []
     resumed = process_spike_band(truth.recording(), out, lfp=truth.recording("lfp"))
     assert (resumed.depth.reused, resumed.medians is not None and resumed.medians.reused) == (True, True)

@@ -1,0 +1,76 @@
+"""Digests of what stages read: contents decide whether a stage runs again, and are read once as long as a file stays.
+
+A raw file of hours is read in minutes, which is little beside its processing and too much for a look at what is done:
+what was read is noted beside the stages, with the file's size and times, and is read again when these differ.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from allen_ecephys.errors import AllenEcephysError, StageError
+from allen_ecephys.files import write_atomically
+
+NOTES: Final = ".digests.json"
+#: A file younger than this (s) may change once more without a change of its times: its digest is not noted.
+_SETTLED_S: Final = 2.0
+
+State = tuple[int, int, int]
+
+
+def file_state(path: Path) -> State:
+    """Return what tells, without reading it, that a file is still the same: size and times of its last changes."""
+    facts = path.stat()
+    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+
+
+def content_digest(path: Path, notes: Path | None = None) -> str:
+    """Return the SHA-256 of a file, noted in the folder `notes` if that is there.
+
+    Raises
+    ------
+    StageError
+        If the file changed while it was read.
+    """
+    state = file_state(path)
+    name = str(path.absolute())
+    known = _read(notes).get(name) if notes is not None else None
+    if isinstance(known, list) and known[:-1] == list(state):
+        return str(known[-1])
+    digest = sha256(path)
+    if file_state(path) != state:
+        msg = f"{path} changed while it was read; wait until it is complete, and run again"
+        raise StageError(msg)
+    if notes is not None and notes.is_dir() and time.time() - max(state[1:]) / 1e9 > _SETTLED_S:
+        # A note saves work only: where none can be written, the file is read again.
+        with contextlib.suppress(AllenEcephysError, OSError):
+            noted = {**_read(notes), name: [*state, digest]}
+            write_atomically(notes / NOTES, json.dumps(noted, indent=1, sort_keys=True), durable=False)
+    return digest
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(facts: Any) -> str:
+    """Return the SHA-256 of what JSON can hold; the order of names does not matter."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _read(notes: Path | None) -> dict[str, Any]:
+    if notes is None:
+        return {}
+    try:
+        noted = json.loads((notes / NOTES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return noted if isinstance(noted, dict) else {}
