@@ -1,7 +1,8 @@
 """Digests of what stages read: contents decide whether a stage runs again, and are read once as long as a file stays.
 
 A raw file of hours is read in minutes, which is little beside its processing and too much for a look at what is done:
-what was read is noted beside the stages, with the file's size and times, and is read again when these differ.
+what was read is noted beside the stages, one note a file, with the file's size and times, and is read again when these
+differ.
 """
 
 from __future__ import annotations
@@ -11,17 +12,32 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final
 
 from allen_ecephys.errors import AllenEcephysError, StageError
 from allen_ecephys.files import write_atomically
 
-NOTES: Final = ".digests.json"
+NOTES: Final = ".digests"
 #: A file younger than this (s) may change once more without a change of its times: its digest is not noted.
 _SETTLED_S: Final = 2.0
 
 State = tuple[int, int, int]
+
+#: Folder of the notes of all stages, where several have inputs in common: see :func:`notes_in`.
+_shared: ContextVar[Path | None] = ContextVar("_shared", default=None)
+
+
+@contextlib.contextmanager
+def notes_in(folder: Path) -> Iterator[None]:
+    """Keep the notes of all stages that run in this block in one folder: what several of them read is read once."""
+    token = _shared.set(folder)
+    try:
+        yield
+    finally:
+        _shared.reset(token)
 
 
 def file_state(path: Path) -> State:
@@ -30,8 +46,8 @@ def file_state(path: Path) -> State:
     return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
-def content_digest(path: Path, notes: Path | None = None) -> str:
-    """Return the SHA-256 of a file, noted in the folder `notes` if that is there.
+def content_digest(path: Path, place: Path | None = None) -> str:
+    """Return the SHA-256 of a file, noted in the folder `place`, if that is there, or where :func:`notes_in` says.
 
     Raises
     ------
@@ -40,18 +56,19 @@ def content_digest(path: Path, notes: Path | None = None) -> str:
     """
     state = file_state(path)
     name = str(path.absolute())
-    known = _read(notes).get(name) if notes is not None else None
-    if isinstance(known, list) and known[:-1] == list(state):
-        return str(known[-1])
+    folder = _shared.get() or place
+    note = None if folder is None else folder / NOTES / f"{digest_of(name)[:24]}.json"
+    known = _read(note)
+    if known.get("path") == name and known.get("state") == list(state):
+        return str(known["sha256"])
     digest = sha256(path)
     if file_state(path) != state:
         msg = f"{path} changed while it was read; wait until it is complete, and run again"
         raise StageError(msg)
-    if notes is not None and notes.is_dir() and time.time() - max(state[1:]) / 1e9 > _SETTLED_S:
+    if folder is not None and note is not None and folder.is_dir() and time.time() - max(state[1:]) / 1e9 > _SETTLED_S:
         # A note saves work only: where none can be written, the file is read again.
         with contextlib.suppress(AllenEcephysError, OSError):
-            noted = {**_read(notes), name: [*state, digest]}
-            write_atomically(notes / NOTES, json.dumps(noted, indent=1, sort_keys=True), durable=False)
+            write_atomically(note, json.dumps({"path": name, "state": state, "sha256": digest}), durable=False)
     return digest
 
 
@@ -66,11 +83,11 @@ def digest_of(facts: Any) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _read(notes: Path | None) -> dict[str, Any]:
-    if notes is None:
+def _read(note: Path | None) -> dict[str, Any]:
+    if note is None:
         return {}
     try:
-        noted = json.loads((notes / NOTES).read_text(encoding="utf-8"))
+        noted = json.loads(note.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return noted if isinstance(noted, dict) else {}
+    return noted if isinstance(noted, dict) and "sha256" in noted else {}

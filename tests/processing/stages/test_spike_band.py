@@ -19,7 +19,8 @@ from click.testing import CliRunner
 
 from allen_ecephys.errors import StageError
 from allen_ecephys.files import draft_of
-from allen_ecephys.processing.pipeline.digests import NOTES, content_digest, file_state
+from allen_ecephys.processing.pipeline import digests
+from allen_ecephys.processing.pipeline.digests import NOTES, content_digest
 from allen_ecephys.processing.pipeline.outputs import SampleFile
 from allen_ecephys.processing.pipeline.stages import (
     MANIFEST,
@@ -109,9 +110,7 @@ def test_the_record_of_a_stage_names_no_machine_and_tells_its_cost(tmp_path: Pat
         return {}
 
     manifest = Stage("filter").run(tmp_path, work, inputs=[source], parameters={}).manifest
-    assert manifest["inputs"] == [
-        {"name": "input.dat", "size": 3, "sha256": hashlib.sha256(b"raw").hexdigest()}
-    ]
+    assert manifest["inputs"] == [{"name": "input.dat", "size": 3, "sha256": hashlib.sha256(b"raw").hexdigest()}]
     assert manifest["cost"]["seconds"] >= 0.05
     assert manifest["cost"]["peak_memory_bytes"] >= 64e6
     assert manifest["made_by"]["numpy"] == np.__version__
@@ -154,16 +153,20 @@ def test_looking_runs_nothing_and_says_what_changed(tmp_path: Path, source: Path
     assert work.runs == 1
 
 
-def test_a_digest_is_read_once_as_long_as_the_file_stays(tmp_path: Path, source: Path) -> None:
-    os.utime(source, ns=(1, 1))
-    assert content_digest(source, tmp_path) == hashlib.sha256(b"raw").hexdigest()
-    assert not (tmp_path / NOTES).exists()  # it was changed just now
-    noted = {str(source): [*file_state(source), "noted"]}
-    (tmp_path / NOTES).write_text(json.dumps(noted))
+def test_a_digest_is_read_once_as_long_as_the_file_stays(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = hashlib.sha256(b"raw").hexdigest()
+    assert content_digest(source, tmp_path) == expected
+    assert not (tmp_path / NOTES).exists()  # it was changed just now, and may be once more within a tick of its clock
+    monkeypatch.setattr(digests, "_SETTLED_S", -1.0)
+    assert content_digest(source, tmp_path) == expected
+    (note,) = (tmp_path / NOTES).iterdir()
+    note.write_text(note.read_text().replace(expected, "noted"))
     assert content_digest(source, tmp_path) == "noted"
     source.write_bytes(b"war")
     assert content_digest(source, tmp_path) == hashlib.sha256(b"war").hexdigest()
-    (tmp_path / NOTES).write_text("[1")  # a damaged note is none
+    note.write_text("[1")  # a damaged note is none
     assert content_digest(source, tmp_path) == hashlib.sha256(b"war").hexdigest()
 
 
