@@ -7,9 +7,14 @@ One hierarchy: each class is an :class:`AllenEcephysError` and also the built-in
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+import functools
+import inspect
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 __all__ = [
     "AccessError",
@@ -210,10 +215,39 @@ class StageError(AllenEcephysError, RuntimeError):
     """A stage of the processing that cannot run, or whose output on disk is not what its manifest says."""
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` if a known name is close to `name`, else an empty string."""
-    close = get_close_matches(str(name), [str(k) for k in known], n=1)
+def suggest(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """Return ``"; did you mean 'x'?"`` if a known name is as alike to `name` as that (0 to 1), else an empty string."""
+    close = get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=likeness)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def explains_unknown_names(cls: type[T]) -> type[T]:
+    """Make a dataclass of settings answer a keyword that it does not have with the one that was probably meant.
+
+    Examples
+    --------
+    >>> from allen_ecephys import UnitFilter
+    >>> UnitFilter(presence_ratio_min=0.9)
+    Traceback (most recent call last):
+    ...
+    allen_ecephys.errors.UnknownArgumentError: UnitFilter has no 'presence_ratio_min'; did you mean \
+'presence_ratio_minimum'? It takes presence_ratio_minimum, isi_violations_maximum, amplitude_cutoff_maximum, \
+valid_only, in_brain_only
+    """
+    initialise: Callable[..., None] = cls.__init__
+    known = list(inspect.signature(initialise).parameters)[1:]
+
+    @functools.wraps(initialise)
+    def explaining(self: T, /, *values: Any, **named: Any) -> None:
+        unknown = [name for name in named if name not in known]
+        if unknown:
+            near = suggest(unknown[0], known) or "."
+            msg = f"{cls.__name__} has no {unknown[0]!r}{near} It takes {', '.join(known)}"
+            raise UnknownArgumentError(msg)
+        initialise(self, *values, **named)
+
+    setattr(cls, "__init__", explaining)  # noqa: B010  mypy forbids the plain spelling
+    return cls
 
 
 def missing_extra(library: str, extra: str, purpose: str) -> MissingExtraError:

@@ -307,7 +307,7 @@ def prepare(folder, scale, allensdk_python):
     from allen_ecephys.processing.simulation import write_lfp, write_session
 
     begin = time.process_time()
-    truth = write_session(folder / "session.nwb", scale=scale, overwrite=True)
+    truth = write_session(folder / "session.nwb", scale=scale, has_lfp=True, overwrite=True)
     seconds = time.process_time() - begin
     probe = int(truth.probes.index[2])
     write_lfp(folder / "lfp.nwb", truth, probe, stop=1200.0, compression_level=1, overwrite=True)

@@ -31,9 +31,8 @@ def _where(command: _Command) -> _Command:
         ),
         click.option(
             "--source",
-            default="s3",
-            show_default=True,
-            help="Where missing files come from: s3 (the public bucket), warehouse, dandi, a URL or a folder, or none.",
+            help="Where missing files come from: s3 (the public bucket), warehouse, dandi, a URL or a folder, or none. "
+            "[default: where the cache was built from, else s3]",
         ),
     ]
     for option in reversed(options):
@@ -65,8 +64,10 @@ _REPORT = click.option(
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def _open(cache_dir: Path | None, source: str) -> EcephysProjectCache:
+def _open(cache_dir: Path | None, source: str | None) -> EcephysProjectCache:
+    from allen_ecephys.cache.offline.source import PUBLIC_BUCKET, remembered_source
     from allen_ecephys.cache.project_cache import EcephysProjectCache
+    from allen_ecephys.cache.project_files import manifest_path
 
     makers: dict[str, Callable[..., EcephysProjectCache]] = {
         "s3": EcephysProjectCache.from_s3,
@@ -74,12 +75,13 @@ def _open(cache_dir: Path | None, source: str) -> EcephysProjectCache:
         "dandi": EcephysProjectCache.from_dandi,
         "none": EcephysProjectCache.fixed,
     }
+    source = source or remembered_source(manifest_path(cache_dir).parent) or PUBLIC_BUCKET
     if source in makers:
         return makers[source](manifest=cache_dir)
     return EcephysProjectCache.from_url(source, manifest=cache_dir)
 
 
-def _open_existing(cache_dir: Path | None, source: str) -> EcephysProjectCache:
+def _open_existing(cache_dir: Path | None, source: str | None) -> EcephysProjectCache:
     """Open a cache for a command that works on what is there, and so must not make one where none is."""
     from allen_ecephys.cache.project_files import manifest_path, project_files
 
@@ -120,7 +122,7 @@ def cache() -> None:
 @_where
 @_what
 @_JSON
-def plan_command(cache_dir: Path | None, source: str, as_json: bool, **choice: Any) -> None:
+def plan_command(cache_dir: Path | None, source: str | None, as_json: bool, **choice: Any) -> None:
     """Show which files a selection needs, their bytes, and what is there already. Fetches the tables only."""
     from allen_ecephys.cache.offline.plan import plan
 
@@ -144,7 +146,7 @@ def plan_command(cache_dir: Path | None, source: str, as_json: bool, **choice: A
 @_REPORT
 @_JSON
 def build_command(
-    cache_dir: Path | None, source: str, jobs: int, report: Path | None, as_json: bool, **choice: Any
+    cache_dir: Path | None, source: str | None, jobs: int, report: Path | None, as_json: bool, **choice: Any
 ) -> None:
     """Fetch all files of a selection. The same command resumes an interrupted build.
 
@@ -167,7 +169,7 @@ def build_command(
 @_REPORT
 @_JSON
 def verify_command(
-    cache_dir: Path | None, source: str, repair: bool, deep: bool, report: Path | None, as_json: bool
+    cache_dir: Path | None, source: str | None, repair: bool, deep: bool, report: Path | None, as_json: bool
 ) -> None:
     """Compare every byte of the cache with what was published, or noted on arrival.
 
@@ -188,7 +190,7 @@ def verify_command(
 def export_command(
     target: Path,
     cache_dir: Path | None,
-    source: str,
+    source: str | None,
     everything: bool,
     report: Path | None,
     as_json: bool,
@@ -255,7 +257,7 @@ def _new_project(cache_dir: Path) -> EcephysProjectCache:
 @cache.command(name="status")
 @_where
 @_JSON
-def status_command(cache_dir: Path | None, source: str, as_json: bool) -> None:
+def status_command(cache_dir: Path | None, source: str | None, as_json: bool) -> None:
     """Show what the cache holds, what is unfinished and what was moved away. Writes nothing, uses no network."""
     from allen_ecephys.cache.offline.build import status
     from allen_ecephys.cache.project_files import manifest_path
@@ -266,6 +268,7 @@ def status_command(cache_dir: Path | None, source: str, as_json: bool) -> None:
         click.echo(json.dumps(found, indent=1))
         return
     click.echo(f"{found['root']}: {len(found['files'])} files, {_gigabytes(found['bytes'])}")
+    click.echo(f"built from: {found['built_from'] or 'not noted'}")
     click.echo(f"free on this disk: {_gigabytes(found['free_bytes'])}")
     for file in found["files"]:
         click.echo(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 
 from .raw import list_command
@@ -13,6 +15,8 @@ from .units import package_command, units_command
 @click.group()
 def process() -> None:
     """Produce: from a probe's raw data to cleaned, measured units and an NWB file."""
+    # A run takes hours: where no progress bar can be drawn, its log says which stage it is at.
+    logging.getLogger("allen_ecephys.processing").setLevel(min(logging.INFO, logging.getLogger().level))
 
 
 process.add_command(list_command)

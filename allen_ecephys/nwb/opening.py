@@ -71,12 +71,19 @@ def absolute(source: object) -> str | BinaryFile:
 def check_exists(path: Path) -> None:
     """Refuse a local path that is no file."""
     if not path.exists():
-        near = suggest(path.name, (p.name for p in path.parent.glob("*.nwb"))) if path.parent.is_dir() else ""
-        msg = f"there is no file {path}{near or '; check the path'}"
+        msg = f"there is no file {path}{_nearly(path) or '; check the path'}"
         raise MissingFileError(msg)
     if path.is_dir():
         msg = f"{path} is a folder; name the NWB file in it"
         raise FileFormatError(msg)
+
+
+def _nearly(path: Path) -> str:
+    """Suggest a file beside `path` whose name is a slip of the pen away; the ending that all share says nothing."""
+    stems = {p.stem: p.name for p in path.parent.glob("*.nwb")} if path.parent.is_dir() else {}
+    if path.name in stems:
+        return f"; did you mean {stems[path.name]!r}?"
+    return suggest(path.stem, stems, likeness=0.8).replace("'?", ".nwb'?")
 
 
 def open_url(url: str) -> Any:

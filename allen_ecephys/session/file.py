@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ClosedSessionError, UnknownIdError
+from ..errors import ClosedSessionError, UnknownIdError, explains_unknown_names
 from ..nwb import layout
 from ..nwb.columns import whole_numbers
 from ..nwb.reader import NwbReader
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+@explains_unknown_names
 @dataclass(frozen=True)
 class SessionCompanions:
     """What a project cache knows about a session beyond its NWB file; each part is optional.

@@ -45,9 +45,9 @@ def selected_trials(trials: Trials, presentations: pd.DataFrame) -> pd.DataFrame
     UnknownIdError, UnknownNameError
         For an id that is no presentation's, a name that is no stimulus of the session.
     FileFormatError
-        If a table has no ``start_time``.
+        If a table has no ``start_time``, or one that is no number.
     InvalidValueError
-        If a start time is missing.
+        If a start time is missing or infinite, or a trial ends before it starts.
     """
     if isinstance(trials, str) or (isinstance(trials, list) and trials and all(isinstance(t, str) for t in trials)):
         shown = presentations["stimulus_name"]
@@ -55,11 +55,30 @@ def selected_trials(trials: Trials, presentations: pd.DataFrame) -> pd.DataFrame
     if not isinstance(trials, pd.DataFrame):
         return presentations if trials is None else presentations.loc[as_ids(trials, presentations, "presentation")]
     require_columns(trials, "start_time")
-    lacking = trials["start_time"].isna().to_numpy()
+    starts = _times(trials, "start_time")
+    lacking = ~np.isfinite(starts)
     if lacking.any():
         msg = f"trial {trials.index[int(np.argmax(lacking))]} has no start_time: leave it out"
         raise InvalidValueError(msg)
+    if "stop_time" in trials:
+        backwards = _times(trials, "stop_time") < starts
+        if backwards.any():
+            first = trials.iloc[int(np.argmax(backwards))]
+            msg = (
+                f"trial {first.name} ends before it starts ({first['start_time']} to {first['stop_time']} s), "
+                f"{int(backwards.sum())} trial(s) in all: are the two columns swapped?"
+            )
+            raise InvalidValueError(msg)
     return trials if trials.index.name == PRESENTATION else trials.rename_axis(index=TRIAL)
+
+
+def _times(trials: pd.DataFrame, column: str) -> np.ndarray:
+    """Return a column of times (s), NaN where there is none."""
+    try:
+        return trials[column].to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        msg = f"the {column} of a table of trials is in seconds; this column holds {trials[column].dtype} ({error})"
+        raise FileFormatError(msg) from error
 
 
 def require_columns(trials: pd.DataFrame, *columns: str) -> None:

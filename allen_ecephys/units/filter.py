@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from ..errors import FileFormatError, InvalidValueError, UnknownArgumentError, suggest
+from ..errors import FileFormatError, InvalidValueError, UnknownArgumentError, explains_unknown_names, suggest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +39,7 @@ class UnitBounds(TypedDict, total=False):
     filter_out_of_brain_units: bool
 
 
+@explains_unknown_names
 @dataclass(frozen=True)
 class UnitFilter:
     """Thresholds a unit must pass to be shown.

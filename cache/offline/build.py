@@ -22,6 +22,7 @@ from ..transfer.journals import journal_of, read_journal
 from ..writing import no_room
 from .plan import Plan, PlannedFile, Project, Selection, plan
 from .report import FileReport, Report
+from .source import remember_source, remembered_source
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ def build(
         msg = f"the cache in {where} has no remote to build from; open it with from_s3(), from_url() or from_dandi()"
         raise OfflineError(msg)
     policy = policy or TransferPolicy()
+    remember_source(cache.files.root, cache.files.remote)
     for table in ("sessions", "probes"):  # what the selection is made from
         cache.files.path_of(table, progress=progress)
     todo = plan(cache, selection, policy=policy)
@@ -137,8 +139,9 @@ def status(cache: Project) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``root``, ``remote``, ``free_bytes``; ``files`` (key, bytes, verified); ``unfinished`` (key, bytes, at_hand: of
-        interrupted downloads and streamed sessions); ``set_aside`` (names of damaged files that were moved away).
+        ``root``, ``remote``, ``built_from`` (None: not noted), ``free_bytes``; ``files`` (key, bytes, verified);
+        ``unfinished`` (key, bytes, at_hand: of interrupted downloads and streamed sessions); ``set_aside`` (names of
+        damaged files that were moved away).
     """
     root = cache.files.root
     files: list[dict[str, Any]] = []
@@ -156,6 +159,7 @@ def status(cache: Project) -> dict[str, Any]:
     return {
         "root": str(root),
         "remote": None if cache.files.remote is None else cache.files.remote.url,
+        "built_from": remembered_source(root),
         "free_bytes": shutil.disk_usage(root).free,
         "bytes": sum(file["bytes"] for file in files),
         "files": files,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from allen_ecephys.errors import RemoteNotFoundError, UnknownIdError, UnknownNameError, suggest
+from allen_ecephys.errors import RemoteNotFoundError, UnknownIdError, UnknownNameError, explains_unknown_names, suggest
 from allen_ecephys.units.filter import UnitFilter
 
 from .. import manifest as manifests
@@ -41,6 +41,7 @@ class Project(Protocol):
         """The project's tables."""
 
 
+@explains_unknown_names
 @dataclass(frozen=True)
 class Selection:
     """Which sessions, and which of their files.

@@ -55,7 +55,7 @@ class DandiRemote:
     ) -> None:
         self._blobs = HttpRemote(blobs)
         self._tables = None if tables is None else remote_at(tables)
-        self._listing = listing
+        self.listing = listing
         self._assets: dict[str, RemoteFile] | None = None
 
     def __repr__(self) -> str:
@@ -70,10 +70,10 @@ class DandiRemote:
     def assets(self) -> Mapping[str, RemoteFile]:
         """The dandiset's NWB files by their key in the released layout."""
         if self._assets is None:
-            rows = shipped_rows("dandi_000021.csv") if self._listing is None else _listed(self._listing)
+            rows = shipped_rows("dandi_000021.csv") if self.listing is None else _listed(self.listing)
             self._assets = dict(filter(None, (self._file(row) for row in rows)))
             if not self._assets:
-                msg = f"{self._listing} lists no session of the release; is it the listing of another dandiset?"
+                msg = f"{self.listing} lists no session of the release; is it the listing of another dandiset?"
                 raise FileFormatError(msg)
         return self._assets
 

@@ -13,6 +13,8 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from random import Random
 
+from allen_ecephys.errors import explains_unknown_names
+
 from .intervals import split_long
 
 RETRY_STATUSES = frozenset({408, 425, 429})
@@ -24,6 +26,7 @@ def _never() -> bool:
     return False
 
 
+@explains_unknown_names
 @dataclass(frozen=True)
 class TransferPolicy:
     """The limits of a transfer; there is none on its total time."""

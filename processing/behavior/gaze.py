@@ -14,6 +14,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from allen_ecephys.errors import explains_unknown_names
+
 Floats = npt.NDArray[np.float64]
 
 #: Radius of a mouse's eye, and size of a pixel of the eye camera at the eye (cm).
@@ -59,6 +61,7 @@ def on_plane(normal: npt.ArrayLike, point: npt.ArrayLike, direction: npt.ArrayLi
     return np.asarray(o + length[..., None] * d)
 
 
+@explains_unknown_names
 @dataclass(frozen=True)
 class EyeRig:
     """Where monitor, camera and light are around the eye.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from allen_ecephys.errors import InvalidContentsError
+from allen_ecephys.errors import InvalidContentsError, explains_unknown_names
 from allen_ecephys.nwb import layout
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 
+@explains_unknown_names
 @dataclass(frozen=True)
 class SessionMetadata:
     """Who was recorded, when and with which set of stimuli.
@@ -86,6 +87,7 @@ class RigGeometry:
     camera_rotation: tuple[float, float, float]
 
 
+@explains_unknown_names
 @dataclass(frozen=True)
 class SessionContents:
     """Everything a session file holds.

@@ -12,7 +12,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 import numpy as np
 
-from allen_ecephys.errors import AlreadyPresentError, DiskFullError
+from allen_ecephys.errors import AlreadyPresentError, DiskFullError, MissingFileError
 from allen_ecephys.files import disk_full, publish, scratch_folder, sync, sync_folder
 from allen_ecephys.nwb import layout
 
@@ -23,14 +23,30 @@ if TYPE_CHECKING:
     from .contents import SessionMetadata
 
 
-@contextmanager
-def published(path: str | os.PathLike[str], *, overwrite: bool, needs: int) -> Iterator[Path]:
-    """Give a name to write to; what was written there takes the final name if, and only if, all went well."""
+def checked_target(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
+    """Return the path of a file that is to be written.
+
+    Raises
+    ------
+    MissingFileError
+        If its folder does not exist: more often a slip of the pen than a wish.
+    AlreadyPresentError
+        If the file exists and may not be replaced.
+    """
     final = Path(path)
+    if not final.parent.is_dir():
+        msg = f"there is no folder {final.parent} to write {final.name} into; make it first, or check the path"
+        raise MissingFileError(msg)
     if final.exists() and not overwrite:
         msg = f"{final} exists already; choose another name or pass overwrite=True"
         raise AlreadyPresentError(msg)
-    final.parent.mkdir(parents=True, exist_ok=True)
+    return final
+
+
+@contextmanager
+def published(path: str | os.PathLike[str], *, overwrite: bool, needs: int) -> Iterator[Path]:
+    """Give a name to write to; what was written there takes the final name if, and only if, all went well."""
+    final = checked_target(path, overwrite=overwrite)
     if shutil.disk_usage(final.parent).free < needs:
         raise disk_full(final.parent, needs)
     try:

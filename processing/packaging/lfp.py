@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from allen_ecephys.errors import InvalidContentsError, InvalidValueError
+from allen_ecephys.errors import InvalidContentsError, InvalidValueError, explains_unknown_names
 from allen_ecephys.nwb import layout
 from allen_ecephys.progress import progress_bar
 
@@ -63,6 +63,7 @@ class CurrentSourceDensity:
     y_positions: Floats = field(repr=False)
 
 
+@explains_unknown_names
 @dataclass(frozen=True)
 class LfpContents:
     """The LFP of one probe.
@@ -131,7 +132,7 @@ def write_lfp_nwb(
     ------
     InvalidContentsError
         If traces, timestamps, channels and probe disagree, or timestamps are not finite and ascending.
-    FileExistsError, DiskFullError
+    MissingFileError, FileExistsError, DiskFullError
         As :func:`allen_ecephys.processing.packaging.session.write_session_nwb`.
     """
     counts = contents.volts_per_count is not None

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,7 +22,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
 
-from allen_ecephys.errors import StageError
+from allen_ecephys.errors import StageError, explains_unknown_names
 from allen_ecephys.files import (
     abandoned_drafts,
     draft_of,
@@ -69,6 +70,7 @@ class StageResult:
         return dict(self.manifest["report"])
 
 
+@explains_unknown_names
 @dataclass(frozen=True)
 class Stage:
     """One step of the chain: its name, and what it leaves in the folder of that name.
@@ -150,6 +152,8 @@ class Stage:
         self._refuse_to_replace_edited(target)
         temporary = draft_of(target)
         temporary.mkdir()
+        logger.info("%s: running", self.name)
+        begun = time.monotonic()
         try:
             with measured() as cost:
                 report = dict(work(temporary))
@@ -161,6 +165,7 @@ class Stage:
             manifest = {**key, "report": report, "outputs": _outputs(temporary), "made_by": made_by(), "cost": cost}
             sync_files(temporary)
             write_atomically(temporary / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
+            logger.info("%s: done in %.1f s", self.name, time.monotonic() - begun)
             return self._publish(temporary, target, key, manifest)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

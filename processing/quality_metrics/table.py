@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from allen_ecephys.errors import explains_unknown_names
+
 from .amplitudes import amplitude_cutoff
 from .drift import INTERVAL, MIN_SPIKES, drift_metrics, spike_depths
 from .isolation import MAX_NEIGHBOR_SPIKES, N_NEIGHBORS
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from .features import SpikeFeatures
 
 
+@explains_unknown_names
 @dataclass(frozen=True)
 class QualitySettings:
     """Parameters of the quality metrics; the defaults are those of the release.

@@ -10,7 +10,13 @@ from typing import Final, Literal
 
 import numpy as np
 
-from allen_ecephys.errors import AllenEcephysError, FileFormatError, MissingFileError, UnknownNameError
+from allen_ecephys.errors import (
+    AllenEcephysError,
+    FileFormatError,
+    MissingFileError,
+    UnknownNameError,
+    explains_unknown_names,
+)
 
 from ..probes import AdcWiring
 from ..recording import duration
@@ -221,6 +227,7 @@ def open_described(folder: Path, band: Literal["ap", "lfp"]) -> BinaryRecording:
         raise FileFormatError(msg) from error
 
 
+@explains_unknown_names
 @dataclass(frozen=True)
 class ProbeListing:
     """What a folder holds of one probe.

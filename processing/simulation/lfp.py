@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from allen_ecephys.errors import UnknownIdError
+from allen_ecephys.errors import MissingDataError, UnknownIdError
 
 from ..packaging.session import CurrentSourceDensity, LfpContents, write_lfp_nwb
 from .probe_layout import CHANNELS_PER_PROBE
@@ -44,7 +44,7 @@ def write_lfp(
     path
         The file to write.
     session
-        What :func:`allen_ecephys.processing.simulation.write_session` returned.
+        What :func:`allen_ecephys.processing.simulation.write_session` returned, called with ``has_lfp=True``.
     probe_id
         Probe of that session.
     start, stop
@@ -61,11 +61,16 @@ def write_lfp(
     ------
     UnknownIdError
         If the session has no such probe.
+    MissingDataError
+        If the session's file states that it has no LFP: nobody would look for it.
     """
     probes = session.probes
     if probe_id not in probes.index:
         msg = f"session {session.session_id} has no probe {probe_id}; it has {probes.index.tolist()}"
         raise UnknownIdError(msg)
+    if not probes.loc[probe_id, "has_lfp_data"]:
+        msg = f"{session.path} states that its probes have no LFP; write it with write_session(..., has_lfp=True)"
+        raise MissingDataError(msg)
     channels = session.channels
     in_brain = (channels["probe_id"] == probe_id) & (channels["structure_acronym"] != "")
     channels = channels[in_brain & (channels["probe_channel_number"] % _EVERY == 2)]

@@ -36,7 +36,7 @@ _THICKNESS = (90, 60, 50, 60)
 REFERENCE_CHANNELS = (36, 75, 112, 151, 188, 227, 264, 303, 340, 379)
 
 
-def probe_table(session_id: int, n_probes: int) -> pd.DataFrame:
+def probe_table(session_id: int, n_probes: int, *, has_lfp: bool) -> pd.DataFrame:
     """Return the probes of a session: ids ``10 * session_id + k``, names ``probeA`` and on."""
     import pandas as pd
 
@@ -45,7 +45,7 @@ def probe_table(session_id: int, n_probes: int) -> pd.DataFrame:
             "description": [f"probe{'ABCDEF'[k]}" for k in range(n_probes)],
             "sampling_rate": 29999.95 + 0.005 * np.arange(n_probes),
             "lfp_sampling_rate": 1249.998,
-            "has_lfp_data": True,
+            "has_lfp_data": has_lfp,
         },
         index=pd.Index(probe_ids(session_id, n_probes), name="id"),
     )

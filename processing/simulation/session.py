@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from allen_ecephys.errors import AlreadyPresentError, InvalidValueError
+from allen_ecephys.errors import InvalidValueError
 from allen_ecephys.files import scratch_folder
 
+from ..packaging.files import checked_target
 from ..packaging.identities import channel_ids, check_session_id, unit_ids
 from ..packaging.session import RigGeometry, SessionContents, SessionMetadata, write_session_nwb
 from ..ranges import check_whole
@@ -86,6 +87,7 @@ def write_session(
     eye_tracking: bool = True,
     invalid_times: bool = True,
     contrast_block: bool = False,
+    has_lfp: bool = False,
     overwrite: bool = False,
 ) -> GroundTruth:
     """Simulate a session and write it as an NWB file in the released layout.
@@ -110,6 +112,8 @@ def write_session(
         Whether the session has them; released sessions lack them now and then.
     contrast_block
         Whether a *Brain Observatory 1.1* session ends with contrast gratings, as 8 of 32 do.
+    has_lfp
+        Whether the file states that its probes have LFP, which :func:`write_lfp` then writes, one file a probe.
     overwrite
         Whether an existing file may be replaced.
 
@@ -124,7 +128,7 @@ def write_session(
         If there is no such session type.
     InvalidValueError
         If `scale`, `n_units` or `n_probes` are out of range.
-    FileExistsError, DiskFullError
+    MissingFileError, FileExistsError, DiskFullError
         As :func:`allen_ecephys.processing.packaging.session.write_session_nwb`.
 
     Notes
@@ -137,17 +141,14 @@ def write_session(
         check_session_id(session_id)
     count = max(40, round(FULL_UNITS * scale)) if n_units is None else n_units
     _check_ranges(scale, count, n_probes)
-    path = Path(path)
-    if path.exists() and not overwrite:
-        msg = f"{path} exists already; choose another name or pass overwrite=True"
-        raise AlreadyPresentError(msg)
+    path = checked_target(path, overwrite=overwrite)
     number = 700_000_000 + seed if session_id is None else session_id
     streams = np.random.default_rng([seed, 2]).spawn(6)
     presentations = stimulus_presentations(kind, scale, seed, contrast_block=contrast_block)
     pulses = behavior.light_pulses(float(presentations["stop_time"].iloc[-1]), scale, streams[0])
     duration = float(pulses["stop_time"].iloc[-1]) + _TAIL
     running, raw_running = behavior.running_tables(float(presentations["stop_time"].iloc[-1]), streams[1])
-    probes = probe_layout.probe_table(number, n_probes)
+    probes = probe_layout.probe_table(number, n_probes, has_lfp=has_lfp)
     channels = probe_layout.channel_table(probes, streams[2])
     units, truth = _draw_population(count, probes, channels, duration, streams[3])
     invalid = behavior.invalid_intervals(number, probes, presentations, pulses) if invalid_times else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Final
 
-from allen_ecephys.errors import InvalidValueError
+from allen_ecephys.errors import InvalidValueError, explains_unknown_names
 
 from ..spike_band.adc_phase import Definition, check_definition
 
@@ -13,6 +13,7 @@ from ..spike_band.adc_phase import Definition, check_definition
 LEAST_BATCH: Final = 488
 
 
+@explains_unknown_names
 @dataclass(frozen=True)
 class SortingParameters:
     """Parameters of the native sorter; defaults are those the release was sorted with, where it had them.

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import FileFormatError
+from allen_ecephys.errors import FileFormatError, explains_unknown_names
 
 #: Microvolts per count of the release; thresholds of power are in counts squared of this size.
 COUNT_UV: Final = 0.195
@@ -19,6 +19,7 @@ COUNT_UV: Final = 0.195
 RELEASED_PITCH: Final = 10.0
 
 
+@explains_unknown_names
 @dataclass(frozen=True)
 class DepthParameters:
     """Parameters of the estimate; defaults are those of the release.

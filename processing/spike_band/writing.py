@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from allen_ecephys.config import threads
-from allen_ecephys.errors import FileFormatError, InvalidValueError, RecordingTooShortError
+from allen_ecephys.errors import FileFormatError, InvalidValueError, RecordingTooShortError, explains_unknown_names
 from allen_ecephys.progress import progress_bar
 
 from ..pipeline.outputs import SampleFile
@@ -44,6 +44,7 @@ FACTS_FILE: Final = "recording.json"
 COVARIANCE_STRIDE, LEAST_BLOCKS = 200, 24
 
 
+@explains_unknown_names
 @dataclass(frozen=True)
 class WhiteningParameters:
     """Parameters of filter and whitening; defaults are those of the release's Kilosort 2.

@@ -226,11 +226,21 @@ def _gaps(probes: Sequence[PackagedProbe]) -> pd.DataFrame | None:
 
 
 def check_measured(folder: Path) -> None:
-    """Raise if a stage whose outputs are packaged has not run to its end in a probe's folder."""
-    for stage in PACKAGED:
-        if not stage.is_finished(folder):
-            msg = f"{folder} holds no finished stage {stage.name!r}: run `allen-ecephys process units` into it first"
-            raise StageError(msg)
+    """Raise if a stage whose outputs are packaged has not run to its end in a probe's folder, or did so long ago."""
+    run = f"allen-ecephys process units RAW {folder}"
+    measured = read_manifest(units.STAGE.folder(folder))
+    if measured is None:
+        msg = f"{folder} holds no finished stage {units.STAGE.name!r}: run `{run}` first"
+        raise StageError(msg)
+    missing = [f"the stage {stage.name!r}" for stage in PACKAGED if not stage.is_finished(folder)]
+    if "sampling_rate" not in measured.get("report", {}):
+        missing.append("the sampling rate")
+    if missing:
+        msg = (
+            f"{folder} was measured by version {measured.get('version', '(unknown)')} of this package and lacks "
+            f"{' and '.join(missing)}. Run `{run}` again, with the options of that time: it keeps what is still valid"
+        )
+        raise StageError(msg)
 
 
 def _channels(file: Path, probe_id: int, structure_acronym: str) -> pd.DataFrame:

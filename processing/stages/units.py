@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from allen_ecephys.errors import InvalidValueError
+from allen_ecephys.errors import InvalidValueError, explains_unknown_names
 
 from ..pipeline.stages import Stage, StageResult
 from ..quality_metrics import QualitySettings, quality_metrics
@@ -37,6 +37,7 @@ TABLE: Final = "metrics.csv"
 STAGE: Final = Stage("units", outputs=(TABLE,))
 
 
+@explains_unknown_names
 @dataclass(frozen=True)
 class UnitParameters:
     """Parameters of all stages from sorted spikes to measured units; the defaults are those of the release.

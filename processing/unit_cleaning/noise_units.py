@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
+from allen_ecephys.errors import explains_unknown_names
+
 from ..shanks import ShankLines
 from .noise_templates import TEMPLATE_SAMPLES, TemplateThresholds, noise_template_tests
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 BASELINE_SAMPLES = 8
 
 
+@explains_unknown_names
 @dataclass(frozen=True)
 class NoiseThresholds:
     """Limits of the rules that call a unit noise.

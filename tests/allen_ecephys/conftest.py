@@ -223,7 +223,7 @@ def simulated_project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, A
     folder = tmp_path_factory.mktemp("simulated")
     cache = folder / "cache"
     cache.mkdir()
-    truth = write_session(folder / "session.nwb", scale=0.02, n_units=120, n_probes=1, seed=3)
+    truth = write_session(folder / "session.nwb", scale=0.02, n_units=120, n_probes=1, seed=3, has_lfp=True)
     probe = int(truth.probes.index[0])
     shown = truth.stimulus_presentations
     flashes = shown.loc[shown["stimulus_name"] == "flashes", "stop_time"]

@@ -21,12 +21,17 @@ from faulty_server import FaultyServer, litter_in
 from small_project import serve_folder, write_project
 
 from allen_ecephys.cache.offline import build as offline_module
+from allen_ecephys.cache.offline import source as source_module
 from allen_ecephys.cache.offline.build import build, status
 from allen_ecephys.cache.offline.export import export
 from allen_ecephys.cache.offline.plan import Selection, choose_sessions, plan
 from allen_ecephys.cache.offline.verify import verify
 from allen_ecephys.cache.project_cache import EcephysProjectCache
 from allen_ecephys.cache.project_files import project_files
+from allen_ecephys.cache.remotes.dandi import DandiRemote
+from allen_ecephys.cache.remotes.http import HttpRemote
+from allen_ecephys.cache.remotes.public_bucket import PublicBucket
+from allen_ecephys.cache.remotes.warehouse import WarehouseRemote
 from allen_ecephys.cache.retrying.rules import TransferPolicy
 from allen_ecephys.cache.transfer.checks import INDEX_NAME, entry_of
 from allen_ecephys.cli.cache import cache as command
@@ -392,3 +397,31 @@ def test_commands(served: FaultyServer, tmp_path: Path, caplog: pytest.LogCaptur
     assert EcephysProjectCache.fixed(tmp_path / "copy").session_path(101).is_file()
     served.scripts["session_103/session_103.nwb"] = [fs.status(403)]
     assert "failed" in run("build", *where, code=1)
+
+
+def test_the_source_of_a_built_cache_is_remembered(source: Path, tmp_path: Path) -> None:
+    spoiled = tmp_path / "source"
+    shutil.copytree(source, spoiled)
+    here = ["--cache-dir", str(tmp_path / "cache")]
+    built = CliRunner().invoke(command, ["build", *here, "--source", str(spoiled), "--session", "101"])
+    assert built.exit_code == 0, built.output
+    flip(tmp_path / "cache" / "session_101" / "session_101.nwb")
+    repaired = CliRunner().invoke(command, ["verify", *here, "--repair"])  # from there, not from the public bucket
+    assert (repaired.exit_code, "1 repaired" in repaired.output) == (0, True), repaired.output
+    assert f"built from: {spoiled}" in CliRunner().invoke(command, ["status", *here]).output
+    note = tmp_path / "cache" / source_module.FILE_NAME
+    for damage in (b"", b"{", b"[]", b'{"source": 1}', b"\xff", b"[" * 100_000):
+        note.write_bytes(damage)
+        assert source_module.remembered_source(note.parent) is None
+    assert "built from: not noted" in CliRunner().invoke(command, ["status", *here]).output
+
+
+def test_a_remembered_source_holds_no_credentials(tmp_path: Path) -> None:
+    source_module.remember_source(tmp_path, HttpRemote("https://me:secret@example.org/project?token=secret"))
+    assert source_module.remembered_source(tmp_path) == "https://example.org/project"
+    source_module.remember_source(tmp_path, PublicBucket())
+    assert source_module.remembered_source(tmp_path) == "s3"
+    source_module.remember_source(tmp_path, DandiRemote(tables=None))
+    assert source_module.remembered_source(tmp_path) == "dandi"
+    source_module.remember_source(tmp_path, WarehouseRemote(host="example.org"))  # no word opens it: the note stays
+    assert source_module.remembered_source(tmp_path) == "dandi"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import json
 import re
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from allen_ecephys.errors import UnknownArgumentError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = REPOSITORY / "allen_ecephys"
@@ -125,3 +128,23 @@ def test_a_private_import_is_seen(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("```python\nfrom allen_ecephys.units.filter import UnitFilter\nimport allen_ecephys.nwb\n```\n")
     assert private_imports(page) == ["from allen_ecephys.units.filter import UnitFilter", "import allen_ecephys.nwb"]
+
+
+#: Dataclasses that a user fills by keyword, without a list of them: what most of the fields have defaults for.
+SETTINGS = sorted(
+    f"{module}.{name}"
+    for module, names in PUBLIC.items()
+    for name in names
+    if dataclasses.is_dataclass(kind := getattr(importlib.import_module(module), name))
+    and isinstance(kind, type)
+    and 2 * sum(f.default is not dataclasses.MISSING for f in dataclasses.fields(kind)) > len(dataclasses.fields(kind))
+)
+
+
+@pytest.mark.parametrize("place", SETTINGS)
+def test_a_mistyped_setting_is_answered_with_the_one_that_was_meant(place: str) -> None:
+    module, _, name = place.rpartition(".")
+    kind = getattr(importlib.import_module(module), name)
+    meant = dataclasses.fields(kind)[-1].name
+    with pytest.raises(UnknownArgumentError, match=f"{name} has no '{meant}x'; did you mean '{meant}'"):
+        kind(**{f"{meant}x": 1})

@@ -66,7 +66,7 @@ def read():
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory):
     path = tmp_path_factory.mktemp("oldest") / "session.nwb"
-    return write_session(path, scale=0.005, n_units=12, n_probes=2)
+    return write_session(path, scale=0.005, n_units=12, n_probes=2, has_lfp=True)
 
 
 def test_oldest_pynwb_reads_a_session(read, truth):

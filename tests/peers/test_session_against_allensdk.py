@@ -89,7 +89,7 @@ def files(source, folder, allensdk, shared_data):
         return replica / "session_715093703.nwb", lfp
     if source == "excerpt":
         return shared_data / "ecephys-cache" / "session_732592105" / "session_732592105.nwb", {}
-    truth = write_session(folder / "ours.nwb", source, scale=0.01, n_units=60, n_probes=3, seed=1)
+    truth = write_session(folder / "ours.nwb", source, scale=0.01, n_units=60, n_probes=3, seed=1, has_lfp=True)
     probe = int(truth.probes.index[0])
     write_lfp(folder / "ours_lfp.nwb", truth, probe, stop=30.0)
     for name in ("ours", "ours_lfp"):

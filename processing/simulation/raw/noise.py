@@ -9,6 +9,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from allen_ecephys.errors import explains_unknown_names
+
 from .probe import RecordedProbe
 
 Float32 = npt.NDArray[np.float32]
@@ -17,6 +19,7 @@ HARDWARE_HIGH_PASS: Final = 500.0
 LATENT_PITCH: Final = 40.0
 
 
+@explains_unknown_names
 @dataclass(frozen=True)
 class NoiseModel:
     """Sizes of the noise, each as the SD in microvolts before the hardware filter.

@@ -11,6 +11,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from allen_ecephys.errors import explains_unknown_names
 from allen_ecephys.progress import progress_bar
 
 from ...pipeline.outputs import SampleFile
@@ -33,6 +34,7 @@ SATURATED_UV: Final = 1e5
 CACHED_TEMPLATES: Final = 1500
 
 
+@explains_unknown_names
 @dataclass(frozen=True)
 class DriftModel:
     """How the tissue moves along the probe, in um (positive: towards the surface).
@@ -69,6 +71,7 @@ class DriftModel:
         return (abs(self.linear_um) + abs(self.step_um)) * (1.0 + abs(self.stretch))
 
 
+@explains_unknown_names
 @dataclass(frozen=True)
 class ChannelFaults:
     """Channels and moments that do not measure the brain.

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from allen_ecephys.errors import explains_unknown_names
 
+
+@explains_unknown_names
 @dataclass(frozen=True)
 class TrainModel:
     """How units fire.

@@ -53,7 +53,9 @@ def manifests(folder: Path) -> dict[str, int]:
     return {stage: (folder / stage / "stage.json").stat().st_mtime_ns for stage in STAGES}
 
 
-def test_one_command_turns_raw_data_into_a_session(truth: RawGroundTruth, truth_sorter: str, tmp_path: Path) -> None:
+def test_one_command_turns_raw_data_into_a_session(
+    truth: RawGroundTruth, truth_sorter: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path / "out"
     done = process("run", truth.folder, folder, *knows(truth), "--session-id", 12)
     assert done.exit_code == 0, done.output
@@ -62,6 +64,10 @@ def test_one_command_turns_raw_data_into_a_session(truth: RawGroundTruth, truth_
     assert "true units: 5 of 5 found (accuracy of 0.8 or more), mean accuracy 1.000; 0 false positive" in done.output
     assert "measured: 5 units" in done.output
     assert "units that pass the default filter" in done.output
+    said = [record.getMessage() for record in caplog.records]
+    for stage in STAGES:
+        assert f"{stage}: running" in said
+    assert any(message.startswith("sorting: done in ") for message in said)
     for stage in STAGES:
         assert verify_stage(folder / stage) == []
     path = folder / "session" / "session.nwb"

@@ -124,6 +124,10 @@ def test_missing_file_is_a_file_not_found_error(session_file: Path) -> None:
     with pytest.raises(MissingFileError, match=r"did you mean 'session_0\.nwb'") as caught:
         NwbReader(session_file.parent / "sesion_0.nwb")
     assert isinstance(caught.value, FileNotFoundError)
+    with pytest.raises(MissingFileError, match=r"did you mean 'session_0\.nwb'"):
+        NwbReader(session_file.parent / "session_0")
+    with pytest.raises(MissingFileError, match=r"absent\.nwb; check the path"):  # alike by its ending only
+        NwbReader(session_file.parent / "absent.nwb")
     with pytest.raises(MissingFileError, match="memory://"):
         _ = NwbReader("memory://reader/absent.nwb").file
     with pytest.raises(FileFormatError, match="is a folder"):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from allen_ecephys import EcephysSession, UnitFilter
-from allen_ecephys.errors import MissingDataError, UnknownIdError, UnknownNameError
+from allen_ecephys.errors import FileFormatError, InvalidValueError, MissingDataError, UnknownIdError, UnknownNameError
 from allen_ecephys.spikes import responses as responses_module
 
 ONSETS = np.arange(10.0, 50.0, 1.0)
@@ -193,3 +193,19 @@ def test_the_little_session_s_responses(
     session = EcephysSession(write_session(**four_presentations), unit_filter=UnitFilter.none())
     found = session.responses("a", unit_ids=[0, 1, 2])
     assert found["spike_count"].to_numpy().tolist() == [[0, 0, 0], [0, 0, 0], [0, 0, 3]]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "error", "message"),
+    [
+        ("stop_time", [3.0, 1.0], InvalidValueError, r"trial 1 ends before it starts \(2\.0 to 1\.0 s\), 1 trial"),
+        ("start_time", [1.0, np.inf], InvalidValueError, "trial 1 has no start_time"),
+        ("start_time", ["now", "then"], FileFormatError, "start_time .* is in seconds"),
+    ],
+)
+def test_moments_that_are_none(
+    session: EcephysSession, column: str, values: list[Any], error: type[Exception], message: str
+) -> None:
+    moments = pd.DataFrame({"start_time": [1.0, 2.0], "stop_time": [1.5, 2.5]}).assign(**{column: values})
+    with pytest.raises(error, match=message):
+        session.psth([0.0, 0.1], moments)

@@ -35,7 +35,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with one simulated session, in the released layout."""
     folder = tmp_path_factory.mktemp("project")
     truth = write_session(
-        folder / "made.nwb", scale=0.02, n_units=60, n_probes=2, session_id=SESSION, eye_tracking=False
+        folder / "made.nwb", scale=0.02, n_units=60, n_probes=2, session_id=SESSION, eye_tracking=False, has_lfp=True
     )
     probe = int(truth.probes.index[0])
     write_lfp(folder / "lfp.nwb", truth, probe, stop=120.0, compression_level=1)

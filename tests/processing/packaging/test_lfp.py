@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from allen_ecephys.errors import InvalidContentsError, UnknownIdError
+from allen_ecephys.errors import InvalidContentsError, MissingDataError, UnknownIdError
 from allen_ecephys.processing.packaging.session import (
     CurrentSourceDensity,
     LfpContents,
@@ -144,6 +144,8 @@ def test_unknown_compression_and_probe_are_refused(contents, tmp_path):
     truth = write_session(tmp_path / "session.nwb", scale=0.005, n_units=3, n_probes=1)
     with pytest.raises(UnknownIdError, match="has no probe 5; it has"):
         write_lfp(tmp_path / "x.nwb", truth, 5)
+    with pytest.raises(MissingDataError, match=r"has_lfp=True"):
+        write_lfp(tmp_path / "x.nwb", truth, int(truth.probes.index[0]))
     assert [path.name for path in tmp_path.iterdir()] == ["session.nwb"]
 
 

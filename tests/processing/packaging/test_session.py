@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from allen_ecephys.errors import DiskFullError, InvalidContentsError
+from allen_ecephys.errors import DiskFullError, InvalidContentsError, MissingFileError
 from allen_ecephys.nwb import layout
 from allen_ecephys.processing.packaging import files as nwb_files
 from allen_ecephys.processing.packaging import session as packaging
@@ -299,6 +299,12 @@ def test_failure_keeps_the_file_that_was_there(contents, path, tmp_path):
         write_session_nwb(existing, with_spikes(contents, 2, [2.0, 1.0]), overwrite=True)
     assert existing.read_bytes() == path.read_bytes()
     assert list(tmp_path.iterdir()) == [existing]
+
+
+def test_a_folder_that_is_not_there_is_not_made(contents, tmp_path):
+    with pytest.raises(MissingFileError, match=r"there is no folder .*typo to write x\.nwb into"):
+        write_session_nwb(tmp_path / "typo" / "x.nwb", contents)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_disk_without_room_is_noticed_before_writing(contents, tmp_path, monkeypatch):

@@ -263,6 +263,19 @@ def test_phy_folder_gives_the_spikes(raw: Path, measured: Path, tmp_path: Path) 
         open_probe(raw, phy)
 
 
+@pytest.mark.parametrize("lost", ["features", "sampling_rate"])
+def test_folders_of_an_earlier_version_say_how_they_are_mended(measured: Path, tmp_path: Path, lost: str) -> None:
+    folder = shutil.copytree(measured, tmp_path / "measured")
+    if lost == "features":
+        shutil.rmtree(folder / "features")
+    else:
+        manifest = json.loads((folder / "units" / "stage.json").read_text())
+        del manifest["report"][lost]
+        (folder / "units" / "stage.json").write_text(json.dumps(manifest))
+    with pytest.raises(StageError, match=rf"by version \d.* lacks .*Run `.* units RAW {folder}` again"):
+        package_units([folder], tmp_path / "s.nwb", session_id=1, session_start_time=pd.Timestamp("2024-01-01T00Z"))
+
+
 def test_folders_without_data_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"Open Ephys"):
         open_probe(tmp_path)
