@@ -130,14 +130,19 @@ def test_a_private_import_is_seen(tmp_path: Path) -> None:
     assert private_imports(page) == ["from allen_ecephys.units.filter import UnitFilter", "import allen_ecephys.nwb"]
 
 
-#: Dataclasses that a user fills by keyword, without a list of them: what most of the fields have defaults for.
+def are_settings(kind: object) -> bool:
+    """Tell a dataclass of settings: every field has a default, and a user names the few that differ."""
+    return dataclasses.is_dataclass(kind) and all(
+        field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+        for field in dataclasses.fields(kind)
+    )
+
+
 SETTINGS = sorted(
     f"{module}.{name}"
     for module, names in PUBLIC.items()
     for name in names
-    if dataclasses.is_dataclass(kind := getattr(importlib.import_module(module), name))
-    and isinstance(kind, type)
-    and 2 * sum(f.default is not dataclasses.MISSING for f in dataclasses.fields(kind)) > len(dataclasses.fields(kind))
+    if are_settings(getattr(importlib.import_module(module), name))
 )
 
 
