@@ -77,7 +77,7 @@ def _sorter_options(command: Callable[..., None]) -> Callable[..., None]:
             _sort, raw, output, sorter, parameters, python, keep_work=keep_work, workers=workers, stream=stream,
             allow_cut=allow_cut,
         )  # fmt: skip
-        return command(raw, output, sort, **others)
+        return command(raw, output, sort, stream, **others)
 
     wrapped: Callable[..., None] = with_sorting
     for option in reversed(options):
@@ -87,7 +87,7 @@ def _sorter_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command("sort")
 @_sorter_options
-def sort_command(raw: Path, output: Path, sort: Sort) -> None:
+def sort_command(raw: Path, output: Path, sort: Sort, stream: str | None) -> None:
     """Sort the spikes of one probe into a phy folder, OUTPUT/sorting.
 
     RAW is the folder of a recording (simulated, Open Ephys or SpikeGLX). Channels are looked at and medians subtracted
@@ -101,7 +101,7 @@ def sort_command(raw: Path, output: Path, sort: Sort) -> None:
     """
     del output
     probe = sort()
-    truth = _truth(raw, None)
+    truth = _truth(raw, None, stream)
     if truth is not None:
         _say_score(probe, truth)
     click.echo(f"phy folder: {probe.sorting.folder}")
@@ -112,14 +112,21 @@ def sort_command(raw: Path, output: Path, sort: Sort) -> None:
 @click.option(
     "--truth",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of the simulation to compare the units with. Default: RAW, if it holds a ground_truth.npz.",
+    help="Folder of the simulation to compare the units with. Default: RAW, if it was simulated.",
 )
 @session_options
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all random draws of the metrics."
 )
 def run_command(
-    raw: Path, output: Path, sort: Sort, truth: Path | None, session_id: int, start_time: datetime, seed: int
+    raw: Path,
+    output: Path,
+    sort: Sort,
+    stream: str | None,
+    truth: Path | None,
+    session_id: int,
+    start_time: datetime,
+    seed: int,
 ) -> None:
     """Turn the raw data of one probe into a session file: sort, clean, measure, package, open.
 
@@ -134,7 +141,7 @@ def run_command(
     from allen_ecephys.processing.packaging import check_session_id
 
     check_session_id(session_id)  # now, not after the sorting
-    known = _truth(raw, truth)
+    known = _truth(raw, truth, stream)
     probe = sort()
     if known is not None:
         _say_score(probe, known)
@@ -190,12 +197,13 @@ def _reused(stage: StageResult) -> str:
     return " (of an earlier run)" if stage.reused else ""
 
 
-def _truth(raw: Path, folder: Path | None) -> RawGroundTruth | None:
-    from allen_ecephys.processing.simulation.raw import TRUTH_FILE, read_ground_truth
+def _truth(raw: Path, folder: Path | None, stream: str | None) -> RawGroundTruth | None:
+    """Return the truth of a simulated probe, or None of one that was recorded."""
+    from allen_ecephys.processing.simulation.raw import read_ground_truth, truth_file
 
-    if folder is None and not (raw / TRUTH_FILE).exists():
+    if folder is None and not truth_file(raw, stream).exists():
         return None
-    return read_ground_truth(folder or raw)
+    return read_ground_truth(folder or raw, stream)
 
 
 def _say_score(probe: SortedProbe, truth: RawGroundTruth) -> None:

@@ -24,7 +24,16 @@ from .rig import simulate_rig
     show_default=True,
     help="Channels of the probe, from the tip up.",
 )
-@click.option("--probe", default="NP1000", show_default=True, help="Part number of the probe, such as NP2013.")
+@click.option(
+    "--probe",
+    "--probe-type",
+    "probe",
+    multiple=True,
+    default=("NP1000",),
+    show_default=True,
+    metavar="PART[:FIRST-LAST]",
+    help="Part number of the probe, such as NP2013, and its sites; repeated for several probes in one folder.",
+)
 @click.option("--sites", metavar="FIRST-LAST", help="Sites to record from, such as 192-575, instead of the lowest.")
 @click.option("--surface", type=float, help="Where the brain ends, um up the shank; 82 % up the sites by default.")
 @click.option(
@@ -32,7 +41,13 @@ from .rig import simulate_rig
     type=click.Choice(["open_ephys", "spikeglx", "binary"]),
     default="open_ephys",
     show_default=True,
-    help="How the files are laid out.",
+    help="How the files of one probe are laid out; open_ephys is the layout of the release, which had 3A probes.",
+)
+@click.option(
+    "--recorder",
+    type=click.Choice(["open-ephys", "spikeglx"]),
+    help="Write what this system leaves today, of one or more probes: a record node, or a run with a folder a probe. "
+    "Default where --probe or --sites are given without --form: open-ephys.",
 )
 @click.option("--drift", default=0.0, show_default=True, help="Movement of the tissue over the recording, um.")
 @click.option(
@@ -51,10 +66,11 @@ def simulate_command(
     duration: float,
     units: int,
     channels: int,
-    probe: str,
+    probe: tuple[str, ...],
     sites: str | None,
     surface: float | None,
     form: str,
+    recorder: str | None,
     drift: float,
     seed: int,
     rig: bool,
@@ -70,7 +86,8 @@ def simulate_command(
     \b
     EXAMPLES
       allen-ecephys process simulate raw/ --duration 60 --units 100
-      allen-ecephys process simulate raw/ --probe NP2013 --form spikeglx
+      allen-ecephys process simulate raw/ --probe NP2013
+      allen-ecephys process simulate raw/ --recorder spikeglx --probe NP2013 --probe NP1000:192-575
       allen-ecephys process simulate rig/ --rig
     """
     if rig:
@@ -81,15 +98,34 @@ def simulate_command(
     if context.get_parameter_source("probes") is ParameterSource.COMMANDLINE:
         msg = "--probes is of a rig: give --rig, too (or --probe NAME for the kind of probe)"
         raise click.UsageError(msg, context)
+    given = {
+        name
+        for name in ("form", "probe", "sites", "channels")
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    # The layout of the release, which is the default, knows but the lowest sites of one kind of probe.
+    if recorder is not None or len(probe) > 1 or (given & {"probe", "sites"} and "form" not in given):
+        if "form" in given:
+            msg = "--form lays out the files of one probe; --recorder those of one or several: give one of the two"
+            raise click.UsageError(msg, context)
+        if sites and len(probe) > 1:
+            msg = "--sites of which probe? Name them with it: --probe NP1000:192-575"
+            raise click.UsageError(msg, context)
+        _simulate_probes(
+            folder, probe if sites is None else (f"{probe[0]}:{sites}",), recorder or "open-ephys", duration=duration,
+            units=units, surface=surface, drift=drift, seed=seed, channels=channels if "channels" in given else None,
+        )  # fmt: skip
+        return
     from allen_ecephys.processing.simulation.raw import DriftModel, write_recording
 
+    part, _, chosen = probe[0].partition(":")
     truth = write_recording(
         folder,
         duration=duration,
         n_units=units,
         n_channels=channels,
-        probe=probe,
-        sites=None if sites is None else _sites(sites),
+        probe=part,
+        sites=_sites(sites or chosen) if sites or chosen else None,
         surface_um=surface,
         form=form,  # type: ignore[arg-type]  # click has checked the choice
         drift=DriftModel(linear_um=drift),
@@ -98,12 +134,50 @@ def simulate_command(
     click.echo(f"{folder}: {len(truth.units)} units, {len(truth.spike_times):,} spikes, {duration:g} s")
 
 
+def _simulate_probes(
+    folder: Path,
+    probes: tuple[str, ...],
+    recorder: str,
+    *,
+    duration: float,
+    units: int,
+    surface: float | None,
+    drift: float,
+    seed: int,
+    channels: int | None,
+) -> None:
+    """Write what a recorder leaves of several probes, and say what there is."""
+    from allen_ecephys.processing.simulation.raw import DriftModel, SimulatedProbe, write_probes
+
+    told = {}
+    for number, text in enumerate(probes):
+        part, _, chosen = text.partition(":")
+        name = f"imec{number}" if recorder == "spikeglx" else f"Probe{chr(ord('A') + number)}"
+        told[name] = SimulatedProbe(
+            part, _sites(chosen) if chosen else None, n_channels=channels, n_units=units, surface_um=surface
+        )
+    truths = write_probes(
+        folder,
+        told,
+        recorder="spikeglx" if recorder == "spikeglx" else "open_ephys",
+        duration=duration,
+        drift=DriftModel(linear_um=drift),
+        seed=seed,
+    )
+    click.echo(f"{folder}: {duration:g} s of {len(truths)} probe{'s' * (len(truths) != 1)}")
+    for name, truth in truths.items():
+        click.echo(
+            f"    {name}: {truth.probe.part_number}, {truth.n_channels} channels, {len(truth.units)} units, "
+            f"{len(truth.spike_times):,} spikes"
+        )
+
+
 def _sites(text: str) -> range:
     """Read ``FIRST-LAST``."""
     first, _, last = text.partition("-")
     if not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
         msg = f"{text!r} is no range of sites; write the first and the last, such as 192-575"
-        raise click.BadParameter(msg, param_hint="--sites")
+        raise click.BadParameter(msg, param_hint="--sites, --probe PART:FIRST-LAST")
     return range(int(first), int(last) + 1)
 
 

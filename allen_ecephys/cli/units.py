@@ -69,7 +69,7 @@ def units_command(
     """
     from allen_ecephys.processing import UnitParameters, measure_units, open_probe
     from allen_ecephys.processing.quality_metrics import QualitySettings
-    from allen_ecephys.processing.simulation.raw import TRUTH_FILE, read_ground_truth
+    from allen_ecephys.processing.simulation.raw import read_ground_truth, truth_file
 
     parameters = UnitParameters(
         subtract_medians=not medians_subtracted,
@@ -78,8 +78,9 @@ def units_command(
         seed=seed,
     )
     known: dict[str, Any] = {}
-    if spikes is None and (raw / TRUTH_FILE).exists():
-        known = {"spikes": read_ground_truth(raw).sorted_spikes(), "spike_files": [raw / TRUTH_FILE]}
+    truth = truth_file(raw, stream)
+    if spikes is None and truth.exists():
+        known = {"spikes": read_ground_truth(raw, stream).sorted_spikes(), "spike_files": [truth]}
     probe = open_probe(raw, spikes, **known, stream=stream, allow_cut=allow_cut)
     table = measure_units(probe, output, parameters)
     good = int((table["quality"] == "good").sum())

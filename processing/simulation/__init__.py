@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .lfp import write_lfp
     from .raw.noise import NoiseModel
     from .raw.recording import TRUTH_FILE, RawGroundTruth, read_ground_truth, write_recording
+    from .raw.several_probes import SimulatedProbe, write_probes
     from .raw.signal import ChannelFaults, DriftModel
     from .raw.trains import TrainModel
     from .rig.probes import RigProbe
@@ -26,12 +27,14 @@ __all__ = [
     "RawGroundTruth",
     "RigProbe",
     "RigTruth",
+    "SimulatedProbe",
     "SortingScore",
     "TrainModel",
     "read_ground_truth",
     "score_phy_folder",
     "score_sorting",
     "write_lfp",
+    "write_probes",
     "write_recording",
     "write_rig",
     "write_session",
@@ -47,6 +50,7 @@ __getattr__, __dir__ = lazy_names(
         "RawGroundTruth": ".raw.recording",
         "RigProbe": ".rig.probes",
         "RigTruth": ".rig.session",
+        "SimulatedProbe": ".raw.several_probes",
         "SortingScore": ".scoring",
         "TRUTH_FILE": ".raw.recording",
         "TrainModel": ".raw.trains",
@@ -54,6 +58,7 @@ __getattr__, __dir__ = lazy_names(
         "score_phy_folder": ".scoring",
         "score_sorting": ".scoring",
         "write_lfp": ".lfp",
+        "write_probes": ".raw.several_probes",
         "write_recording": ".raw.recording",
         "write_rig": ".rig.session",
         "write_session": ".session",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .noise import NoiseModel
-from .recording import TRUTH_FILE, RawGroundTruth, read_ground_truth, write_recording
+from .recording import TRUTH_FILE, RawGroundTruth, read_ground_truth, truth_file, write_recording
+from .several_probes import SimulatedProbe, write_probes
 from .signal import ChannelFaults, DriftModel
 from .trains import TrainModel
 
@@ -13,7 +14,10 @@ __all__ = [
     "DriftModel",
     "NoiseModel",
     "RawGroundTruth",
+    "SimulatedProbe",
     "TrainModel",
     "read_ground_truth",
+    "truth_file",
+    "write_probes",
     "write_recording",
 ]

@@ -76,6 +76,11 @@ class ProbeSetup:
         return self.model.gains[1] is not None
 
     @property
+    def streams(self) -> tuple[str, ...]:
+        """Names of its streams: of the spike band, and of the LFP band where it has one."""
+        return (f"{self.name}-AP", f"{self.name}-LFP") if self.has_lfp else (self.name,)
+
+    @property
     def gain(self) -> float:
         """Gain of the spike band."""
         return self.ap_gain if self.has_lfp else self.model.gains[0]
@@ -115,9 +120,14 @@ class OpenEphysSetup:
     origin_um: float = ORIGINS_UM[1]
 
 
-def open_ephys_stream_names(probe: ProbeSetup) -> tuple[str, ...]:
-    """Return the names of a probe's streams: of the spike band, and of the LFP band where it has one."""
-    return (f"{probe.name}-AP", f"{probe.name}-LFP") if probe.has_lfp else (probe.name,)
+def open_ephys_stream_folder(stream: str, setup: OpenEphysSetup) -> str:
+    """Return where a stream's samples are, relative to the folder that :func:`write_open_ephys` is given."""
+    recording = f"Record Node {setup.node}/experiment{setup.experiment}/recording1"
+    return f"{recording}/continuous/{_folder_name(stream, setup)}"
+
+
+def _folder_name(stream: str, setup: OpenEphysSetup) -> str:
+    return f"{setup.plugin.replace(' ', '_')}-100.{stream}"
 
 
 def write_open_ephys(
@@ -158,12 +168,12 @@ def write_open_ephys(
     given = np.arange(n_samples) if numbers is None else np.asarray(numbers, dtype=np.int64)
     folders, entries = {}, []
     for probe in probes:
-        for name in open_ephys_stream_names(probe):
+        for name in probe.streams:
             is_lfp = name.endswith("-LFP")
             entry = _index_entry(probe, name, rate / 12 if is_lfp else rate, chosen)
-            stream = recording / "continuous" / entry["folder_name"].strip("/")
+            stream = folder / open_ephys_stream_folder(name, chosen)
             stream.mkdir(parents=True)
-            of_band = given[::12] // 12 if is_lfp else given
+            of_band = given[: n_samples - n_samples % 12 : 12] // 12 if is_lfp else given
             np.save(stream / "sample_numbers.npy", of_band.astype(np.int64))
             np.save(stream / "timestamps.npy", of_band / entry["sample_rate"])
             folders[name] = stream
@@ -194,7 +204,7 @@ def _index_entry(probe: ProbeSetup, name: str, rate: float, setup: OpenEphysSetu
     if setup.sync_column:
         channels.append({"channel_name": f"{prefix}_SYNC", "description": "Neuropixels sync line", "bit_volts": 1.0})
     return {
-        "folder_name": f"{setup.plugin.replace(' ', '_')}-100.{name}/",
+        "folder_name": f"{_folder_name(name, setup)}/",
         "sample_rate": rate,
         "source_processor_name": setup.plugin,
         "source_processor_id": 100,
@@ -211,7 +221,7 @@ def open_ephys_settings(probes: Sequence[ProbeSetup], setup: OpenEphysSetup | No
     chosen = setup or OpenEphysSetup()
     streams, kept_streams, kept_parameters = [], [], []
     for probe in probes:
-        for name in open_ephys_stream_names(probe):
+        for name in probe.streams:
             rate = 2500.0 if name.endswith("-LFP") else 30000.0
             opened = f'<STREAM name={quoteattr(name)} sample_rate="{rate}" channel_count="{len(probe.electrodes)}"'
             state = "".join("1" if c in set(probe.saved.tolist()) else "0" for c in range(len(probe.electrodes)))

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import FileFormatError, InvalidValueError, RecordingTooShortError
+from allen_ecephys.errors import FileFormatError, InvalidValueError, RecordingTooShortError, UnknownNameError
 from allen_ecephys.files import atomic_folder
 
 from ...ranges import check_positive, check_whole
 from ...readers.binary import BinaryRecording
 from ...shanks import ShankLines
 from ...sorted_spikes import SortedSpikes
-from .formats import Form, check_form_holds, raw_form, write_metadata
+from .formats import Form, RawForm, check_form_holds, raw_form, write_metadata
 from .noise import NoiseModel
 from .probe import NEUROPIXELS_1, RecordedProbe, recorded_probe
 from .signal import ChannelFaults as ChannelFaults
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TRUTH_FILE: Final = "ground_truth.npz"
+#: Of recordings of several probes: has a folder for each.
+TRUTH_FOLDER: Final = "ground_truth"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,10 @@ class RawGroundTruth:
         Seconds, and displacement of the tissue half way up the probe at these times.
     gratings
         (n, 3): start, stop (s), direction (degrees) of what tuned units saw; empty without tuning.
+    faults
+        What is broken.
+    files
+        Where the samples are in `folder`, if not where the form has them.
     """
 
     folder: Path
@@ -87,6 +93,7 @@ class RawGroundTruth:
     drift_um: npt.NDArray[np.float64]
     gratings: npt.NDArray[np.float64]
     faults: ChannelFaults = field(default_factory=ChannelFaults)
+    files: RawForm | None = None
 
     @property
     def n_channels(self) -> int:
@@ -107,7 +114,7 @@ class RawGroundTruth:
 
     def recording(self, band: str = "ap") -> BinaryRecording:
         """Open the samples of band ``"ap"`` or ``"lfp"``."""
-        form = raw_form(self.form)
+        form = self.files or raw_form(self.form)
         is_ap = band == "ap"
         step = self.probe.ap_step_uv if is_ap else self.probe.lfp_step_uv or self.probe.ap_step_uv
         return BinaryRecording(
@@ -216,9 +223,42 @@ def write_recording(
     DiskFullError
         If the disk has no room for the recording; nothing is left behind.
     """
-    check_whole("seed", seed)
     check_whole("n_units", n_units)
     check_whole("n_channels", n_channels, least=1)
+    recorded = recorded_probe(probe, n_channels, sites=sites, geometry=geometry, multiplexed=multiplexed)
+    layout = raw_form(form)
+    signal = probe_signal(
+        recorded, duration=duration, n_units=n_units, sampling_rate=sampling_rate, seed=seed,
+        amplitude_range=amplitude_range, surface_channel=surface_channel, surface_um=surface_um, noise=noise,
+        trains=trains, shapes=shapes, drift=drift, faults=faults,
+    )  # fmt: skip
+    check_form_holds(layout, signal.probe)
+    with atomic_folder(Path(folder)) as temporary:
+        n_lfp = write_samples(signal, temporary, layout, lfp=lfp)
+        write_metadata(temporary, layout, sampling_rate, signal.n_samples, n_lfp, signal.probe)
+        truth = ground_truth(signal, Path(folder), form)
+        save_ground_truth(truth, temporary)
+    return truth
+
+
+def probe_signal(
+    recorded: RecordedProbe,
+    *,
+    duration: float,
+    n_units: int,
+    sampling_rate: float,
+    seed: int,
+    amplitude_range: tuple[float, float],
+    surface_channel: int | None = None,
+    surface_um: float | None = None,
+    noise: NoiseModel | None = None,
+    trains: TrainModel | Trains | Sequence[npt.NDArray[np.float64]] | None = None,
+    shapes: UnitShapes | None = None,
+    drift: DriftModel | None = None,
+    faults: ChannelFaults | None = None,
+) -> ProbeSignal:
+    """Return what a probe records, see :func:`write_recording`."""
+    check_whole("seed", seed)
     check_positive("duration", duration)
     check_positive("sampling_rate", sampling_rate)
     n_samples = round(duration * sampling_rate)
@@ -227,14 +267,11 @@ def write_recording(
             f"duration {duration} s is {n_samples} samples, less than one waveform ({TEMPLATE_SAMPLES}); make it longer"
         )
         raise RecordingTooShortError(msg)
-    recorded = recorded_probe(probe, n_channels, sites=sites, geometry=geometry, multiplexed=multiplexed)
     places = recorded.geometry
     faults = faults or ChannelFaults()
     listed = recorded.references if faults.references is None else faults.references
     faults = replace(faults, references=tuple(c for c in listed if c < len(places)))
     recorded = replace(recorded, references=faults.references or ())
-    layout = raw_form(form)
-    check_form_holds(layout, recorded)
     rng = np.random.default_rng([seed, 0])
     surface, top = _surface(recorded, surface_channel, surface_um)
     if shapes is None:
@@ -242,22 +279,22 @@ def write_recording(
             n_units, places, rng, amplitude_range=amplitude_range, depth_range=(places[:, 1].min(), top)
         )
     spikes = _spikes(shapes, trains, n_samples / sampling_rate, sampling_rate, rng)
-    signal = ProbeSignal(
+    return ProbeSignal(
         probe=recorded, sampling_rate=sampling_rate, n_samples=n_samples, shapes=shapes, trains=spikes,
         noise=noise or NoiseModel(), drift=drift or DriftModel(), faults=faults, surface_um=surface, seed=seed,
     )  # fmt: skip
-    with atomic_folder(Path(folder)) as temporary:
-        lfp = lfp and recorded.lfp_step_uv is not None
-        n_lfp = n_samples // 12 if lfp else 0
-        for name in (layout.ap_file, layout.lfp_file)[: 2 if lfp else 1]:
-            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-        signal.write_ap(temporary / layout.ap_file, layout)
-        if lfp:
-            signal.write_lfp(temporary / layout.lfp_file, layout, n_lfp)
-        write_metadata(temporary, layout, sampling_rate, n_samples, n_lfp, recorded)
-        truth = _truth(signal, Path(folder), form)
-        _save(truth, temporary)
-    return truth
+
+
+def write_samples(signal: ProbeSignal, folder: Path, files: RawForm, *, lfp: bool = True) -> int:
+    """Write both bands of a probe, or the spike band alone; return how many samples the LFP band has."""
+    lfp = lfp and signal.probe.lfp_step_uv is not None
+    n_lfp = signal.n_samples // 12 if lfp else 0
+    for name in (files.ap_file, files.lfp_file)[: 2 if lfp else 1]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    signal.write_ap(folder / files.ap_file, files)
+    if lfp:
+        signal.write_lfp(folder / files.lfp_file, files, n_lfp)
+    return n_lfp
 
 
 def _surface(probe: RecordedProbe, channel: int | None, surface_um: float | None) -> tuple[float, float]:
@@ -296,7 +333,8 @@ def _spikes(
     return assemble_trains([np.asarray(train, dtype=np.float64) for train in trains], sampling_rate, rng)
 
 
-def _truth(signal: ProbeSignal, folder: Path, form: Form) -> RawGroundTruth:
+def ground_truth(signal: ProbeSignal, folder: Path, form: Form, files: RawForm | None = None) -> RawGroundTruth:
+    """Return what went into samples that were written, which tell how large the noise became."""
     seconds = signal.n_samples / signal.rate
     drift_times = np.linspace(0.0, seconds, 201)
     templates = signal.templates()
@@ -309,7 +347,7 @@ def _truth(signal: ProbeSignal, folder: Path, form: Form) -> RawGroundTruth:
         templates=templates, units=_unit_table(signal, templates, noise_uv), noise_uv=noise_uv,
         offsets_uv=signal.offsets_uv, probe=signal.probe, surface_um=signal.surface_um,
         drift_times=drift_times, drift_um=signal.drift.displacement(drift_times, seconds),
-        gratings=signal.trains.gratings, faults=signal.faults,
+        gratings=signal.trains.gratings, faults=signal.faults, files=files,
     )  # fmt: skip
 
 
@@ -345,11 +383,12 @@ _ARRAYS: Final = (
 )  # fmt: skip
 
 
-def _save(truth: RawGroundTruth, folder: Path) -> None:
+def save_ground_truth(truth: RawGroundTruth, folder: Path) -> None:
+    """Write what :func:`read_ground_truth` reads."""
     facts = {
         "form": truth.form, "sampling_rate": truth.sampling_rate, "n_samples": truth.n_samples, "seed": truth.seed,
         "surface_um": truth.surface_um, "faults": asdict(truth.faults), "part_number": truth.probe.part_number,
-        "multiplexed": bool(truth.probe.adc.turns.any()),
+        "multiplexed": bool(truth.probe.adc.turns.any()), "files": None if truth.files is None else asdict(truth.files),
     }  # fmt: skip
     arrays = {name: getattr(truth, name) for name in _ARRAYS}
     arrays["sites"] = truth.probe.sites
@@ -358,25 +397,51 @@ def _save(truth: RawGroundTruth, folder: Path) -> None:
     truth.units.to_csv(folder / "ground_truth_units.csv")
 
 
-def read_ground_truth(folder: str | os.PathLike[str]) -> RawGroundTruth:
-    """Read the ground truth that :func:`write_recording` left in a folder.
+def truth_file(folder: str | os.PathLike[str], probe: str | None = None) -> Path:
+    """Return where the truth of a simulated recording is, if it is one: of the probe or stream of that name."""
+    several = Path(folder) / TRUTH_FOLDER
+    if not several.is_dir():
+        return Path(folder) / TRUTH_FILE
+    probes = sorted(path.name for path in several.iterdir())
+    if probe is None:
+        named = probes if len(probes) == 1 else []
+    else:
+        named = [name for name in probes if probe in {name, f"{name}-AP", f"{name}-LFP"}]
+    return several / (named[0] if named else probe or "") / TRUTH_FILE
+
+
+def read_ground_truth(folder: str | os.PathLike[str], probe: str | None = None) -> RawGroundTruth:
+    """Read the ground truth that :func:`write_recording` or :func:`.write_probes` left in a folder.
+
+    Parameters
+    ----------
+    folder
+        Of the recording.
+    probe
+        Name of the probe, where there are several.
 
     Raises
     ------
     FileFormatError
         If the folder holds no simulated recording, or one of another version.
+    UnknownNameError
+        If it holds several probes and none, or another, is named.
     """
     import pandas as pd
 
-    place = Path(folder)
-    if not (place / TRUTH_FILE).exists():
+    place, stored_in = Path(folder), truth_file(folder, probe)
+    if not stored_in.exists():
+        names = sorted(path.name for path in (place / TRUTH_FOLDER).glob("*"))
+        if names:
+            msg = f"{place} holds the simulated probes {', '.join(names)}; name one of them, not {probe!r}"
+            raise UnknownNameError(msg)
         msg = f"{place} holds no {TRUTH_FILE}: it is not a folder that simulation.raw.write_recording wrote"
         raise FileFormatError(msg)
-    with np.load(place / TRUTH_FILE) as stored:
+    with np.load(stored_in) as stored:
         missing = {"facts", "sites", *_ARRAYS} - set(stored.files)
         if missing:
             msg = (
-                f"{place / TRUTH_FILE} has no {', '.join(sorted(missing))}: another version of this package simulated "
+                f"{stored_in} has no {', '.join(sorted(missing))}: another version of this package simulated "
                 "the recording. Simulate it again, with the same seed"
             )
             raise FileFormatError(msg)
@@ -387,8 +452,11 @@ def read_ground_truth(folder: str | os.PathLike[str]) -> RawGroundTruth:
     units = pd.DataFrame(columns, index=pd.RangeIndex(len(columns["x"]), name="unit_id"))
     part_number, multiplexed = facts.pop("part_number"), facts.pop("multiplexed")
     where = {"sites": sites} if part_number else {"geometry": geometry}
-    probe = recorded_probe(part_number, len(geometry), multiplexed=multiplexed, **where)
+    recorded = recorded_probe(part_number, len(geometry), multiplexed=multiplexed, **where)
     listed = facts.pop("faults")
     events = tuple((float(start), float(stop)) for start, stop in listed.pop("saturation"))
     faults = ChannelFaults(**{name: tuple(channels) for name, channels in listed.items()}, saturation=events)
-    return RawGroundTruth(folder=place, units=units, faults=faults, probe=probe, **facts, **arrays)
+    described = facts.pop("files", None)
+    files = None if described is None else RawForm(**described)
+    recorded = replace(recorded, references=faults.references or ())
+    return RawGroundTruth(folder=place, units=units, faults=faults, probe=recorded, files=files, **facts, **arrays)

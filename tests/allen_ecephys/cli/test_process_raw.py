@@ -27,6 +27,47 @@ def run(*arguments: object) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+@pytest.mark.parametrize(
+    ("recorder", "names"), [("open-ephys", ["ProbeA", "ProbeB"]), ("spikeglx", ["imec0", "imec1"])]
+)
+def test_several_probes_are_simulated_and_chosen_by_name(recorder: str, names: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("probeinterface")
+    raw = tmp_path / "raw"
+    told = ("--probe", "NP2013:1280-1295", "--probe-type", "NP1000:192-207", "--units", 1, "--duration", 1.5)
+    code, said = run("simulate", raw, "--recorder", recorder, *told)
+    assert code == 0, said
+    assert "NP2013, 16 channels, 1 units" in said
+    assert all(f"{name}: " in said for name in names)
+    code, said = run("list", raw)
+    assert code == 0
+    assert all(f"{name}  " in said for name in names)
+    code, said = run("units", raw, tmp_path / "out", "--probe", names[1])
+    assert code == 0, said
+    assert "1 units" in said
+    code, said = run("units", raw, tmp_path / "other")
+    assert code == 1
+    assert names[0] in said
+
+
+def test_what_is_asked_of_the_simulator_is_what_it_makes(tmp_path: Path) -> None:
+    pytest.importorskip("probeinterface")
+    brief = ("--units", 1, "--duration", 0.1)
+    assert run("simulate", tmp_path / "a", "--probe", "NP2003", "--channels", 8, *brief)[0] == 0
+    assert "NP2003, 8 channels on 1 shank" in run("list", tmp_path / "a")[1]
+    assert run("simulate", tmp_path / "b", "--sites", "192-199", *brief)[0] == 0
+    assert "NP1000, 8 channels on 1 shank" in run("list", tmp_path / "b")[1]
+    for options, said in (
+        (("--probe", "NP2003", "--probe", "NP1000", "--form", "spikeglx"), "--recorder"),
+        (("--probe", "NP2003", "--probe", "NP1000", "--sites", "0-9"), "of which probe"),
+        (("--probe", "NP1000:9-0"), "no range of sites"),
+        (("--probe", "NP9999"), "no probe 'NP9999'"),
+    ):
+        code, output = run("simulate", tmp_path / "c", *options, *brief)
+        assert code in {1, 2}
+        assert said in output
+        assert not (tmp_path / "c").exists()
+
+
 def test_list_says_what_is_there(rig: Path) -> None:
     code, said = run("list", rig)
     assert code == 0
