@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .raw import raw_options
-from .units import session_options
+from .units import say_units, session_options
 
 if TYPE_CHECKING:
     from allen_ecephys.processing import SortedProbe
@@ -146,8 +146,7 @@ def run_command(
     if known is not None:
         _say_score(probe, known)
     table = probe.measure(seed=seed)
-    good = int((table["quality"] == "good").sum())
-    click.echo(f"measured: {len(table)} units, {good} good, {len(table) - good} noise: {output / 'units/metrics.csv'}")
+    say_units(table, output / "units" / "metrics.csv")
     path = probe.package(session_id=session_id, session_start_time=start_time.replace(tzinfo=UTC))
     _say_session(path)
 
@@ -186,9 +185,12 @@ def _sort(
         f"{len(look['masked_channels'])} channels masked{_reused(probe.depth)}"
     )
     click.echo(
-        f"sorted ({counts['sorter']}): {counts['n_units']} units, {counts['n_good']} good, "
-        f"{counts['n_units'] - counts['n_good']} mua, {counts['n_spikes']:,} spikes on {counts['n_channels']} "
-        f"channels, {counts['seconds']:.1f} s{_reused(probe.sorting)}"
+        f"sorted ({counts['sorter']}): {counts['n_units']} units, {counts['n_spikes']:,} spikes on "
+        f"{counts['n_channels']} channels, {counts['seconds']:.1f} s{_reused(probe.sorting)}"
+    )
+    click.echo(
+        f"  single units by their refractory period (Kilosort's label good): {counts['n_good']}; the others are "
+        "multi-unit, or fire too seldom to tell (mua)"
     )
     return probe
 
@@ -232,6 +234,13 @@ def _say_session(path: Path) -> None:
         click.echo(repr(session))
         columns = ["snr", "firing_rate", "isi_violations", "amplitude_cutoff", "presence_ratio", "waveform_amplitude"]
         units = session.units
+        hidden = session.hidden_units()
+        if hidden.any():
+            named = ", ".join(f"{bound} {n}" for bound, n in hidden[hidden > 0].items())
+            click.echo(
+                f"not shown, by the bounds that hide them: {named}. To see every unit: "
+                f"EcephysSession({str(path)!r}, unit_filter=UnitFilter.none())"
+            )
         click.echo(f"units that pass the default filter{_first(len(units))}:")
         click.echo(units[["probe_description", "peak_channel_id", *columns]].head(ROWS).round(3).to_string())
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from .raw import raw_options
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -27,6 +30,24 @@ def session_options(command: Command) -> Command:
     return click.option(
         "--session-id", default=1, show_default=True, help="Id of the session; ids of units are made from it."
     )(command)
+
+
+def say_units(table: pd.DataFrame, path: Path) -> None:
+    """Say how many units pass each of the judgements, by name."""
+    noise = int((table["quality"] == "noise").sum())
+    kept = int(((table["quality"] == "good") & (table["fails_bounds"] == "")).sum())
+    click.echo(f"{len(table)} units measured: {path}")
+    click.echo(f"  noise by their waveform (the release's rules): {noise}{_counted(table['noise_reasons'])}")
+    click.echo(
+        f"  within the bounds on quality metrics, of those that are not noise: {kept} of {len(table) - noise}"
+        f"{_counted(table.loc[table['quality'] == 'good', 'fails_bounds'])}"
+    )
+
+
+def _counted(reasons: pd.Series) -> str:
+    """Return how often each reason occurs, in brackets."""
+    counts = reasons[reasons != ""].str.split(",").explode().value_counts()
+    return f" ({', '.join(f'{name} {n}' for name, n in counts.items())})" if len(counts) else ""
 
 
 @click.command("units")
@@ -83,8 +104,7 @@ def units_command(
         known = {"spikes": read_ground_truth(raw, stream).sorted_spikes(), "spike_files": [truth]}
     probe = open_probe(raw, spikes, **known, stream=stream, allow_cut=allow_cut)
     table = measure_units(probe, output, parameters)
-    good = int((table["quality"] == "good").sum())
-    click.echo(f"{len(table)} units, {good} good, {len(table) - good} noise: {output / 'units' / 'metrics.csv'}")
+    say_units(table, output / "units" / "metrics.csv")
 
 
 @click.command("package")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .features import SpikeFeatures, spike_features
+from .good_periods import good_periods
 from .table import QUALITY_METRICS, QualitySettings, quality_metrics
 
-__all__ = ["QUALITY_METRICS", "QualitySettings", "SpikeFeatures", "quality_metrics", "spike_features"]
+__all__ = ["QUALITY_METRICS", "QualitySettings", "SpikeFeatures", "good_periods", "quality_metrics", "spike_features"]

@@ -101,6 +101,14 @@ class PhySorting:
             raise MissingDataError(msg)
         return float(self.parameters["sample_rate"])
 
+    def labels(self) -> dict[int, str]:
+        """Return what each cluster is called, where anybody called them anything (:attr:`groups`)."""
+        return (
+            {}
+            if self.groups is None
+            else dict(zip(self.groups.index.to_numpy(np.int64).tolist(), map(str, self.groups), strict=True))
+        )
+
 
 def read_phy(folder: str | os.PathLike[str], *, n_samples: int | None = None) -> PhySorting:
     """Read a phy or Kilosort folder.

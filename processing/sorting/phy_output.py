@@ -7,6 +7,9 @@ reader needs. Besides them:
     Name, version and parameters of the sorter, and what else it wanted to be known.
 ``drift_um.npy``
     float64 (n_batches, n_blocks): the displacement that was undone; only where the sorter estimated one.
+``spike_positions.npy``
+    float32 (n_spikes, 2): where on the probe each spike is seen, um, under Kilosort 4's name; ``cluster_X_um.tsv`` and
+    ``cluster_Y_um.tsv`` have each unit's mean.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from allen_ecephys.files import atomic_folder
 from ..pipeline.outputs import new_npy
 from ..readers.phy import LEADING_ZEROS
 from ..recording import Recording, chunk_bounds
+from ..waveforms.location import NEAR_UM
 from .result import SortingResult
 
 DETAILS_FILE: Final = "sorting.json"
@@ -68,10 +72,10 @@ def write_phy(
     check_result(result, recording)
     target = Path(folder)
     with atomic_folder(target) as place:
-        _write_spikes(place, result)
+        places = _write_spikes(place, result)
         _write_templates(place, result)
         _write_channels(place, result, recording)
-        _write_unit_tables(place, result, recording)
+        _write_unit_tables(place, result, recording, places)
         _write_parameters(place, target, result, recording, hp_filtered=hp_filtered)
         # Not how long it took: equal sortings are equal bytes.
         details = {name: value for name, value in result.details.items() if name != "seconds"}
@@ -131,7 +135,8 @@ def _check_range(name: str, values: npt.NDArray[np.int64], stop: int, what: str)
         raise InvalidContentsError(msg)
 
 
-def _write_spikes(place: Path, result: SortingResult) -> None:
+def _write_spikes(place: Path, result: SortingResult) -> npt.NDArray[np.float64]:
+    """Write what belongs to each spike; return the mean place of each unit's, um, float64 (n_units, 2)."""
     np.save(place / "spike_times.npy", result.samples.astype(np.uint64)[:, None])
     units = result.units.astype(np.uint32)[:, None]
     np.save(place / "spike_templates.npy", units)
@@ -139,12 +144,54 @@ def _write_spikes(place: Path, result: SortingResult) -> None:
     np.save(place / "amplitudes.npy", result.amplitudes.astype(np.float64)[:, None])
     np.save(place / "pc_feature_ind.npy", result.pc_feature_ind.astype(np.uint32))
     features = new_npy(place / "pc_features.npy", result.pc_features.shape)
+    places = new_npy(place / "spike_positions.npy", (len(features), 2))
+    peaks = peak_channels(result)
+    sums = np.zeros((result.n_units, 2))
     for start, stop in chunk_bounds(len(features), CHUNK_SPIKES):
         part = np.asarray(result.pc_features[start:stop], dtype=np.float32)
         if not np.isfinite(part).all():
             msg = f"the sorting's pc_features of spikes {start:,} to {stop:,} hold NaN or infinite values"
             raise InvalidContentsError(msg)
         features[start:stop] = part
+        mine = result.units[start:stop]
+        places[start:stop] = spike_places(part, result.pc_feature_ind[mine], peaks[mine], result.channel_positions)
+        np.add.at(sums, mine, places[start:stop])
+    counts = np.bincount(result.units, minlength=result.n_units)
+    return np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], result.channel_positions[peaks])
+
+
+def peak_channels(result: SortingResult) -> npt.NDArray[np.int64]:
+    """Return the sorted channel on which each unit's template has most energy, int64 (n_units,)."""
+    peaks = [int(np.square(template).sum(axis=0).argmax()) for template in result.templates]
+    return np.array(peaks, dtype=np.int64)
+
+
+def spike_places(
+    features: npt.NDArray[np.float32],
+    channels: npt.NDArray[np.int64],
+    peaks: npt.NDArray[np.int64],
+    positions: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float32]:
+    """Return where on the probe spikes are seen: the centre of mass (x, y in um) of their energy, float32 (n, 2).
+
+    The energy of a channel is the sum of its squared components less what noise adds to it in the mean (1 each, in
+    noise variances); channels within 75 um of the unit's largest one count.
+
+    Parameters
+    ----------
+    features
+        float32 (n, n_pcs, n_local), noise SDs.
+    channels, peaks
+        int64 (n, n_local) and (n,): sorted channels of the features, and the largest of each spike's unit.
+    positions
+        float64 (n_channels, 2), um.
+    """
+    energy = np.maximum(np.square(features).sum(axis=1) - np.float32(features.shape[1]), np.float32(0.0))
+    sites, middle = positions[channels], positions[peaks]
+    energy *= np.hypot(*(sites - middle[:, None]).transpose(2, 0, 1)) <= NEAR_UM
+    total = energy.sum(axis=1)
+    centre = np.einsum("nc,ncd->nd", energy, sites) / np.maximum(total, np.float32(1e-12))[:, None]
+    return np.where(total[:, None] > 0, centre, middle).astype(np.float32)
 
 
 def _write_templates(place: Path, result: SortingResult) -> None:
@@ -186,11 +233,15 @@ def unit_amplitudes_uv(result: SortingResult, recording: Recording) -> npt.NDArr
     return np.asarray(sizes * np.array(peaks, dtype=np.float64))
 
 
-def _write_unit_tables(place: Path, result: SortingResult, recording: Recording) -> None:
+def _write_unit_tables(
+    place: Path, result: SortingResult, recording: Recording, places: npt.NDArray[np.float64]
+) -> None:
     columns: dict[str, Iterable[str]] = {
         "KSLabel": ("good" if good else "mua" for good in result.good),
         "ContamPct": (f"{100 * share:.1f}" for share in result.contamination),
         "Amplitude": (f"{size:.1f}" for size in unit_amplitudes_uv(result, recording)),
+        "X_um": (f"{x:.1f}" for x in places[:, 0]),
+        "Y_um": (f"{y:.1f}" for y in places[:, 1]),
     }
     for name, values in columns.items():
         rows = [f"cluster_id\t{name}", *(f"{unit}\t{value}" for unit, value in enumerate(values))]

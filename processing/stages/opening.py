@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,12 +38,16 @@ class ProbeData:
         Sorted spikes.
     files
         Files and stage folders that all of this was read from.
+    labels
+        What the sorter, or a person in phy, called each unit: ``good`` or ``mua`` by its refractory period, ``noise``,
+        ``unsorted``; empty where nobody called it anything.
     """
 
     recording: Recording
     lfp: Recording | None
     spikes: SortedSpikes
     files: tuple[Path, ...]
+    labels: Mapping[int, str] = field(default_factory=dict)
 
 
 def open_probe(
@@ -78,15 +82,16 @@ def open_probe(
         If the spikes do not fit the recording.
     """
     bands = open_bands(folder, stream=stream, allow_cut=allow_cut)
-    files = list(spike_files)
+    files, labels = list(spike_files), {}
     if sorting is not None:
         files += [p for name in ("spike_times", "spike_clusters") if (p := Path(sorting) / f"{name}.npy").exists()]
-        spikes = read_phy(sorting, n_samples=bands.spike_band.n_samples).spikes
+        phy = read_phy(sorting, n_samples=bands.spike_band.n_samples)
+        spikes, labels = phy.spikes, phy.labels()
     if spikes is None:
         msg = f"there are no spikes of {folder} to measure: name a phy or Kilosort folder of spikes"
         raise MissingDataError(msg)
     spikes = spikes_apart_from_gaps(spikes, bands.spike_band.timeline)
-    return ProbeData(bands.spike_band, bands.lfp, spikes, (bands.spike_band.path, *files))
+    return ProbeData(bands.spike_band, bands.lfp, spikes, (bands.spike_band.path, *files), labels)
 
 
 def spikes_apart_from_gaps(spikes: SortedSpikes, timeline: Timeline) -> SortedSpikes:

@@ -74,8 +74,8 @@ class SortedProbe:
         MissingDataError
             If the sorting holds no spike.
         """
-        found = read_phy(self.sorting.folder, n_samples=self.recording.n_samples).spikes
-        spikes = spikes_apart_from_gaps(found, self.recording.timeline)
+        found = read_phy(self.sorting.folder, n_samples=self.recording.n_samples)
+        spikes = spikes_apart_from_gaps(found.spikes, self.recording.timeline)
         if not len(spikes):
             msg = (
                 f"no units were found in {duration(self.recording):.1f} s of {self.sorting.report['n_channels']} "
@@ -85,7 +85,7 @@ class SortedProbe:
             raise MissingDataError(msg)
         trains = (self.sorting.folder / f"spike_{name}.npy" for name in ("times", "clusters"))
         files = (self.medians.folder, self.depth.folder, *trains)
-        return ProbeData(self.recording, self.lfp, spikes, files)
+        return ProbeData(self.recording, self.lfp, spikes, files, found.labels())
 
     def measure(self, *, seed: int = 0) -> pd.DataFrame:
         """Clean and measure the units, stage by stage; see :func:`.units.measure_units`.

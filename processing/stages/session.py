@@ -189,7 +189,7 @@ def read_measured_probe(folder: Path, number: int, probe_id: int, structure_acro
     # Amplitudes are multiples of the mean waveform, whose peak-to-peak size is in uV.
     volts = np.ptp(means.mean, axis=2).max(axis=1, initial=0.0) * 1e-6
     rows = spikes.rows_by_unit()
-    table = pd.read_csv(units.STAGE.file(folder, units.TABLE), index_col="cluster_id")
+    table = units.read_unit_table(units.STAGE.file(folder, units.TABLE))
     packaged = table.drop(columns=[c for c in table.columns if c.endswith("_corrected")]).rename(columns=RENAMED)
     packaged = packaged.assign(
         cluster_id=table.index,

@@ -1,7 +1,16 @@
 """Stage ``units``: one table with everything measured on each unit; and the way there from sorted spikes.
 
 Reads ``double_counted_spikes``, ``mean_waveforms``, ``noise_units`` and ``features``; leaves ``metrics.csv``, one row a
-unit: quality, waveform and quality metrics.
+unit: three judgements, waveform and quality metrics; and ``good_periods.csv``, when each unit is to be trusted.
+
+The three judgements answer three questions, and a unit may pass any of them alone:
+
+``sorting_label``
+    Is it one neuron, by its refractory period? ``good`` or ``mua`` as Kilosort decides, or what phy's user said.
+``quality``
+    Is it a spike at all, by its mean waveform? ``good`` or ``noise``, with ``noise_reasons``: the release's rules.
+``fails_bounds``
+    Is it whole and clean enough? The bounds of the default unit filter that it fails, by the quality metrics' names.
 """
 
 from __future__ import annotations
@@ -11,10 +20,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from allen_ecephys.errors import InvalidValueError, explains_unknown_names
+from allen_ecephys.units.filter import UnitFilter
 
 from ..pipeline.stages import Stage, StageResult
-from ..quality_metrics import QualitySettings, quality_metrics
+from ..quality_metrics import QualitySettings, good_periods, quality_metrics
 from ..ranges import check_whole
 from ..spike_band.median_subtraction import MedianSubtractedRecording
 from ..spike_band.probe_info import read_probe_info
@@ -32,9 +44,13 @@ if TYPE_CHECKING:
     import os
 
     import pandas as pd
+    from numpy.typing import NDArray
 
 TABLE: Final = "metrics.csv"
-STAGE: Final = Stage("units", outputs=(TABLE,))
+PERIODS: Final = "good_periods.csv"
+STAGE: Final = Stage("units", outputs=(TABLE, PERIODS))
+#: Columns of the table that hold text, empty where there is nothing to say.
+TEXTS: Final = ("sorting_label", "quality", "noise_reasons", "fails_bounds")
 
 
 @explains_unknown_names
@@ -103,11 +119,10 @@ def measure_units(
     Returns
     -------
     pandas.DataFrame
-        What ``units/metrics.csv`` holds: index ``cluster_id``; ``quality``, ``peak_channel``, waveform metrics, quality
-        metrics.
+        What ``units/metrics.csv`` holds: index ``cluster_id``; the three judgements (``sorting_label``, ``quality``
+        with ``noise_reasons``, ``fails_bounds``), ``too_few_spikes``, ``n_spikes``, ``good_seconds`` (how long the unit
+        is to be trusted; ``units/good_periods.csv`` says when), ``peak_channel``, waveform metrics, quality metrics.
     """
-    import pandas as pd
-
     chosen = parameters or UnitParameters()
     recording, files = probe.recording, probe.files
     looked = depth or run_depth_estimation(recording, folder, lfp=probe.lfp)
@@ -128,10 +143,22 @@ def measure_units(
     features = run_features(recording, folder, looked, cleaned, averaged, inputs=files, seed=chosen.seed)
     measured = run_unit_metrics(
         folder, cleaned, averaged, judged, features, sampling_rate=recording.sampling_rate, settings=chosen.quality,
-        timeline=recording.timeline,
+        duration=recording.n_samples / recording.sampling_rate, timeline=recording.timeline, labels=probe.labels,
     )  # fmt: skip
-    table = pd.read_csv(measured.folder / TABLE, index_col="cluster_id")
-    return table.astype({"quality": "str"})
+    return read_unit_table(measured.folder / TABLE)
+
+
+def read_unit_table(file: Path) -> pd.DataFrame:
+    """Read a table that the stage left; texts are texts, empty ones too."""
+    import pandas as pd
+
+    table = pd.read_csv(file, index_col="cluster_id")
+    texts = [name for name in TEXTS if name in table]
+    return (
+        table.astype(dict.fromkeys(texts, "object"))
+        .fillna(dict.fromkeys(texts, ""))
+        .astype(dict.fromkeys(texts, "str"))
+    )
 
 
 def run_unit_metrics(
@@ -142,8 +169,10 @@ def run_unit_metrics(
     features: StageResult,
     *,
     sampling_rate: float,
+    duration: float,
     settings: QualitySettings | None = None,
     timeline: Timeline | None = None,
+    labels: Mapping[int, str] | None = None,
 ) -> StageResult:
     """Compute the quality metrics and put everything measured on the units into one table, or reuse it.
 
@@ -153,28 +182,61 @@ def run_unit_metrics(
         Folder of the probe, which gets the stage's folder.
     cleaned, averaged, judged, features
         The finished stages ``double_counted_spikes``, ``mean_waveforms``, ``noise_units`` and ``features``.
-    sampling_rate
-        Of the spike band, Hz.
+    sampling_rate, duration
+        Of the spike band, Hz and s.
     timeline
         Where the spike band has gaps, by default nowhere.
+    labels
+        What the sorter or phy's user called each unit.
     """
     gaps = None if timeline is None or not len(timeline.gaps) else {"timeline": timeline.as_facts()}
-    chosen = settings or QualitySettings()
+    chosen, called = settings or QualitySettings(), {str(unit): label for unit, label in (labels or {}).items()}
 
     def work(place: Path) -> dict[str, Any]:
         import pandas as pd
 
-        spikes = read_cleaned_spikes(cleaned.folder)
+        spikes, described = read_cleaned_spikes(cleaned.folder), read_features(features.folder)
         quality = quality_metrics(
-            spikes, read_features(features.folder), sampling_rate=sampling_rate, settings=chosen, timeline=timeline
+            spikes, described, sampling_rate=sampling_rate, settings=chosen, timeline=timeline
         )  # fmt: skip
         verdicts = pd.read_csv(judged.folder / noise_units.TABLE, index_col="cluster_id")
         shapes = read_waveform_metrics(averaged.folder)
-        table = pd.concat([verdicts["quality"], shapes, quality.rename_axis("cluster_id")], axis=1)
-        table.insert(1, "n_spikes", spikes.counts())
+        periods = good_periods(
+            spikes, described.amplitudes, sampling_rate=sampling_rate, duration=duration,
+            isi_threshold=chosen.isi_threshold, min_isi=chosen.min_isi,
+        )  # fmt: skip
+        judgements = pd.DataFrame(
+            {
+                "sorting_label": [called.get(str(unit), "") for unit in verdicts.index],
+                "quality": verdicts["quality"],
+                "noise_reasons": verdicts["reasons"],
+                "fails_bounds": failed_bounds(quality),
+                "too_few_spikes": verdicts["too_few_spikes"],
+                "n_spikes": spikes.counts(),
+                "good_seconds": seconds_of(periods, spikes.unit_ids),
+            },
+            index=verdicts.index,
+        )
+        table = pd.concat([judgements, shapes, quality.rename_axis("cluster_id")], axis=1)
         table.to_csv(place / TABLE)
+        periods.rename(columns={"unit_id": "cluster_id"}).to_csv(place / PERIODS, index=False)
         n_good = int((table["quality"] == "good").sum())
         return {"n_units": len(table), "n_good": n_good, "sampling_rate": sampling_rate, **(gaps or {})}
 
     sources = [cleaned.folder, averaged.folder, judged.folder, features.folder]
-    return STAGE.run(folder, work, inputs=sources, parameters=asdict(chosen) | (gaps or {}))
+    parameters = asdict(chosen) | {"duration": duration, "labels": called} | (gaps or {})
+    return STAGE.run(folder, work, inputs=sources, parameters=parameters)
+
+
+def failed_bounds(quality: pd.DataFrame) -> list[str]:
+    """Return for each unit the bounds of the default unit filter that its metrics fail, separated by commas."""
+    bounds = UnitFilter(valid_only=False, in_brain_only=False).failures(quality)
+    failed = np.column_stack([*bounds.values()])
+    names = np.array([name.rsplit("_", 1)[0] for name in bounds])
+    return [",".join(names[row]) for row in failed]
+
+
+def seconds_of(periods: pd.DataFrame, unit_ids: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return how long the periods of each unit are together, s."""
+    lengths = (periods["stop_time"] - periods["start_time"]).groupby(periods["unit_id"]).sum()
+    return lengths.reindex(unit_ids, fill_value=0.0).to_numpy(np.float64)

@@ -1,7 +1,8 @@
 """Decide which sorted units are noise: the release's template tests, then rules on waveforms and spike trains.
 
 In the release the template tests were followed by a look at every remaining unit; the second set of rules stands in for
-most of that look. A unit that is not noise is called ``good``, which is no claim that it is a single neuron.
+most of that look. A unit that is not noise is called ``good``, which is no claim that it is a single neuron: whether it
+is one, a sorter's label says by its refractory period, and how complete and clean it is, the bounds on quality metrics.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numba import njit
 from allen_ecephys.errors import explains_unknown_names
 
 from ..shanks import ShankLines
+from ..spike_band.adc_phase import Definition, check_definition
 from .noise_templates import TEMPLATE_SAMPLES, TemplateThresholds, noise_template_tests
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Samples at the start of the window whose mean is a channel's level before the spike.
 BASELINE_SAMPLES = 8
+#: Length (s) of the release's recordings, two and a half hours, to which its least number of spikes belongs.
+RELEASE_SECONDS = 9_000.0
 
 
 @explains_unknown_names
@@ -39,6 +43,10 @@ class NoiseThresholds:
         Limits of the template tests.
     min_spikes, min_firing_rate
         Fewer spikes, or a lower rate (Hz): the template died out.
+    definition
+        ``"corrected"``: `min_spikes` belong to the two and a half hours of the release's recordings, and a shorter one
+        needs as many fewer; a unit whose only fault is that it fires seldom is marked, not called noise.
+        ``"release"``: `min_spikes` whatever the length, and such a unit is noise.
     min_amplitude, min_snr
         Trough (uV) and signal-to-noise ratio below *both* of which the raw data hold no waveform.
     max_extent
@@ -67,14 +75,37 @@ class NoiseThresholds:
     coincidence_window: int = 2
     coincidence_distance: float = 500.0
     max_coincidence: float = 0.5
+    definition: Definition = "corrected"
+
+    def __post_init__(self) -> None:
+        """Refuse a definition that there is not.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such definition.
+        """
+        check_definition(self.definition)
+
+    def least_spikes(self, duration: float) -> float:
+        """Return the fewest spikes of a unit that did not die out, in a recording of so many seconds."""
+        share = 1.0 if self.definition == "release" else min(duration / RELEASE_SECONDS, 1.0)
+        return self.min_spikes * share
+
+    @property
+    def noise_rules(self) -> tuple[str, ...]:
+        """The rules (of ``RULES``) that call a unit noise."""
+        return RULES if self.definition == "release" else tuple(rule for rule in RULES if rule != FEW)
 
 
-#: Columns of the verdict, each true where its rule calls the unit noise.
+#: The rule that sees how seldom a unit fires, and nothing of its waveform.
+FEW = "too_few_spikes"
+#: Columns of the verdict, each true where its rule speaks against the unit.
 RULES = (
     "fails_spread",
     "fails_time",
     "fails_foci",
-    "too_few_spikes",
+    FEW,
     "no_waveform",
     "too_extended",
     "at_edge",
@@ -126,7 +157,7 @@ def find_noise_units(
     pandas.DataFrame
         Index ``unit_id``; the numbers the rules saw, one bool column for each rule (see ``RULES``), ``positive_peak``
         (peak larger than trough: likely an axon; kept), ``quality`` ("good" or "noise") and ``reasons`` (names of the
-        rules that spoke, separated by commas).
+        rules that call it noise, separated by commas).
     """
     import pandas as pd
 
@@ -154,7 +185,7 @@ def find_noise_units(
     rates = counts / duration if duration > 0 else np.zeros(counts.size)
     table["extent"] = energy_extent(amplitude, sites)
     table["coincidence"] = coincidence(spikes, lines.separation(peak[:, None], peak[None, :]), limits)
-    table["too_few_spikes"] = (counts < limits.min_spikes) | (rates < limits.min_firing_rate)
+    table[FEW] = (counts < limits.least_spikes(duration)) | (rates < limits.min_firing_rate)
     table["no_waveform"] = (-at_peak.min(axis=1) < limits.min_amplitude) & ~(
         np.asarray(snr, dtype=np.float64) >= limits.min_snr
     )
@@ -163,9 +194,10 @@ def find_noise_units(
     table["oscillates"] = [oscillates(wave, sampling_rate, limits) for wave in at_peak]
     table["coincident"] = table["coincidence"] > limits.max_coincidence
     table["positive_peak"] = at_peak.max(axis=1) > -at_peak.min(axis=1)
-    verdicts = table[list(RULES)].to_numpy(dtype=bool)
+    rules = limits.noise_rules
+    verdicts = table[list(rules)].to_numpy(dtype=bool)
     table["quality"] = np.where(verdicts.any(axis=1), "noise", "good")
-    table["reasons"] = [",".join(np.asarray(RULES)[row]) for row in verdicts]
+    table["reasons"] = [",".join(np.asarray(rules)[row]) for row in verdicts]
     table.index = pd.Index(spikes.unit_ids, name="unit_id")
     return table.astype({"quality": "str", "reasons": "str"})
 

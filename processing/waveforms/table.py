@@ -10,6 +10,7 @@ import numpy as np
 from allen_ecephys.errors import GeometryError
 
 from ..shanks import ShankLines
+from .location import unit_location
 from .propagation import propagation_metrics
 from .shape import (
     recovery_slope,
@@ -60,7 +61,8 @@ def waveform_metrics(
         Index ``unit_id``; ``peak_channel``, ``snr``, ``duration``, ``halfwidth`` (ms), ``PT_ratio``,
         ``repolarization_slope``, ``recovery_slope`` (V/s), ``amplitude`` (uV), ``spread`` (um), ``velocity_above``,
         ``velocity_below`` (s/m) by the release's definitions; ``spread_corrected``, ``velocity_above_corrected``,
-        ``velocity_below_corrected`` without their errors. Units without spikes have NaN.
+        ``velocity_below_corrected`` without their errors; ``x_um`` and ``y_um``, where on the probe the unit is seen
+        (centre of mass of its energy). Units without spikes have NaN.
     """
     import pandas as pd
 
@@ -79,6 +81,7 @@ def waveform_metrics(
             row |= _one_unit(waveforms.mean[unit], waveforms.sd[unit], int(peaks[unit]), sampling_rate)
             nearest = int(np.hypot(*(positions[used] - positions[peaks[unit]]).T).argmin())
             row |= asdict(propagation_metrics(waveforms.mean[unit, used], nearest, lines, sampling_rate=sampling_rate))
+            row["x_um"], row["y_um"] = unit_location(waveforms.mean[unit, used], nearest, lines.positions, lines.shanks)
         rows.append(row)
     index = pd.Index(waveforms.unit_ids, name="unit_id")
     table = pd.DataFrame(rows, index=index, columns=list(WAVEFORM_METRICS))
@@ -101,6 +104,8 @@ WAVEFORM_METRICS = (
     "spread_corrected",
     "velocity_above_corrected",
     "velocity_below_corrected",
+    "x_um",
+    "y_um",
 )
 
 

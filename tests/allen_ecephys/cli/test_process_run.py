@@ -60,9 +60,14 @@ def test_one_command_turns_raw_data_into_a_session(
     done = process("run", truth.folder, folder, *knows(truth), "--session-id", 12)
     assert done.exit_code == 0, done.output
     assert "looked at: brain surface at channel" in done.output
-    assert f"sorted (truth): 5 units, {(n := _labels(folder).count('good'))} good, {5 - n} mua" in done.output
+    assert "sorted (truth): 5 units, " in done.output
+    single = _labels(folder).count("good")
+    assert f"single units by their refractory period (Kilosort's label good): {single};" in done.output
     assert "true units: 5 of 5 found (accuracy of 0.8 or more), mean accuracy 1.000; 0 false positive" in done.output
-    assert "measured: 5 units" in done.output
+    assert "5 units measured: " in done.output
+    assert "noise by their waveform (the release's rules): " in done.output
+    assert "within the bounds on quality metrics, of those that are not noise: " in done.output
+    assert "To see every unit: EcephysSession(" in done.output
     assert "units that pass the default filter" in done.output
     said = [record.getMessage() for record in caplog.records]
     for stage in STAGES:

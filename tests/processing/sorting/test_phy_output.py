@@ -86,6 +86,7 @@ def test_files_have_the_shapes_and_dtypes_of_kilosort_2(recording: BinaryRecordi
         "whitening_mat": ("float64", (6, 6)),
         "whitening_mat_inv": ("float64", (6, 6)),
         "similar_templates": ("float32", (4, 4)),
+        "spike_positions": ("float32", (500, 2)),
     }
     found = {path.stem: np.load(path) for path in (tmp_path / "phy").glob("*.npy")}
     assert {name: (str(array.dtype), array.shape) for name, array in found.items()} == expected
@@ -107,6 +108,25 @@ def test_files_have_the_shapes_and_dtypes_of_kilosort_2(recording: BinaryRecordi
     details = json.loads((tmp_path / "phy" / "sorting.json").read_text())
     assert details == {"sorter": "invented", "parameters": {"Th": [10.0, 4.0]}}
     assert not (tmp_path / "phy" / "drift_um.npy").exists()
+
+
+def test_spikes_and_units_have_places_in_um(recording: BinaryRecording, tmp_path: Path) -> None:
+    """A spike on one channel is there; one on two lies between; noise alone is at the unit's largest channel."""
+    result = sorting(3)
+    positions, channels = result.channel_positions, result.pc_feature_ind
+    features = np.zeros((3, 3, 5), np.float32)
+    units = np.array([0, 1, 1])
+    peaks = [int((template**2).sum(axis=0).argmax()) for template in result.templates]
+    features[0, 0, 2] = 40.0
+    features[1, 1, :2] = 40.0
+    folder = write_phy(tmp_path / "phy", replace(result, pc_features=features, units=units), recording)
+    places = np.load(folder / "spike_positions.npy")
+    np.testing.assert_allclose(places[0], positions[channels[0, 2]], rtol=1e-5)
+    np.testing.assert_allclose(places[1], positions[channels[1, :2]].mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(places[2], positions[peaks[1]])
+    heights = pd.read_csv(folder / "cluster_Y_um.tsv", sep="\t", index_col="cluster_id")["Y_um"]
+    expected = [places[0, 1], places[1:, 1].mean(), positions[peaks[2], 1], positions[peaks[3], 1]]
+    np.testing.assert_allclose(heights, expected, atol=0.06)
 
 
 def test_what_was_written_comes_back(recording: BinaryRecording, tmp_path: Path) -> None:
@@ -282,7 +302,7 @@ def test_phy_opens_it(recording: BinaryRecording, tmp_path: Path) -> None:
     assert theirs["n"] == [500, 4, 6]
     assert theirs["rate"] == 30_000
     assert theirs["duration"] == 1.0  # of the raw data, which it found
-    assert theirs["meta"] == ["Amplitude", "ContamPct", "KSLabel"]
+    assert theirs["meta"] == ["Amplitude", "ContamPct", "KSLabel", "X_um", "Y_um"]
     assert theirs["label"] == "mua"
     assert theirs["samples"] == result.samples.tolist()
     assert theirs["clusters"] == result.units.tolist()

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,11 +73,15 @@ def measured(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_one_command_makes_every_output(measured: Path, raw: Path) -> None:
     table = pd.read_csv(measured / "units" / "metrics.csv", index_col="cluster_id")
     assert table.index.tolist() == list(range(6))
-    assert set(WAVEFORM_METRICS) | set(QUALITY_METRICS) | {"quality", "n_spikes"} == set(table.columns)
+    judgements = {"sorting_label", "quality", "noise_reasons", "fails_bounds", "too_few_spikes"}
+    assert set(WAVEFORM_METRICS) | set(QUALITY_METRICS) | judgements | {"n_spikes", "good_seconds"} == set(
+        table.columns
+    )
     truth = read_ground_truth(raw).units
     assert (table["quality"] == "good").sum() >= 5
     np.testing.assert_allclose(table["firing_rate"], truth["firing_rate"], rtol=0.04)
     assert (table["peak_channel"] == truth["peak_channel"]).mean() >= 0.8
+    assert np.abs(table["y_um"] - truth["y"]).median() < 10
     for stage in STAGES:
         assert verify_stage(measured / stage) == []
     waveforms = np.load(measured / "mean_waveforms" / "mean_waveforms.npy")
@@ -202,6 +207,27 @@ def test_epochs_are_averaged_apart(raw: Path, tmp_path: Path) -> None:
     table = pd.read_csv(folder / "waveform_metrics.csv")
     assert table["epoch_name"].unique().tolist() == ["complete_session", "first_half"]
     assert (np.load(folder / "first_half" / "counts.npy") < np.load(folder / "counts.npy")).all()
+
+
+def test_the_three_judgements_are_told_apart(raw: Path, measured: Path, tmp_path: Path) -> None:
+    """A unit that fires seldom is no noise; what the sorter called it and which bounds it fails stand beside."""
+    probe = open_simulated(raw)
+    rare = probe.spikes.rows_by_unit()[2][40:]
+    keep = np.ones(len(probe.spikes), bool)
+    keep[rare] = False
+    few = ProbeData(probe.recording, probe.lfp, probe.spikes.keep(keep), probe.files, {2: "mua", 3: "good"})
+    table = measure_units(few, tmp_path / "units")
+    assert table["sorting_label"].tolist() == ["", "", "mua", "good", "", ""]
+    assert table.loc[2, ["quality", "noise_reasons"]].tolist() == ["good", ""]
+    assert "presence_ratio" in table.loc[2, "fails_bounds"].split(",")
+    before = pd.read_csv(measured / "units" / "metrics.csv", index_col="cluster_id")
+    whole = before["fails_bounds"].isna() & (before["quality"] == "good")
+    bounds = UnitFilter(valid_only=True, in_brain_only=False)
+    np.testing.assert_array_equal(whole, bounds.mask(before))
+    # A label that changes in phy measures nothing anew but the table.
+    again = measure_units(replace(few, labels={2: "good"}), tmp_path / "units")
+    assert again["sorting_label"].tolist() == ["", "", "good", "", "", ""]
+    pd.testing.assert_frame_equal(again.drop(columns="sorting_label"), table.drop(columns="sorting_label"))
 
 
 def test_median_subtraction_in_passing_equals_that_of_the_whole(raw: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from allen_ecephys.errors import GeometryError
+from allen_ecephys.errors import GeometryError, UnknownNameError
 from allen_ecephys.processing.shanks import ShankLines
 from allen_ecephys.processing.sorted_spikes import SortedSpikes
 from allen_ecephys.processing.unit_cleaning.noise_templates import (
@@ -14,7 +14,7 @@ from allen_ecephys.processing.unit_cleaning.noise_templates import (
     ricker,
     wavelet_peak,
 )
-from allen_ecephys.processing.unit_cleaning.noise_units import RULES, find_noise_units
+from allen_ecephys.processing.unit_cleaning.noise_units import RULES, NoiseThresholds, find_noise_units
 
 N_CHANNELS = 384
 CHANNEL = np.arange(N_CHANNELS)
@@ -160,7 +160,11 @@ def test_wrong_geometry_is_refused() -> None:
 
 
 def judge(
-    waveforms: np.ndarray, times: list[np.ndarray] | None = None, snr: float = 5.0, masked: tuple[int, ...] = ()
+    waveforms: np.ndarray,
+    times: list[np.ndarray] | None = None,
+    snr: float = 5.0,
+    masked: tuple[int, ...] = (),
+    thresholds: NoiseThresholds | None = None,
 ) -> list[str]:
     rng = np.random.default_rng(5)
     trains = times or [np.sort(rng.integers(0, 30_000 * 600, 1500)) for _ in waveforms]
@@ -168,8 +172,9 @@ def judge(
         np.concatenate(trains), np.repeat(np.arange(len(trains)), [t.size for t in trains]), unit_ids=range(len(trains))
     )
     table = find_noise_units(
-        waveforms, GEOMETRY, spikes, snr=np.full(len(waveforms), snr), duration=600.0, masked_channels=masked
-    )
+        waveforms, GEOMETRY, spikes, snr=np.full(len(waveforms), snr), duration=600.0, masked_channels=masked,
+        thresholds=thresholds,
+    )  # fmt: skip
     assert ((table["reasons"] != "") == (table["quality"] == "noise")).all()
     assert table.index.name == "unit_id"
     return table["reasons"].tolist()
@@ -184,7 +189,34 @@ def test_good_units_pass_every_rule() -> None:
 
 
 def test_template_that_died_out() -> None:
-    assert judge(wave()[None], [np.arange(99) * 9_000]) == ["too_few_spikes"]
+    """The release's 100 spikes belong to its hours, and say nothing against a waveform."""
+    train = [np.arange(99) * 9_000]
+    assert judge(wave()[None], train, thresholds=NoiseThresholds(definition="release")) == ["too_few_spikes"]
+    assert judge(wave()[None], train) == [""]
+
+
+@pytest.mark.parametrize(
+    ("n_spikes", "seconds", "few"),
+    [
+        (30, 60.0, False),
+        (1, 60.0, False),
+        (0, 60.0, True),
+        (7, 600.0, False),
+        (99, 9_000.0, True),
+        (100, 36_000.0, True),
+    ],
+)
+def test_few_spikes_are_marked_by_the_length_of_the_recording(n_spikes: int, seconds: float, few: bool) -> None:
+    spikes = SortedSpikes.from_arrays(np.arange(n_spikes) * 9_000, np.zeros(n_spikes, int), unit_ids=[0])
+    table = find_noise_units(wave()[None], GEOMETRY, spikes, snr=[5.0], duration=seconds)
+    assert table["too_few_spikes"].tolist() == [few]
+    assert table["quality"].tolist() == ["good"]
+    assert table["reasons"].tolist() == [""]
+
+
+def test_a_definition_there_is_not_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'release'"):
+        NoiseThresholds(definition="releas")  # type: ignore[arg-type]
 
 
 def test_no_waveform_in_the_raw_data() -> None:
