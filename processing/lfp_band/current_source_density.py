@@ -20,7 +20,7 @@ from ..packaging.lfp import CurrentSourceDensity
 from ..recording import Recording
 
 if TYPE_CHECKING:
-    from ..synchronization.probe_clock import ProbeClock
+    from ..synchronization.band_clock import BandClock
 
 Floats = npt.NDArray[np.float64]
 Channels = npt.NDArray[np.int64]
@@ -188,28 +188,27 @@ def calibrated_density(
 
 def flash_response(
     recording: Recording,
-    clock: ProbeClock,
+    clock: BandClock,
     onsets: npt.ArrayLike,
     outside: npt.ArrayLike = (),
     *,
-    samples_per_lfp_sample: int = 12,
     before: float = BEFORE,
     after: float = AFTER,
 ) -> FlashResponse:
     """Return the mean LFP of all channels after flashes, band-passed, in counts.
+
+    Only what lies around a flash is read.
 
     Parameters
     ----------
     recording
         LFP band.
     clock
-        Of the probe; it counts samples of the spike band.
+        Of this band.
     onsets
         Session times of the flashes (s).
     outside
         Channels outside the brain, whose median is subtracted at every sample.
-    samples_per_lfp_sample
-        Samples of the spike band for each of the LFP band.
     before, after
         How much to read before and after each flash (s).
 
@@ -225,27 +224,23 @@ def flash_response(
     reference = np.asarray(outside, dtype=np.int64)
     channels = np.arange(recording.n_channels, dtype=np.int64)
     total, spread, count = np.zeros((len(channels), len(relative))), np.zeros(len(channels)), 0
-    times = clock.seconds(samples_per_lfp_sample * np.arange(recording.n_samples, dtype=np.int64))
-    ascending = np.where(np.isfinite(times), times, -np.inf)
-    order = np.maximum.accumulate(ascending)
     for window in windows:
-        first, last = np.searchsorted(order, [window[0], window[-1]])
-        first, last = max(int(first) - 1, 0), min(int(last) + 1, recording.n_samples)
-        here = times[first:last]
-        if last - first < 2 or not np.isfinite(here).all() or here[0] > window[0] or here[-1] < window[-1]:
+        rows = clock.around(float(window[0]), float(window[-1]))
+        if rows is None:
             continue
-        values = recording.read(first, last).astype(np.float64)
+        values = recording.read(*rows).astype(np.float64)
         if len(reference):
             values -= np.median(values[:, reference], axis=1, keepdims=True)
-        trace = lfp_around(values, here, window[None], channels)[0]
+        trace = lfp_around(values, clock.seconds(np.arange(*rows)), window[None], channels)[0]
         total += trace
         spread += trace.std(axis=1)
         count += 1
+    name = clock.clock.name
     if not count:
-        msg = f"none of the {len(windows)} flashes lies within the recording of {clock.name}; nothing answers"
+        msg = f"none of the {len(windows)} flashes lies within the recording of {name}; nothing answers"
         raise MissingDataError(msg)
     good = np.flatnonzero((spread / count <= NOISY) & ~np.isin(channels, recording.reference_channels)).astype(np.int64)
     if not len(good):
-        msg = f"every channel of {clock.name} varies more than {NOISY:g} counts or is a reference; its LFP is noise"
+        msg = f"every channel of {name} varies more than {NOISY:g} counts or is a reference; its LFP is noise"
         raise InvalidContentsError(msg)
     return FlashResponse(band_pass(total[good] / count, rate), good, relative, count)

@@ -14,13 +14,17 @@ from allen_ecephys.errors import FileFormatError, MissingFileError, suggest
 
 from .contents import RigGeometry, SessionMetadata
 
-_REQUIRED: Final = ("session_id", "session_start_time", "sync", "probes")
+_REQUIRED: Final = ("session_id", "session_start_time", "probes")
 _OPTIONAL: Final = (
-    *("session_type", "institution", "subject", "rig", "stimulus", "presentations", "optotagging", "eye_ellipses"),
-    *("invalid_times", "monitor_lag"),
+    *("session_type", "institution", "subject", "rig", "sync", "stimulus", "presentations", "optotagging"),
+    *("eye_ellipses", "invalid_times", "monitor_lag", "square_wave"),
 )
 _SUBJECT: Final = ("specimen_name", "subject_id", "age_in_days", "full_genotype", "sex", "strain", "species")
-_PROBE: Final = ("name", "recording", "channels", "events", "stream")
+#: What only the lines of a sync file put in time.
+_NEED_SYNC: Final = ("stimulus", "optotagging", "eye_ellipses", "square_wave")
+_PROBE: Final = ("name", "recording", "channels", "events", "stream", "clock", "start")
+#: What a probe's samples are put in time by.
+CLOCKS: Final = ("barcodes", "square_wave", "recorder")
 _INVALID: Final = ("start_time", "stop_time", "type", "id", "label")
 
 
@@ -40,6 +44,12 @@ class ProbeDescription:
         Folder with the events of its barcode line, or None to look for it below `recording`.
     stream
         Which of several probes in `recording`, or None.
+    clock
+        What puts its samples in time: ``"barcodes"``; ``"square_wave"``, which SpikeGLX writes beside the samples; or
+        ``"recorder"``, the times that Open Ephys (since 0.6) itself wrote for samples of synchronised streams.
+    start
+        About when its sample 0 was taken (s, to a quarter of the wave's period), for a square wave; None is 0 where
+        there is no sync file.
     """
 
     name: str
@@ -47,6 +57,8 @@ class ProbeDescription:
     channels: Path | None = None
     events: Path | None = None
     stream: str | None = None
+    clock: str = "barcodes"
+    start: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +74,8 @@ class SessionDescription:
     rig
         Where monitor, camera and light stood, or None.
     sync
-        The sync file.
+        The sync file, whose clock is the session's; or None. Without one, the session's clock is that of the recorder's
+        times, or that of the first probe where probes share a square wave.
     stimulus, presentations
         Stimulus pickle, or a plain table in its place; at most one of them.
     optotagging, eye_ellipses
@@ -71,6 +84,8 @@ class SessionDescription:
         Declared intervals: ``start_time``, ``stop_time`` (s), ``type``, ``id`` and ``label``.
     monitor_lag
         From a vsync to the screen (s), for sessions without a photodiode.
+    square_wave
+        Line of the sync file that saw the square wave of the probes, or None.
     probes
         In the order of their names.
     """
@@ -78,13 +93,14 @@ class SessionDescription:
     path: Path
     metadata: SessionMetadata
     rig: RigGeometry | None
-    sync: Path
+    sync: Path | None
     stimulus: Path | None
     presentations: Path | None
     optotagging: Path | None
     eye_ellipses: Path | None
     invalid_times: tuple[Mapping[str, Any], ...]
     monitor_lag: float | None
+    square_wave: str | None
     probes: tuple[ProbeDescription, ...]
 
     def files(self) -> list[Path]:
@@ -105,15 +121,17 @@ class SessionDescription:
 def read_session_description(path: str | os.PathLike[str]) -> SessionDescription:
     """Read a session description (JSON).
 
-    Needed are ``session_id``, ``session_start_time`` (ISO 8601 with its time zone), ``sync`` and ``probes`` (each with
-    ``name`` and ``recording``). All else may be absent, and is then absent from the session's file.
+    Needed are ``session_id``, ``session_start_time`` (ISO 8601 with its time zone) and ``probes`` (each with ``name``
+    and ``recording``), and a sync file (``sync``) for all that only its lines put in time: barcodes, pickles of stimuli
+    and of the light, the eye. All else may be absent, and is then absent from the session's file.
 
     Raises
     ------
     MissingFileError
         If the description, or a file it names, is not there.
     FileFormatError
-        If something needed is missing, something is unknown, two probes have one name, or a time has no zone.
+        If something needed is missing, something is unknown, two probes have one name, a time has no zone, or a probe's
+        clock lacks what it rests on.
     """
     place = Path(path)
     if not place.is_file():
@@ -150,6 +168,7 @@ def session_description(told: Any, path: str | os.PathLike[str]) -> SessionDescr
         twice = sorted({name for name in names if names.count(name) > 1})
         msg = f"{place} names {'no probe' if not names else f'the probe {twice[0]} twice'}; each has a name of its own"
         raise FileFormatError(msg)
+    _check_clocks(told, probes, place)
     invalid = told.get("invalid_times", [])
     for row in invalid:
         _check_names(row, _INVALID, f"{place}, invalid_times", _INVALID)
@@ -163,13 +182,13 @@ def session_description(told: Any, path: str | os.PathLike[str]) -> SessionDescr
             **subject,
         ),
         rig=None if rig is None else _rig(rig, place),
-        sync=_file(told["sync"], place),
         **{
             name: None if told.get(name) is None else _file(told[name], place)
-            for name in ("stimulus", "presentations", "optotagging", "eye_ellipses")
+            for name in ("sync", "stimulus", "presentations", "optotagging", "eye_ellipses")
         },
         invalid_times=tuple(invalid),
         monitor_lag=told.get("monitor_lag"),
+        square_wave=told.get("square_wave"),
         probes=probes,
     )
 
@@ -196,7 +215,33 @@ def _probe(told: Any, place: Path) -> ProbeDescription:
         channels=None if told.get("channels") is None else _file(told["channels"], place),
         events=None if told.get("events") is None else _file(told["events"], place),
         stream=told.get("stream"),
+        clock=told.get("clock", "barcodes"),
+        start=None if told.get("start") is None else float(told["start"]),
     )
+
+
+def _check_clocks(told: Mapping[str, Any], probes: tuple[ProbeDescription, ...], place: Path) -> None:
+    """Raise where something is to be put in time by what is not there."""
+    has_sync = told.get("sync") is not None
+    for name in _NEED_SYNC:
+        if told.get(name) is not None and not has_sync:
+            msg = f"{place} names {name}, which only the lines of a sync file put in time, and no sync"
+            raise FileFormatError(msg)
+    for probe in probes:
+        where = f"{place}, {probe.name}"
+        if probe.clock not in CLOCKS:
+            msg = f"{where}: no clock {probe.clock!r}{suggest(probe.clock, CLOCKS)}; there are {', '.join(CLOCKS)}"
+            raise FileFormatError(msg)
+        if probe.clock == "barcodes" and not has_sync:
+            msg = (
+                f"{where} has a clock of barcodes, but no sync file saw them, too: name it (sync), or another clock of "
+                "the probe (square_wave, recorder)"
+            )
+            raise FileFormatError(msg)
+        if probe.clock == "square_wave" and has_sync and not (told.get("square_wave") and probe.start is not None):
+            lacks = "start, about when its sample 0 was taken" if told.get("square_wave") else "square_wave, the line"
+            msg = f"{where}: edges of a square wave look alike; to match them with the sync file's, say {lacks}"
+            raise FileFormatError(msg)
 
 
 def _rig(told: Mapping[str, Any], place: Path) -> RigGeometry:

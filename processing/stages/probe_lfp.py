@@ -19,7 +19,9 @@ from ..lfp_band import (
     released_density,
     subsampled_lfp,
 )
+from ..lfp_band.subsampling import RATE
 from ..packaging.lfp import LfpContents, write_lfp_nwb
+from ..synchronization import BandClock
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -58,7 +60,7 @@ class JoinedLfp:
 
 
 def write_probe_lfp(
-    place: Path, bands: RawBands, clock: ProbeClock, first_number: int, session: SessionContents, probe_id: int
+    place: Path, bands: RawBands, clock: ProbeClock, session: SessionContents, probe_id: int
 ) -> dict[str, Any]:
     """Write ``probe_<id>_lfp.nwb`` and return what it holds.
 
@@ -68,38 +70,34 @@ def write_probe_lfp(
         Folder for the file.
     bands
         Raw data of the probe; without an LFP band, the LFP is made of the wide band.
-    clock, first_number
-        Clock of the spike band's sample numbers, and the number of its first sample.
+    clock
+        Of the spike band's sample numbers.
     session
         The session that it belongs to.
     probe_id
         Of the probe.
     """
     band: Recording = bands.spike_band if bands.lfp is None else bands.lfp
-    per_sample = round(bands.spike_band.sampling_rate / band.sampling_rate)
+    of_band = BandClock.of_band(clock, bands.spike_band, band)
     mine = session.channels[session.channels["probe_id"] == probe_id]
     in_brain = (mine["structure_acronym"] != "").to_numpy()
     valid = mine["valid_data"].to_numpy(np.bool_)
     depth = band.geometry[:, 1]
     surface = float(depth[in_brain].max()) if in_brain.any() and not in_brain.all() else np.inf
     chosen = lfp_channels(band.geometry, surface, leave_out=np.flatnonzero(~valid))
-    pieces = []
-    times = []
-    for segment in clock.segments:
-        start, stop = (
-            int(np.clip(np.ceil((edge - first_number) / per_sample), 0, band.n_samples)) if np.isfinite(edge) else end
-            for edge, end in ((segment.start, 0), (segment.stop, band.n_samples))
-        )
+    pieces, times, short = [], [], 0
+    for start, stop in of_band.stretches():
         # What lies before the session has no place in it.
-        before = segment.times(np.array([first_number + per_sample * start], dtype=np.float64))[0]
-        if before < 0:
-            start += int(np.ceil(-before * segment.rate / per_sample))
-        if stop - start < 100 * round(band.sampling_rate / 1250.0):
-            logger.warning("%s: %d LFP samples between two gaps are too few to filter", clock.name, stop - start)
+        before = float(of_band.seconds(np.array([start]))[0])
+        first = start + max(0, int(np.ceil(-before * clock.rate / of_band.step)))
+        if stop - first < 100 * round(band.sampling_rate / RATE):
+            short += 1
             continue
-        piece = subsampled_lfp(band, chosen, in_brain, start=start, stop=stop)
+        piece = subsampled_lfp(band, chosen, in_brain, start=first, stop=stop)
         pieces.append(piece)
-        times.append(segment.times((first_number + per_sample * piece.samples()).astype(np.float64)))
+        times.append(of_band.seconds(piece.samples()))
+    if short:
+        logger.warning("%s: %d stretches of its LFP between gaps are too short and left out", clock.name, short)
     if not pieces:
         msg = f"{clock.name}: no stretch of its LFP is long enough"
         raise MissingDataError(msg)
@@ -118,24 +116,19 @@ def write_probe_lfp(
         "n_samples": int(contents.traces.shape[0]),
         "channels": channels["probe_channel_number"].tolist(),
         "n_reference_channels": len(pieces[0].outside),
+        "n_stretches": len(pieces),
         "n_flashes": 0,
     }
     without_csd = ""
     if bands.lfp is None:
         without_csd = "its LFP is made of the wide band"
-    elif first_number:
-        without_csd = (
-            f"its samples begin with number {first_number:,}, where flashes cannot be cut out of the LFP band yet"
-        )
     elif not len(flashes):
         without_csd = "no flashes were shown"
     if without_csd:
         logger.warning("%s gets no current source density: %s", clock.name, without_csd)
         described["without_csd"] = without_csd
     else:
-        response = flash_response(
-            band, clock, flashes, np.flatnonzero(~in_brain & valid), samples_per_lfp_sample=per_sample
-        )
+        response = flash_response(band, of_band, flashes, np.flatnonzero(~in_brain & valid))
         volts = band.uv_per_bit[response.channels] * 1e-6
         contents = replace(
             contents,

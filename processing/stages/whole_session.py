@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,11 +19,9 @@ from allen_ecephys.errors import InvalidContentsError, MissingExtraError
 
 from ..behavior import EyeRig, eye_tracking, optotagging_table, read_ellipses, running_speed
 from ..packaging.contents import SessionContents
-from ..packaging.identities import probe_ids
 from ..packaging.session import write_session_nwb
 from ..packaging.session_description import SessionDescription, read_session_description
-from ..pipeline.stages import Stage, StageResult, input_files
-from ..readers.raw_folder import RawBands, open_bands
+from ..pipeline.stages import Stage, StageResult
 from ..stimulus_table import (
     monitor_frame_times,
     open_stimulus_pickle,
@@ -33,25 +30,10 @@ from ..stimulus_table import (
     read_restricted_pickle,
     within_recording,
 )
-from ..synchronization import (
-    ProbeClock,
-    SyncFile,
-    clock_from_barcodes,
-    decode_barcodes,
-    open_sync_file,
-    plot_clock,
-    read_probe_events,
-)
-from ..synchronization.probe_events import probe_event_files
+from ..synchronization import ProbeClock, SyncFile, open_sync_file, plot_clock
 from .probe_lfp import write_probe_lfp
-from .session import (
-    PACKAGED,
-    SESSION_FILE,
-    UNKNOWN_STRUCTURE,
-    PackagedProbe,
-    check_measured,
-    read_measured_probe,
-)
+from .session import PROBE_TAG, SESSION_FILE, check_measured
+from .synchronized_probe import SessionClock, SynchronizedProbe, probe_inputs, synchronized_probe
 
 if TYPE_CHECKING:
     import os
@@ -62,7 +44,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STAGE: Final = Stage("whole_session", outputs=(SESSION_FILE,))
-_COORDINATES: Final = tuple(f"{axis}_ccf_coordinate" for axis in ("anterior_posterior", "dorsal_ventral", "left_right"))
 
 
 def run_whole_session(
@@ -142,37 +123,21 @@ def whole_session_inputs(told: SessionDescription, probes: Mapping[str, str | os
         raise InvalidContentsError(msg)
     found = told.files()
     for probe in told.probes:
-        bands = open_bands(probe.recording, stream=probe.stream)
-        found += input_files(bands.spike_band, bands.lfp)
-        found += probe_event_files(probe.events or probe.recording)
-        found += [stage.folder(probes[probe.name]) for stage in PACKAGED]
+        found += probe_inputs(probe, Path(probes[probe.name]))
     return found
-
-
-@dataclass(frozen=True, eq=False)
-class SynchronizedProbe:
-    """A probe's measured units, its raw data, and its clock."""
-
-    packaged: PackagedProbe
-    bands: RawBands
-    clock: ProbeClock
-    first_number: int
-
-    def times(self, samples: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the session time of samples of the spike band, counted from the file's first."""
-        return self.clock.seconds(samples + self.first_number)
 
 
 def write_whole_session(
     told: SessionDescription, folders: Mapping[str, Path], place: Path, *, lfp: bool = True
 ) -> dict[str, Any]:
     """Write a session's files into a folder and return what was counted."""
-    sync = open_sync_file(told.sync)
-    probes = [_synchronized(told, sync, k, folders[probe.name]) for k, probe in enumerate(told.probes)]
+    sync = None if told.sync is None else open_sync_file(told.sync)
+    clock = SessionClock.of(told, sync)
+    probes = [synchronized_probe(clock, k, folders[probe.name]) for k, probe in enumerate(told.probes)]
     for probe in probes:
         _explain(probe.clock, place)
-    stop = float(sync.seconds[-1])
-    presentations, running, raw_running = _stimuli_and_running(told, sync)
+    stop = _end(sync, probes)
+    presentations, running, raw_running = _stimuli_and_running(told, sync, stop)
     presentations = within_recording(presentations, stop)
     trains, sizes, lost = _trains(probes)
     has_lfp = [lfp and probe.bands.lfp is not None for probe in probes]
@@ -202,47 +167,10 @@ def write_whole_session(
     }
     if lfp:
         counted["lfp"] = {
-            probe.clock.name: write_probe_lfp(
-                place, probe.bands, probe.clock, probe.first_number, contents, probe.packaged.probe_id
-            )
+            probe.clock.name: write_probe_lfp(place, probe.bands, probe.clock, contents, probe.packaged.probe_id)
             for probe in probes
         }
     return counted
-
-
-def _synchronized(told: SessionDescription, sync: SyncFile, number: int, folder: Path) -> SynchronizedProbe:
-    """Read a probe's units and put its samples on the session's clock."""
-    probe = told.probes[number]
-    bands = open_bands(probe.recording, stream=probe.stream)
-    events = read_probe_events(probe.events or probe.recording)
-    session = decode_barcodes(sync.rising("barcode"), sync.falling("barcode"))
-    clock = clock_from_barcodes(events, session, bands.spike_band.sampling_rate, name=probe.name)
-    probe_id = int(probe_ids(told.metadata.session_id, len(told.probes))[number])
-    packaged = read_measured_probe(folder, number, probe_id, UNKNOWN_STRUCTURE)
-    channels = packaged.channels
-    if probe.channels is not None:
-        channels = _registered(channels, probe.channels, probe.name)
-    packaged = replace(packaged, name=probe.name, channels=channels)
-    numbers = bands.spike_band.sample_numbers() if hasattr(bands.spike_band, "sample_numbers") else [0]
-    return SynchronizedProbe(packaged, bands, clock, int(numbers[0]))
-
-
-def _registered(channels: pd.DataFrame, table: Path, name: str) -> pd.DataFrame:
-    """Return a probe's channels with structures and coordinates from a table of its registration."""
-    import pandas as pd
-
-    registered = pd.read_csv(table, keep_default_na=True)
-    needed = {"channel", "structure_acronym"}
-    if not needed <= set(registered.columns):
-        msg = f"{table} has the columns {', '.join(registered.columns)}; needed are {', '.join(sorted(needed))}"
-        raise InvalidContentsError(msg)
-    numbers = channels["probe_channel_number"].to_numpy()
-    if sorted(registered["channel"]) != sorted(numbers):
-        msg = f"{table} is of {len(registered)} channels, and {name} has {len(numbers)}: it is of another probe"
-        raise InvalidContentsError(msg)
-    rows = registered.set_index("channel").loc[numbers]
-    known = {column: rows[column].to_numpy(np.float64) for column in _COORDINATES if column in rows.columns}
-    return channels.assign(structure_acronym=rows["structure_acronym"].fillna("").astype(str).to_numpy(), **known)
 
 
 def _explain(clock: ProbeClock, place: Path) -> None:
@@ -255,13 +183,21 @@ def _explain(clock: ProbeClock, place: Path) -> None:
     figure.savefig(place / f"{clock.name}_clock.png", dpi=120, metadata={"Software": None})
 
 
+def _end(sync: SyncFile | None, probes: Sequence[SynchronizedProbe]) -> float:
+    """Return when the session ended: with the sync file, or else with the last sample of any probe."""
+    if sync is not None:
+        return float(sync.seconds[-1])
+    last = [probe.seconds(np.array([probe.bands.spike_band.n_samples - 1]))[0] for probe in probes]
+    return float(np.nanmax(last))
+
+
 def _stimuli_and_running(
-    told: SessionDescription, sync: SyncFile
+    told: SessionDescription, sync: SyncFile | None, stop: float
 ) -> tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | None]:
     """Return presentations, running speed and the wheel's raw signals, as far as the session has them."""
     import pandas as pd
 
-    if told.stimulus is not None:
+    if told.stimulus is not None and sync is not None:
         pickle = open_stimulus_pickle(told.stimulus)
         frames = monitor_frame_times(sync, monitor_lag=told.monitor_lag)
         presentations = presentations_of_pickle(pickle, frames)
@@ -274,10 +210,10 @@ def _stimuli_and_running(
         )  # fmt: skip
         return presentations, running, raw
     if told.presentations is not None:
-        frames_seen = monitor_frame_times(sync, monitor_lag=told.monitor_lag) if sync.has("frames") else None
+        frames_seen = monitor_frame_times(sync, monitor_lag=told.monitor_lag) if sync and sync.has("frames") else None
         return read_presentations(told.presentations, frames_seen), None, None
     logger.warning("%s names no stimulus: the whole session is taken for spontaneous activity", told.path)
-    row = {"start_time": [0.0], "stop_time": [float(sync.seconds[-1])], "stimulus_name": ["spontaneous"]}
+    row = {"start_time": [0.0], "stop_time": [stop], "stimulus_name": ["spontaneous"]}
     return pd.DataFrame({**row, "stimulus_block": [np.nan]}), None, None
 
 
@@ -289,7 +225,7 @@ def _trains(
     for probe in probes:
         lost_here = 0
         for samples, amplitudes in zip(probe.packaged.spike_samples, probe.packaged.spike_sizes, strict=True):
-            times = probe.times(samples)
+            times = probe.seconds(samples)
             timed = times >= 0  # NaN is not
             trains.append(times[timed])
             sizes.append(amplitudes[timed])
@@ -329,7 +265,7 @@ def _concat(tables: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _invalid_times(told: SessionDescription, probes: Sequence[SynchronizedProbe], stop: float) -> pd.DataFrame | None:
-    """Return declared intervals, and those in which a probe's samples have no session time."""
+    """Return declared intervals, and those in which a probe's data say nothing."""
     import pandas as pd
 
     rows = [
@@ -337,30 +273,22 @@ def _invalid_times(told: SessionDescription, probes: Sequence[SynchronizedProbe]
         for r in told.invalid_times
     ]
     for probe in probes:
-        tags = ("EcephysProbe", str(probe.packaged.probe_id), probe.packaged.name)
-        for before, after in zip(probe.clock.segments, probe.clock.segments[1:], strict=False):
-            ends = before.times(np.array([min(before.stop, before.samples[-1])])), after.times(np.array([after.start]))
-            rows.append((float(ends[0][0]), float(ends[1][0]), tags))
-        last = probe.times(np.array([probe.bands.spike_band.n_samples - 1]))[0]
-        first = probe.times(np.array([0]))[0]
-        if first > 1.0:
-            rows.append((0.0, float(first), tags))
-        if last < stop - 1.0:
-            rows.append((float(last), stop, tags))
+        tags = (PROBE_TAG, str(probe.packaged.probe_id), probe.packaged.name)
+        rows += [(start, end, tags) for start, end in probe.invalid_intervals(stop)]
     if not rows:
         return None
     return pd.DataFrame(rows, columns=["start_time", "stop_time", "tags"]).sort_values("start_time", ignore_index=True)
 
 
-def _lights(told: SessionDescription, sync: SyncFile) -> pd.DataFrame | None:
-    if told.optotagging is None:
+def _lights(told: SessionDescription, sync: SyncFile | None) -> pd.DataFrame | None:
+    if told.optotagging is None or sync is None:
         return None
     return optotagging_table(sync.rising("optotagging"), read_restricted_pickle(told.optotagging))
 
 
-def _eye(told: SessionDescription, sync: SyncFile) -> dict[str, Any]:
+def _eye(told: SessionDescription, sync: SyncFile | None) -> dict[str, Any]:
     """Return eye tracking and likely blinks, where the session has ellipses and says where the rig's parts stood."""
-    if told.eye_ellipses is None:
+    if told.eye_ellipses is None or sync is None:
         return {}
     if told.rig is None:
         msg = f"{told.path} names eye ellipses, but not where monitor, camera and light stood (rig): no gaze without"

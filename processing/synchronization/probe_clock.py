@@ -54,6 +54,13 @@ class ClockSegment:
         after = np.maximum(samples - self.samples[-1], 0.0)
         return np.asarray(inside + (before + after) / self.rate)
 
+    def numbers(self, seconds: Floats) -> Floats:
+        """Return the sample numbers, with their fractions, of session times: what :meth:`times` undoes."""
+        inside = np.interp(seconds, self.seconds, self.samples)
+        before = np.minimum(seconds - self.seconds[0], 0.0)
+        after = np.maximum(seconds - self.seconds[-1], 0.0)
+        return np.asarray(inside + (before + after) * self.rate)
+
 
 @dataclass(frozen=True)
 class TwoPointFit:
@@ -101,6 +108,8 @@ class ProbeClock:
         How many either saw.
     ambiguous
         How many events could not be told apart from others (a barcode read twice).
+    seen
+        What the events were.
     """
 
     name: str
@@ -113,6 +122,7 @@ class ProbeClock:
     n_probe_events: int
     n_session_events: int
     ambiguous: int = 0
+    seen: str = "events"
 
     @property
     def rate(self) -> float:
@@ -160,6 +170,7 @@ class ProbeClock:
         line = None if self.two_point is None else self.two_point.seconds(used) - times
         return {
             "probe": self.name,
+            "matched_by": self.seen,
             "nominal_rate": self.nominal_rate,
             "rate": self.rate,
             "rate_is_measured": self.two_point is not None,
@@ -190,8 +201,9 @@ class ProbeClock:
             f"{self.name}: sample 0 is at {r['time_of_sample_0']:.6f} s; {self.rate:.4f} samples a second "
             f"({self.drift_ppm:+.2f} ppm of {self.nominal_rate:g} Hz"
             f"{'' if r['rate_is_measured'] else ', ASSUMED: a single event tells no rate'})",
-            f"  {r['n_matched']} of {self.n_probe_events} events of the probe match one of {self.n_session_events} of "
-            f"the session; {int(self.outlier.sum())} of them contradict their neighbours and were left out",
+            f"  {r['n_matched']} of {self.n_probe_events} {self.seen} of the probe match one of "
+            f"{self.n_session_events} of the session; {int(self.outlier.sum())} of them contradict their neighbours "
+            "and were left out",
             f"  they lie {r['residual_median_us']:.1f} us (median) and at most {r['residual_largest_us']:.1f} us "
             "from a straight line",
         ]
@@ -215,6 +227,7 @@ def fit_clock(
     n_probe_events: int | None = None,
     n_session_events: int | None = None,
     ambiguous: int = 0,
+    seen: str = "events",
 ) -> ProbeClock:
     """Fit a clock to events that both the probe and the session saw.
 
@@ -230,6 +243,8 @@ def fit_clock(
         Samples at which the recording says it was broken off and went on.
     n_probe_events, n_session_events, ambiguous
         For the report: how many events either saw, and how many could not be told apart.
+    seen
+        What the events were, for the report: ``"barcodes"``.
 
     Raises
     ------
@@ -248,7 +263,7 @@ def fit_clock(
     clock = ProbeClock(
         name, nominal_rate, tuple(_segments(good, times, slope, cuts)), probe, session, outlier,
         _two_point(good, times), len(probe) if n_probe_events is None else n_probe_events,
-        len(probe) if n_session_events is None else n_session_events, ambiguous,
+        len(probe) if n_session_events is None else n_session_events, ambiguous, seen,
     )  # fmt: skip
     if outlier.any() or clock.gaps or ambiguous or clock.two_point is None:
         logger.warning("%s", clock.summary())

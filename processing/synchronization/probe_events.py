@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
-from allen_ecephys.errors import MissingDataError
+from allen_ecephys.errors import FileFormatError, MissingDataError
 
 from ..readers.arrays import read_npy
 from ..readers.binary import BinaryRecording
@@ -18,8 +19,13 @@ from .barcodes import ProbeEvents
 _FILES: Final = (("channel_states.npy", "event_timestamps.npy"), ("states.npy", "sample_numbers.npy"))
 
 
-def probe_event_files(folder: str | os.PathLike[str]) -> tuple[Path, Path]:
+def probe_event_files(folder: str | os.PathLike[str], stream: str | None = None) -> tuple[Path, Path]:
     """Return the files of a probe's barcode line: states, and the sample numbers at which they began.
+
+    Parameters
+    ----------
+    folder, stream
+        As :func:`read_probe_events`.
 
     Raises
     ------
@@ -33,15 +39,26 @@ def probe_event_files(folder: str | os.PathLike[str]) -> tuple[Path, Path]:
         for states in sorted(place.rglob(states_name))
         if (numbers := states.with_name(numbers_name)).is_file()
     ]
+    if len(found) > 1 and stream is not None:
+        found = [(states, numbers) for states, numbers in found if _is_of(stream, states.relative_to(place))]
     if len(found) != 1:
         which = ", ".join(str(states.parent) for states, _ in found)
-        problem = f"holds the events of several lines ({which}): name one of them" if found else "holds no events"
+        of_stream = f" of {stream}" if stream is not None else ""
+        problem = f"holds no events{of_stream}"
+        if found:
+            problem = f"holds the events of several lines ({which}): name one of them"
         msg = f"{place} {problem}; barcodes are read from {_FILES[0][0]} and {_FILES[0][1]} of one line"
         raise MissingDataError(msg)
     return found[0]
 
 
-def read_probe_events(folder: str | os.PathLike[str]) -> ProbeEvents:
+def _is_of(stream: str, states: Path) -> bool:
+    """Tell whether a path such as ``events/Neuropix-PXI-100.ProbeA-AP/TTL/states.npy`` is of a stream or probe."""
+    names = {stream, f"{stream}-AP"}
+    return any(part in names or part.rpartition(".")[2] in names for part in states.parts)
+
+
+def read_probe_events(folder: str | os.PathLike[str], stream: str | None = None) -> ProbeEvents:
     """Read the changes of a probe's barcode line from an Open Ephys folder, or one of the release's raw data.
 
     Parameters
@@ -49,6 +66,8 @@ def read_probe_events(folder: str | os.PathLike[str]) -> ProbeEvents:
     folder
         Holds, itself or somewhere below, ``channel_states.npy`` and ``event_timestamps.npy`` (or ``states.npy`` and
         ``sample_numbers.npy``).
+    stream
+        Which of several probes or streams there: ``ProbeA`` or ``ProbeA-AP``.
 
     Raises
     ------
@@ -57,8 +76,46 @@ def read_probe_events(folder: str | os.PathLike[str]) -> ProbeEvents:
     FileFormatError
         If they do not fit together.
     """
-    states, numbers = probe_event_files(folder)
+    states, numbers = probe_event_files(folder, stream)
     return ProbeEvents.from_arrays(read_npy(numbers), read_npy(states), str(states.parent))
+
+
+def recorder_times_file(recording: BinaryRecording) -> Path:
+    """Return the file in which Open Ephys wrote a time (s) for each sample of a stream.
+
+    Raises
+    ------
+    MissingDataError
+        If there is none: other recorders write none, and Open Ephys until 0.5 wrote numbers in its place.
+    """
+    for name in ("timestamps.npy", "synchronized_timestamps.npy"):
+        path = recording.path.with_name(name)
+        if path.is_file() and read_npy(path, mapped=True).dtype.kind == "f":
+            return path
+    msg = (
+        f"{recording.path.parent} holds no timestamps.npy in seconds: only Open Ephys since 0.6 puts its streams on "
+        "one clock itself. Use barcodes or a square wave"
+    )
+    raise MissingDataError(msg)
+
+
+def read_recorder_times(recording: BinaryRecording) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return the number and the time (s) that Open Ephys itself gave to each sample of a stream, memory-mapped.
+
+    Raises
+    ------
+    MissingDataError
+        As :func:`recorder_times_file`.
+    FileFormatError
+        If there are not as many times as samples.
+    """
+    path = recorder_times_file(recording)
+    times = read_npy(path, mapped=True)
+    if times.ndim != 1 or len(times) < recording.n_samples:
+        msg = f"{path} holds {len(times):,} times for {recording.n_samples:,} samples; it was cut. Copy it again"
+        raise FileFormatError(msg)
+    rows = np.arange(recording.n_samples, dtype=np.int64)
+    return recording.timeline.numbers[0] + recording.timeline.elapsed(rows), times[: recording.n_samples]
 
 
 #: Bit of the last column in which imec's cards write the square wave that all streams of SpikeGLX share.
@@ -66,13 +123,11 @@ SQUARE_WAVE_BIT: Final = 6
 _SAMPLES_AT_ONCE: Final = 300_000
 
 
-def square_wave_edges(
-    recording: BinaryRecording, bit: int = SQUARE_WAVE_BIT
-) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def square_wave_edges(recording: BinaryRecording, bit: int = SQUARE_WAVE_BIT) -> npt.NDArray[np.int64]:
     """Return the samples at which a bit of a recording's last column goes up (SpikeGLX's synchronization word).
 
     The column is read through the whole file, some seconds at a time; a stream of the LFP band says the same in a
-    twelfth of the time.
+    twelfth of the time, and a twelfth as exactly.
 
     Raises
     ------

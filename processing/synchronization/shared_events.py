@@ -59,7 +59,7 @@ def clock_from_barcodes(
     return fit_clock(
         seen.starts[mine] * nominal_rate, session.starts[theirs], nominal_rate, name=name, breaks=events.breaks,
         n_probe_events=len(seen), n_session_events=len(session),
-        ambiguous=int(np.isin(seen.codes, list(repeated)).sum()),
+        ambiguous=int(np.isin(seen.codes, list(repeated)).sum()), seen="barcodes",
     )  # fmt: skip
 
 
@@ -129,8 +129,9 @@ def clock_from_square_wave(
         )
         raise SynchronizationError(msg)
     return fit_clock(
-        tied_samples, tied_seconds, nominal_rate, name=name, n_probe_events=len(samples), n_session_events=len(seconds)
-    )
+        tied_samples, tied_seconds, nominal_rate, name=name, n_probe_events=len(samples), n_session_events=len(seconds),
+        seen="edges of the square wave",
+    )  # fmt: skip
 
 
 def clock_from_timestamps(
@@ -161,5 +162,5 @@ def clock_from_timestamps(
     timed = np.isfinite(times) & (times >= 0)
     return fit_clock(
         numbers[timed], times[timed], nominal_rate, name=name,
-        n_probe_events=len(picked), n_session_events=int(timed.sum()),
+        n_probe_events=len(picked), n_session_events=int(timed.sum()), seen="samples with a time of the recorder's",
     )  # fmt: skip

@@ -16,7 +16,8 @@ from allen_ecephys.processing.lfp_band.current_source_density import (
     second_difference,
 )
 from allen_ecephys.processing.probes import neuropixels_1_geometry
-from allen_ecephys.processing.synchronization import fit_clock
+from allen_ecephys.processing.synchronization import BandClock, fit_clock
+from allen_ecephys.processing.timeline import Timeline
 
 from .test_subsampling import ArrayRecording
 
@@ -97,11 +98,12 @@ def test_response_to_flashes() -> None:
     signal = -800 * np.exp(-0.5 * ((since - 0.06) / 0.01) ** 2)[:, None] * profile
     common = 400 * np.sin(2 * np.pi * 50 * seconds)[:, None]
     recording = ArrayRecording(np.rint(signal + common + rng.normal(0, 5, (60_000, 24))).astype(np.int16))
-    found = flash_response(recording, clock, [*flashes, 500.0], np.flatnonzero(depth > 200))
+    of_band = BandClock(clock, Timeline.unbroken(60_000), step=12)
+    found = flash_response(recording, of_band, [*flashes, 500.0], np.flatnonzero(depth > 200))
     assert found.n_flashes == 10
     lowest = np.unravel_index(found.potential.argmin(), found.potential.shape)
     assert found.times[lowest[1]] == pytest.approx(0.06, abs=0.002)
     assert depth[found.channels[lowest[0]]] == pytest.approx(120, abs=1)
     assert np.abs(found.potential[depth > 200]).max() < 20
     with pytest.raises(MissingDataError, match="none of the 1 flashes"):
-        flash_response(recording, clock, [500.0])
+        flash_response(recording, of_band, [500.0])
