@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 import sys
@@ -15,6 +16,7 @@ import click
 from allen_ecephys.errors import AllenEcephysError
 from allen_ecephys.version import __version__
 
+from .browsing import list_sessions, list_units
 from .cache import cache
 from .demo import demo
 from .info import info
@@ -22,6 +24,12 @@ from .metrics import metrics
 from .migrate import migrate
 from .process import process
 from .report import report
+from .simulate import simulate
+from .speaking import AS_JSON, if_stopped, in_words_of, invoked_words
+
+
+class _Stopped(SystemExit):
+    """The system told the command to end."""
 
 
 @contextmanager
@@ -29,7 +37,7 @@ def _unwinding_when_terminated() -> Iterator[None]:
     """Turn SIGTERM and SIGHUP into what Ctrl-C does: every block ends, drafts are removed, the exit code is 128 + n."""
 
     def leave(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        raise _Stopped(128 + number)
 
     ours = {}
     if threading.current_thread() is threading.main_thread():
@@ -42,6 +50,10 @@ def _unwinding_when_terminated() -> Iterator[None]:
             signal.signal(number, before)
 
 
+#: Where a context keeps the command that was called, and its name in words.
+_INVOKED = "allen_ecephys.cli.invoked"
+
+
 class _PlainErrors(click.Group):
     """A group whose commands end in one readable line, not a traceback, for errors about input and files."""
 
@@ -50,6 +62,7 @@ class _PlainErrors(click.Group):
         ours = args[: args.index("--")] if "--" in args else args
         if "--debug" in ours:
             args = ["--debug", *(word for word in ours if word != "--debug"), *args[len(ours) :]]
+        ctx.meta[_INVOKED] = invoked_words(self, args)
         return super().parse_args(ctx, args)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -61,14 +74,21 @@ class _PlainErrors(click.Group):
         super().format_epilog(ctx, formatter)
 
     def invoke(self, ctx: click.Context) -> object:
+        command, words = ctx.meta[_INVOKED]
         try:
             with _unwinding_when_terminated():
                 return super().invoke(ctx)
         except (AllenEcephysError, OSError) as error:
             if ctx.params.get("debug"):
                 raise
-            message = f"{error} (run with --debug for the traceback)"
+            message = f"{in_words_of(command, str(error))} (run with --debug for the traceback)"
             raise click.ClickException(message) from error
+        except KeyboardInterrupt:
+            click.echo(f"Interrupted. {if_stopped(words)}", err=True)
+            sys.exit(128 + signal.SIGINT)
+        except _Stopped:
+            click.echo(f"Told to end. {if_stopped(words)}", err=True)
+            raise
 
 
 @click.group(cls=_PlainErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -86,15 +106,20 @@ def main(debug: bool) -> None:
 
 
 @main.command()
-def config() -> None:
+@AS_JSON
+def config(as_json: bool) -> None:
     """Print every setting: its environment variable, the value in force, and what it does."""
     from allen_ecephys.config import SETTINGS
 
+    if as_json:
+        found = [{"variable": one.variable, "value": one.value, "meaning": one.meaning} for one in SETTINGS]
+        click.echo(json.dumps(found, indent=1))
+        return
     for setting in SETTINGS:
         click.echo(f"{setting.variable}={setting.value}\n    {setting.meaning}")
 
 
-for command in (demo, cache, info, report, metrics, process, migrate):
+for command in (demo, cache, list_sessions, list_units, info, report, metrics, simulate, process, migrate):
     main.add_command(command)
 
 if __name__ == "__main__":

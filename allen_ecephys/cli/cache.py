@@ -12,6 +12,8 @@ import click
 
 from allen_ecephys.errors import MissingFileError
 
+from .speaking import AS_JSON
+
 if TYPE_CHECKING:
     from allen_ecephys.cache.offline.plan import Selection
     from allen_ecephys.cache.offline.report import Report
@@ -21,7 +23,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 INTERRUPTED = 130
 
 
-def _where(command: _Command) -> _Command:
+def where(command: _Command) -> _Command:
     """Add the options that say which cache is meant."""
     options = [
         click.option(
@@ -40,7 +42,7 @@ def _where(command: _Command) -> _Command:
     return command
 
 
-def _what(command: _Command) -> _Command:
+def what(command: _Command) -> _Command:
     """Add the options that choose sessions and files."""
     options = [
         click.option("--session", "session_ids", type=int, multiple=True, help="Session id. May be repeated."),
@@ -61,10 +63,10 @@ def _what(command: _Command) -> _Command:
 _REPORT = click.option(
     "--report", type=click.Path(path_type=Path, dir_okay=False), help="Write what came of each file to a JSON file."
 )
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def _open(cache_dir: Path | None, source: str | None) -> EcephysProjectCache:
+def open_cache(cache_dir: Path | None, source: str | None) -> EcephysProjectCache:
+    """Open the cache that the options of :func:`where` name; one that is not there yet is made."""
     from allen_ecephys.cache.offline.source import PUBLIC_BUCKET, remembered_source
     from allen_ecephys.cache.project_cache import EcephysProjectCache
     from allen_ecephys.cache.project_files import manifest_path
@@ -81,7 +83,7 @@ def _open(cache_dir: Path | None, source: str | None) -> EcephysProjectCache:
     return EcephysProjectCache.from_url(source, manifest=cache_dir)
 
 
-def _open_existing(cache_dir: Path | None, source: str | None) -> EcephysProjectCache:
+def open_existing(cache_dir: Path | None, source: str | None) -> EcephysProjectCache:
     """Open a cache for a command that works on what is there, and so must not make one where none is."""
     from allen_ecephys.cache.project_files import manifest_path, project_files
 
@@ -92,7 +94,7 @@ def _open_existing(cache_dir: Path | None, source: str | None) -> EcephysProject
             "`allen-ecephys cache build`"
         )
         raise MissingFileError(msg)
-    return _open(cache_dir, source)
+    return open_cache(cache_dir, source)
 
 
 def _selection(choice: dict[str, Any]) -> Selection:
@@ -119,14 +121,14 @@ def cache() -> None:
 
 
 @cache.command(name="plan")
-@_where
-@_what
-@_JSON
+@where
+@what
+@AS_JSON
 def plan_command(cache_dir: Path | None, source: str | None, as_json: bool, **choice: Any) -> None:
     """Show which files a selection needs, their bytes, and what is there already. Fetches the tables only."""
     from allen_ecephys.cache.offline.plan import plan
 
-    found = plan(_open(cache_dir, source), _selection(choice))
+    found = plan(open_cache(cache_dir, source), _selection(choice))
     if as_json:
         click.echo(json.dumps(found.as_dict(), indent=1))
         return
@@ -140,11 +142,11 @@ def plan_command(cache_dir: Path | None, source: str | None, as_json: bool, **ch
 
 
 @cache.command(name="build")
-@_where
-@_what
+@where
+@what
 @click.option("--jobs", type=click.IntRange(1, 16), default=2, show_default=True, help="Files fetched at once.")
 @_REPORT
-@_JSON
+@AS_JSON
 def build_command(
     cache_dir: Path | None, source: str | None, jobs: int, report: Path | None, as_json: bool, **choice: Any
 ) -> None:
@@ -155,7 +157,7 @@ def build_command(
     from allen_ecephys.cache.offline.build import build
 
     try:
-        done = build(_open(cache_dir, source), _selection(choice), jobs=jobs)
+        done = build(open_cache(cache_dir, source), _selection(choice), jobs=jobs)
     except KeyboardInterrupt:
         click.echo("Interrupted. What came so far is kept; the same command resumes.", err=True)
         sys.exit(INTERRUPTED)
@@ -163,11 +165,11 @@ def build_command(
 
 
 @cache.command(name="verify")
-@_where
+@where
 @click.option("--repair", is_flag=True, help="Move damaged files away and fetch them again.")
 @click.option("--deep", is_flag=True, help="Also read NWB files without a published digest to their end.")
 @_REPORT
-@_JSON
+@AS_JSON
 def verify_command(
     cache_dir: Path | None, source: str | None, repair: bool, deep: bool, report: Path | None, as_json: bool
 ) -> None:
@@ -177,16 +179,16 @@ def verify_command(
     """
     from allen_ecephys.cache.offline.verify import verify
 
-    _tell(verify(_open_existing(cache_dir, source), repair=repair, deep=deep), report, as_json=as_json)
+    _tell(verify(open_existing(cache_dir, source), repair=repair, deep=deep), report, as_json=as_json)
 
 
 @cache.command(name="export")
 @click.argument("target", type=click.Path(path_type=Path))
-@_where
-@_what
+@where
+@what
 @click.option("--all", "everything", is_flag=True, help="Everything that is there, whatever was selected.")
 @_REPORT
-@_JSON
+@AS_JSON
 def export_command(
     target: Path,
     cache_dir: Path | None,
@@ -200,7 +202,7 @@ def export_command(
     from allen_ecephys.cache.offline.export import export
 
     selection = None if everything else _selection(choice)
-    _tell(export(_open_existing(cache_dir, source), target, selection), report, as_json=as_json)
+    _tell(export(open_existing(cache_dir, source), target, selection), report, as_json=as_json)
 
 
 @cache.command(name="add")
@@ -255,15 +257,15 @@ def _new_project(cache_dir: Path) -> EcephysProjectCache:
 
 
 @cache.command(name="status")
-@_where
-@_JSON
+@where
+@AS_JSON
 def status_command(cache_dir: Path | None, source: str | None, as_json: bool) -> None:
     """Show what the cache holds, what is unfinished and what was moved away. Writes nothing, uses no network."""
     from allen_ecephys.cache.offline.build import status
     from allen_ecephys.cache.project_files import manifest_path
 
     # A cache with a remote writes the manifest that it does not find.
-    found = status(_open_existing(cache_dir, source if manifest_path(cache_dir).is_file() else "none"))
+    found = status(open_existing(cache_dir, source if manifest_path(cache_dir).is_file() else "none"))
     if as_json:
         click.echo(json.dumps(found, indent=1))
         return

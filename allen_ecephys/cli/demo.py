@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .own_folder import own_folder
+from .speaking import announce_compiling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,6 +57,7 @@ def demo(output: Path, remote: str | None, session_id: int | None, cache_dir: Pa
         missing, given = ("--session", "--remote") if session_id is None else ("--remote", "--session")
         msg = f"{given} needs {missing} too"
         raise click.UsageError(msg)
+    announce_compiling()
     _check_extras()  # now, not after the sessions are simulated
     output.mkdir(parents=True, exist_ok=True)
     if remote is not None and session_id is not None:

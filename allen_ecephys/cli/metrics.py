@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from .speaking import announce_compiling
+
 
 @click.command()
 @click.argument("session", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -56,6 +58,7 @@ def metrics(
     from allen_ecephys.files import atomic_file
     from allen_ecephys.processing.stimulus_metrics import Definition, Names, compute_unit_analysis_metrics
 
+    announce_compiling()
     target = output or session.with_name(f"{session.stem}_analysis_metrics.csv")
     if target.exists() and not overwrite:
         msg = f"{target} exists already; name another file with --output, or pass --overwrite"

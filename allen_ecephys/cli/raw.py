@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from .speaking import AS_JSON
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -28,7 +32,8 @@ def raw_options(command: Command) -> Command:
 @click.command("list")
 @click.argument("raw", type=click.Path(path_type=Path))
 @click.option("--allow-cut", is_flag=True, help="Look into files that are shorter than their metadata say, too.")
-def list_command(raw: Path, allow_cut: bool) -> None:
+@AS_JSON
+def list_command(raw: Path, allow_cut: bool, as_json: bool) -> None:
     """Say what a folder of raw data holds: recorder, probes, channels, length, bands, gaps.
 
     \b
@@ -37,7 +42,11 @@ def list_command(raw: Path, allow_cut: bool) -> None:
     """
     from allen_ecephys.processing.readers import list_probes
 
-    for found in list_probes(raw, allow_cut=allow_cut):
+    probes = list_probes(raw, allow_cut=allow_cut)
+    if as_json:
+        click.echo(json.dumps([asdict(found) for found in probes], indent=1, default=str))
+        return
+    for found in probes:
         name = found.probe or "(unnamed probe)"
         click.echo(f"{name}  {found.recorder}  {found.folder}")
         if found.problem:

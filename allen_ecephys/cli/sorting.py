@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .raw import raw_options
+from .speaking import AS_JSON, announce_compiling
 from .units import say_units, session_options
 
 if TYPE_CHECKING:
@@ -153,12 +155,13 @@ def run_command(
 
 @click.command("sorters")
 @click.option("--python", metavar="INTERPRETER", help="Python whose SpikeInterface is asked, as in `process sort`.")
-def sorters_command(python: str | None) -> None:
+@AS_JSON
+def sorters_command(python: str | None, as_json: bool) -> None:
     """List the sorters that `process sort` can run here, one a line."""
     from allen_ecephys.processing.sorting import available_sorters
 
-    for name in available_sorters(python):
-        click.echo(name)
+    names = available_sorters(python)
+    click.echo(json.dumps(names) if as_json else "\n".join(names))
 
 
 def _sort(
@@ -175,6 +178,7 @@ def _sort(
 ) -> SortedProbe:
     from allen_ecephys.processing import sort_raw
 
+    announce_compiling()
     probe = sort_raw(
         raw, output, sorter=sorter, parameters=parameters, python=python, keep_work=keep_work, n_workers=workers,
         stream=stream, allow_cut=allow_cut,

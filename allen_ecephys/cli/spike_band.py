@@ -9,6 +9,7 @@ from click.core import ParameterSource
 
 from .raw import raw_options
 from .rig import simulate_rig
+from .speaking import announce_compiling
 
 
 @click.command("simulate")
@@ -119,6 +120,7 @@ def simulate_command(
     from allen_ecephys.processing.simulation.raw import DriftModel, write_recording
 
     part, _, chosen = probe[0].partition(":")
+    announce_compiling()
     truth = write_recording(
         folder,
         duration=duration,
@@ -210,6 +212,7 @@ def spike_band_command(
     from allen_ecephys.processing.readers import open_bands
     from allen_ecephys.processing.spike_band import WhiteningParameters
 
+    announce_compiling()
     bands = open_bands(raw, stream=stream, allow_cut=allow_cut)
     result = process_spike_band(
         bands.spike_band,

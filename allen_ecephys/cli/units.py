@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from .raw import raw_options
+from .speaking import announce_compiling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,6 +93,7 @@ def units_command(
     from allen_ecephys.processing.quality_metrics import QualitySettings
     from allen_ecephys.processing.simulation.raw import read_ground_truth, truth_file
 
+    announce_compiling()
     parameters = UnitParameters(
         subtract_medians=not medians_subtracted,
         spikes_per_unit=spikes_per_unit,

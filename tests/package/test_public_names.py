@@ -21,7 +21,7 @@ PUBLIC_MODULES = {"allen_ecephys.errors", "allen_ecephys.config"}
 #: What the command line stands on besides: the ground floor, which every room shares.
 GROUND_FLOOR = {"allen_ecephys.files", "allen_ecephys.progress", "allen_ecephys.version"}
 #: Its commands on caches are the other face of the fetching room, and call its planning and building directly.
-OWN_FACE = {"cache.py"}
+OWN_FACE = {"cache.py", "browsing.py"}
 
 PAGES = [
     *sorted(REPOSITORY.glob("*.md")),

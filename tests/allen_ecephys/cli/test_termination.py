@@ -25,4 +25,5 @@ def test_a_terminated_simulation_leaves_nothing(tmp_path: Path, number: signal.S
         _, said = child.communicate(timeout=60)
     assert child.returncode == code, said
     assert b"Traceback" not in said
+    assert b"Told to end. The unfinished recording was removed" in said
     assert list(tmp_path.iterdir()) == []
