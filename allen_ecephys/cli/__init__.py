@@ -41,7 +41,8 @@ def _unwinding_when_terminated() -> Iterator[None]:
 
     ours = {}
     if threading.current_thread() is threading.main_thread():
-        numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
+        known = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows: no SIGHUP
+        numbers = [number for number in known if signal.getsignal(number) is signal.SIG_DFL]
         ours = {number: signal.signal(number, leave) for number in numbers}
     try:
         yield

@@ -5,7 +5,6 @@ Reads the spike band less its medians; leaves Kilosort 2's files. What phy's use
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -139,6 +138,11 @@ def _discard(folder: Path, identity: dict[str, Any]) -> None:
 @contextmanager
 def _locked(folder: Path) -> Iterator[bool]:
     """Hold the folder's lock, or tell that another process does; the system releases it when a process dies."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: no locks; two sortings of one probe at once are the user's to avoid
+        yield True
+        return
     with (folder / LOCK_FILE).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import email
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -29,6 +31,47 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(build, check=True, capture_output=True)
     (path,) = target.glob("*.whl")
     return path
+
+
+def test_source_archive_holds_what_a_packager_needs(tmp_path: Path) -> None:
+    """Tests, pages, examples, changelog, conduct and licence go along; nothing that was built does."""
+    listed = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a clone: git does not tell which files belong to the project")
+    source = tmp_path / "source"
+    for name in listed.stdout.splitlines():
+        origin, copy = REPOSITORY / name, source / name
+        if origin.is_symlink() or origin.is_file():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(origin, copy, follow_symlinks=False)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--target"]
+    builder = tmp_path / "builder"
+    subprocess.run([*pip, str(builder), "setuptools>=77"], check=True, capture_output=True)
+    program = f"import sys; sys.path.insert(0, {str(builder)!r}); from setuptools.build_meta import build_sdist as b; "
+    program += f"b({str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", program], cwd=source, check=True, capture_output=True)
+    [archive] = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        names = {name.partition("/")[2] for name in opened.getnames()}
+    wanted = {"CHANGELOG.md", "CITATION.cff", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "LICENSE", "README.md"}
+    wanted |= {"pyproject.toml", "docs/howto.md", "examples/quickstart.ipynb", "tests/conftest.py"}
+    wanted |= {"allen_ecephys/cache/project_cache.py", "allen_ecephys/processing/recording.py"}
+    wanted |= {"allen_ecephys/report/report.html"}
+    assert wanted <= names, sorted(wanted - names)
+    assert not [name for name in names if "_build/" in name or name.endswith(".pyc")]
+
+
+def test_metadata_say_who_where_and_for_whom(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = [name for name in archive.namelist() if name.endswith("METADATA")]
+        metadata = email.message_from_bytes(archive.read(name))
+    assert metadata["Author"] or metadata["Author-email"]
+    assert len(metadata.get_all("Project-URL", [])) >= 2
+    classifiers = metadata.get_all("Classifier", [])
+    for version in ("3.11", "3.12", "3.13"):
+        assert f"Programming Language :: Python :: {version}" in classifiers
+    assert {"docs", "test", "all"} <= set(metadata.get_all("Provides-Extra", []))
+    assert metadata["License-Expression"] == "BSD-3-Clause"
 
 
 def test_wheel_installs_one_top_level_package(wheel: Path) -> None:
@@ -114,3 +157,27 @@ def test_unknown_name_is_an_attribute_error() -> None:
 
     with pytest.raises(AttributeError, match="no attribute 'EcephysSesion'"):
         allen_ecephys.EcephysSesion  # noqa: B018
+
+
+def test_modules_of_unix_alone_are_not_needed_to_import() -> None:
+    """Windows has neither `fcntl` nor `resource`: whatever needs them says so, or does without, when it is used."""
+    program = (
+        "import importlib, pkgutil, sys, warnings\n"
+        "for name in ('fcntl', 'resource', 'pwd', 'grp', 'termios'):\n"
+        "    sys.modules[name] = None\n"
+        "import allen_ecephys\n"
+        "found = [m.name for m in pkgutil.walk_packages(allen_ecephys.__path__, 'allen_ecephys.')]\n"
+        "ours = []\n"
+        "for name in found:\n"
+        "    try:\n"
+        "        importlib.import_module(name)\n"
+        "    except ImportError as error:\n"
+        "        if 'None in sys.modules' in str(error):\n"
+        "            ours.append(f'{name}: {error}')\n"
+        "print(len(found), *ours, sep='\\n')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    number, *ours = done.stdout.splitlines()
+    assert int(number) > 150
+    assert ours == []
