@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 #: ``run_g0_t0.imec0.ap.bin``; 3A probes are ``imec``, and renamed files may have no such part.
 FILE_NAME: Final = re.compile(r".*?(?:\.(?P<probe>imec\d*))?\.(?P<band>ap|lf)\.bin")
+#: Which trigger of a run a file is of, or that it was joined from several.
+TRIGGER: Final = re.compile(r"_t(\d+|cat)\.")
 #: Bit of the synchronization word that carries the sync input of imec cards.
 SYNC_BIT: Final = 6
 
@@ -130,7 +132,12 @@ def choose_file(folder: Path, band: str, probe: str | None = None) -> Path:
         return fitting[0].path
     names = ", ".join(str(file.path.relative_to(folder)) for file in (fitting or of_band)[:6]) or "none"
     compressed = next(folder.rglob("*.cbin"), None)
-    if fitting or of_band:
+    if len({file.probe for file in fitting}) == 1:
+        msg = (
+            f"{folder} holds {len(fitting)} files *.{band}.bin of one probe ({names}): gates and triggers (_g0_t0, "
+            "_g0_t1, ...) of a run, or several runs. Name one of the files, or join those of a run with CatGT first"
+        )
+    elif fitting or of_band:
         of_probe = "" if probe is None else f" of probe {probe!r}"
         msg = (
             f"{folder} holds {len(fitting)} files *.{band}.bin{of_probe} ({names}); name one of them, or its probe "
@@ -160,7 +167,8 @@ def compressed_message(path: Path) -> str:
 def lf_file_of(ap_file: Path) -> Path | None:
     """Return the LFP file that belongs to a spike band's: of the same name, or else the only one of its probe.
 
-    CatGT joins the files of one band into a ``_tcat`` and leaves those of the other, so names may differ.
+    CatGT joins the files of one band into a ``_tcat`` and leaves those of the other, so names may differ; the file of
+    another trigger (``_t1`` beside ``_t0``) is of another time, and is not taken.
     """
     same = ap_file.with_name(ap_file.name.replace(".ap.", ".lf."))
     if same != ap_file and same.is_file():
@@ -169,7 +177,8 @@ def lf_file_of(ap_file: Path) -> Path | None:
     others = [
         f.path for f in spikeglx_files(ap_file.parent) if f.band == "lf" and name and f.probe == (name["probe"] or "")
     ]
-    return others[0] if len(others) == 1 else None
+    triggers = {found[1] for path in (ap_file, *others) if (found := TRIGGER.search(path.name))}
+    return others[0] if len(others) == 1 and len(triggers - {"cat"}) < 2 else None
 
 
 def open_spikeglx(

@@ -422,7 +422,27 @@ def _mapped_sites(meta: SpikeGlxMeta) -> tuple[npt.NDArray[np.float64], Int64]:
 
 
 def spikeglx_wiring(meta: SpikeGlxMeta) -> AdcWiring | None:
-    """Return when each saved channel is digitised, by the probe's kind or the table in the file; None if neither."""
+    """Return when each saved channel is digitised, by the probe's kind or the table in the file; None if neither.
+
+    All at the same instant where CatGT has aligned them already (its step "tshift", which newer versions take unless
+    told not to): a second time would shift them apart again. What converters share stays.
+    """
+    wiring = _wiring_of_probe(meta)
+    if wiring is None or not _is_aligned(meta.fields):
+        return wiring
+    logger.info("%s: CatGT has undone the turns of the converters (tshift); they are not undone again", meta.path)
+    return AdcWiring(np.zeros_like(wiring.turns), wiring.n_turns, wiring.groups)
+
+
+def _is_aligned(fields: dict[str, str]) -> bool:
+    """Tell whether CatGT wrote the file and aligned its channels, by the command line that it leaves in it."""
+    commands = [value.split() for key, value in fields.items() if key.startswith("catGTCmdline")]
+    newer = "catGVals" in fields or "catNFiles" in fields  # older versions aligned channels only where told to
+    words = [[word.strip("<>") for word in command] for command in commands]
+    return any("-tshift" in told or (newer and "-no_tshift" not in told) for told in words)
+
+
+def _wiring_of_probe(meta: SpikeGlxMeta) -> AdcWiring | None:
     if _is_3a(meta.fields):
         return neuropixels_1_wiring(meta.saved_channels)
     known = adc_wiring(meta.part_number, meta.saved_channels)

@@ -26,6 +26,7 @@ from ...spike_band.probe_info import ProbeInfo
 from ...spike_band.temporal_whitening import COLOUR_REACH
 from ...spike_band.whitening import SCALE
 from ...spike_band.writing import CHUNK_SAMPLES, no_registration, stream_whitened
+from ...timeline import Timeline
 from ..parameters import SortingParameters
 from .drift import Drift
 from .drift_pass import drift_pass
@@ -67,6 +68,8 @@ class PreparedRecording:
         How far the tissue moved; undone unless it is negligible.
     n_clipped, n_saturated
         Values beyond the range of int16; samples blanked around moments at which the converters were saturated.
+    timeline
+        When the samples were taken; None if there is no gap between them.
     """
 
     path: Path
@@ -79,6 +82,7 @@ class PreparedRecording:
     drift: Drift
     n_clipped: int
     n_saturated: int
+    timeline: Timeline | None = None
 
     @property
     def n_channels(self) -> int:
@@ -139,7 +143,8 @@ def prepare_recording(
     """
     p, target = parameters or SortingParameters(), Path(path)
     facts = _facts(as_counts(recording), p, info, channels, drift)
-    found = _reopen(target, facts)
+    timeline = recording.timeline if len(recording.timeline.gaps) else None
+    found = _reopen(target, facts, timeline)
     if found is not None:
         logger.info("reusing %s", target)
         return found
@@ -162,7 +167,7 @@ def prepare_recording(
     prepared = PreparedRecording(
         path=target, n_samples=front.recording.n_samples, sampling_rate=front.recording.sampling_rate,
         channel_map=front.channels, positions=front.positions, whitening=dense_whitening(front.weights, front.channels),
-        taps=front.taps, drift=moved, n_clipped=counts.n_clipped, n_saturated=counts.n_saturated,
+        taps=front.taps, drift=moved, n_clipped=counts.n_clipped, n_saturated=counts.n_saturated, timeline=timeline,
     )  # fmt: skip
     _save(prepared, facts)
     return prepared
@@ -230,7 +235,7 @@ def _save(prepared: PreparedRecording, facts: dict[str, Any]) -> None:
     prepared.path.with_suffix(".json").write_text(text, encoding="utf-8")
 
 
-def _reopen(path: Path, facts: dict[str, Any]) -> PreparedRecording | None:
+def _reopen(path: Path, facts: dict[str, Any], timeline: Timeline | None) -> PreparedRecording | None:
     """Return what an earlier call left, if it was made from the same facts and is whole."""
     try:
         stored = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
@@ -249,6 +254,7 @@ def _reopen(path: Path, facts: dict[str, Any]) -> PreparedRecording | None:
                 drift=Drift(arrays["shift_um"], arrays["block_depths"]),
                 n_clipped=counts["n_clipped"],
                 n_saturated=counts["n_saturated"],
+                timeline=timeline,
             )
         return found if path.stat().st_size == 2 * found.n_samples * found.n_channels else None
     except (FileNotFoundError, KeyError, ValueError, AttributeError):

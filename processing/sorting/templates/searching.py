@@ -163,6 +163,7 @@ class Searcher:
                 self._project(*bounds)
             found, sizes = spikes.found[:n], spikes.sizes[:n]
             owned = np.flatnonzero((found[:, TIME] >= HALO) & (found[:, TIME] < HALO + bounds[1] - bounds[0]))
+            owned = owned[self._unbroken(found[owned, TIME] + (bounds[0] - HALO))]
             owned = owned[np.lexsort((found[owned, TEMPLATE], found[owned, TIME]))]
             found, sizes = found[owned], sizes[owned]
             weights = np.empty((len(owned), *templates.units.shape[1:]), np.float32)
@@ -210,6 +211,11 @@ class Searcher:
             bank.main, layout.local[bank.main], units, active, n_active.astype(np.int64),
             bank.norms.astype(np.float32), bank.by_channel(), layout.near, layout.interacts,
         )  # fmt: skip
+
+    def _unbroken(self, starts: Int64) -> npt.NDArray[np.bool_]:
+        """Return which templates that begin at these samples no gap in time cuts: what lies across one is no spike."""
+        timeline = self.recording.timeline
+        return np.ones(len(starts), np.bool_) if timeline is None else timeline.holds(starts, LENGTH)
 
     def _peaks_of(self, space: _Workspace, bounds: tuple[int, int], factor: float) -> Peaks:
         stop = HALO + bounds[1] - bounds[0]

@@ -241,6 +241,52 @@ def test_a_t0_spike_band_beside_a_tcat_lfp(tmp_path: Path) -> None:
         assert lfp.path.name == "run_g0_tcat.imec0.lf.bin"
 
 
+def test_several_files_of_one_probe_are_never_one_of_them(tmp_path: Path) -> None:
+    """Triggers of a run, gates, and several runs in one folder: told apart by name, none silently left out."""
+    probe = ProbeSetup("imec0", "NP1010", np.arange(384))
+    for runs in (("run_g0_t0", "run_g0_t1"), ("run_g0_t0", "run_g1_t0"), ("mouse1_g0_tcat", "mouse2_g0_tcat")):
+        folder = tmp_path / "-".join(runs)
+        for run in runs:
+            write_glx(folder, probe, run=run)
+        for stream in (None, "imec0"):
+            with pytest.raises(MissingFileError, match=rf"{runs[0]}\.imec0.*{runs[1]}\.imec0.*CatGT"):
+                open_bands(folder, stream=stream)
+        assert [found.problem for found in list_probes(folder)] == ["", ""]
+        bands = open_bands(folder / f"{runs[1]}.imec0.ap.bin")
+        assert bands.lfp is not None
+        assert bands.lfp.path.name == f"{runs[1]}.imec0.lf.bin"
+
+
+def test_the_lfp_of_another_trigger_is_not_taken(tmp_path: Path) -> None:
+    probe = ProbeSetup("imec0", "NP1010", np.arange(384))
+    write_glx(tmp_path, probe, run="run_g0_t0")
+    write_glx(tmp_path, probe, run="run_g0_t1", lf=False)
+    assert open_bands(tmp_path / "run_g0_t0.imec0.ap.bin").lfp is not None
+    assert open_bands(tmp_path / "run_g0_t1.imec0.ap.bin").lfp is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "aligned"),
+    [
+        ({"catGTCmdline0": "<CatGT -dir=/d -run=r -g=0 -t=0 -ap -prb=0 -gblcar -dest=/o>", "catGVals": "0,0"}, True),
+        ({"catGTCmdline0": "<CatGT -run=r -ap -dest=/o -no_tshift>", "catGVals": "0,0"}, False),
+        ({"catGTCmdline0": "<CatGT -run=r -ap -dest=/o -gbldmx>"}, False),  # a version that did not align by itself
+        ({"catGTCmdline0": "<CatGT -run=r -tshift -ap -dest=/o>"}, True),
+        ({}, False),
+    ],
+)
+def test_turns_that_catgt_has_undone_are_not_undone_again(
+    tmp_path: Path, lines: dict[str, str], aligned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_glx(tmp_path, ProbeSetup("imec0", "NP1010", np.arange(384)), run="run_g0_tcat", **lines)
+    with caplog.at_level(logging.INFO):
+        adc = open_bands(path).spike_band.adc
+    assert adc is not None
+    assert (adc.delays == 0).all() == aligned
+    assert ("tshift" in caplog.text) == aligned
+    np.testing.assert_array_equal(adc.groups, np.arange(384) % 24)
+
+
 def test_cut_files_are_opened_where_that_is_asked_for(tmp_path: Path) -> None:
     path = write_glx(tmp_path, ProbeSetup("imec0", "NP1010", np.arange(384)))
     with path.open("r+b") as file:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ from allen_ecephys.processing.sorting.templates.projections import (
 )
 from allen_ecephys.processing.sorting.templates.searching import CANDIDATE_ENERGY, HALO, STRETCH, Searcher
 from allen_ecephys.processing.sorting.templates.template_bank import TemplateBank
+from allen_ecephys.processing.timeline import Timeline
 
 Array = npt.NDArray[Any]
 Prepare = Callable[[Array], PreparedRecording]
@@ -382,6 +383,19 @@ def test_spikes_across_the_edges_of_stretches_are_found_once(whitened: Prepare, 
     assert whole.template.tolist() == [k % 5 for k in range(len(starts))]
     assert np.concatenate([half.start for half in halves]).tolist() == starts
     np.testing.assert_allclose(whole.amplitude, [s[2] for s in spikes], atol=1.5)
+
+
+def test_what_lies_across_a_gap_in_time_is_no_spike(whitened: Prepare, example_bank: TemplateBank) -> None:
+    """Halves of two spikes that meet where samples are missing are none; spikes beside the gap stay."""
+    starts = [200, 939, 1000, 1400]
+    spikes = [(start, 2, 40.0, EXACT) for start in starts]
+    samples = recording(example_bank, 2000, spikes, noise=0.3).astype(np.float32)
+    found = {}
+    for cut in (970, 1000):  # within the second spike; between it and the third
+        gapped = replace(whitened(samples), timeline=Timeline(2000, np.array([0, cut]), np.array([0, cut + 500])))
+        with Searcher(gapped, example_bank.layout, example_bank.basis) as searcher:
+            found[cut] = searcher.search(example_bank, 0, 2000, threshold=4.0, lam=LAM).start.tolist()
+    assert found == {970: [200, 1000, 1400], 1000: starts}
 
 
 def test_searches_with_too_little_room_are_done_again(
