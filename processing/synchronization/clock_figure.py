@@ -19,7 +19,7 @@ def plot_clock(clock: ProbeClock) -> Figure:
 
     Above: how far the session's clock is ahead of the probe's nominal one, less the offset at the first event (ms).
     Below: how far each event lies from its segment's straight line (us). Outliers are red crosses at the upper edge,
-    gaps are grey.
+    events that the session saw and the probe did not grey ticks at the lower one, gaps are grey.
 
     Raises
     ------
@@ -45,6 +45,8 @@ def plot_clock(clock: ProbeClock) -> Figure:
     for axes in (offset_axes, residual_axes):
         for before, after in zip(clock.segments, clock.segments[1:], strict=False):
             axes.axvspan(float(before.seconds[-1]), float(after.seconds[0]), color="0.9")
+        low = np.full(len(clock.unmatched_seconds), 0.02)
+        axes.plot(clock.unmatched_seconds, low, "|", color="0.5", transform=axes.get_xaxis_transform())
         if clock.outlier.any():
             top = axes.get_ylim()[1]
             axes.plot(seconds[clock.outlier], np.full(int(clock.outlier.sum()), top), "rx", clip_on=False)

@@ -110,6 +110,8 @@ class ProbeClock:
         How many events could not be told apart from others (a barcode read twice).
     seen
         What the events were.
+    unmatched_seconds
+        Session times of events that the session saw and the probe did not.
     """
 
     name: str
@@ -123,6 +125,7 @@ class ProbeClock:
     n_session_events: int
     ambiguous: int = 0
     seen: str = "events"
+    unmatched_seconds: Floats = field(default_factory=lambda: np.empty(0), repr=False)
 
     @property
     def rate(self) -> float:
@@ -180,6 +183,7 @@ class ProbeClock:
             "n_session_events": self.n_session_events,
             "n_matched": len(self.matched_samples),
             "n_ambiguous": self.ambiguous,
+            "unmatched_at_seconds": self.unmatched_seconds.tolist(),
             "outliers_at_seconds": self.matched_seconds[self.outlier].tolist(),
             "first_matched_second": float(times[0]),
             "last_matched_second": float(times[-1]),
@@ -208,7 +212,9 @@ class ProbeClock:
             "from a straight line",
         ]
         if r["two_point_differs_by_us"] is not None:
-            lines.append(f"  the line through the first and the last is off by {r['two_point_differs_by_us']:.1f} us")
+            off = r["two_point_differs_by_us"]
+            much = f"{off:.1f} us" if off < 1e3 else f"{off / 1e3:.1f} ms"
+            lines.append(f"  the straight line through the first and the last is off by up to {much}")
         lines += [
             f"  gap: {gap.lost_seconds:.4f} s were lost; samples {gap.last_sample:.0f} to {gap.first_sample:.0f} "
             "cannot be placed"
@@ -228,6 +234,7 @@ def fit_clock(
     n_session_events: int | None = None,
     ambiguous: int = 0,
     seen: str = "events",
+    unmatched_seconds: npt.ArrayLike = (),
 ) -> ProbeClock:
     """Fit a clock to events that both the probe and the session saw.
 
@@ -245,6 +252,8 @@ def fit_clock(
         For the report: how many events either saw, and how many could not be told apart.
     seen
         What the events were, for the report: ``"barcodes"``.
+    unmatched_seconds
+        For the report: when (s) the session saw events that the probe did not.
 
     Raises
     ------
@@ -264,6 +273,7 @@ def fit_clock(
         name, nominal_rate, tuple(_segments(good, times, slope, cuts)), probe, session, outlier,
         _two_point(good, times), len(probe) if n_probe_events is None else n_probe_events,
         len(probe) if n_session_events is None else n_session_events, ambiguous, seen,
+        np.asarray(unmatched_seconds, dtype=np.float64),
     )  # fmt: skip
     if outlier.any() or clock.gaps or ambiguous or clock.two_point is None:
         logger.warning("%s", clock.summary())

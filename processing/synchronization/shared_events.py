@@ -60,6 +60,7 @@ def clock_from_barcodes(
         seen.starts[mine] * nominal_rate, session.starts[theirs], nominal_rate, name=name, breaks=events.breaks,
         n_probe_events=len(seen), n_session_events=len(session),
         ambiguous=int(np.isin(seen.codes, list(repeated)).sum()), seen="barcodes",
+        unmatched_seconds=np.delete(session.starts, theirs),
     )  # fmt: skip
 
 
@@ -130,7 +131,7 @@ def clock_from_square_wave(
         raise SynchronizationError(msg)
     return fit_clock(
         tied_samples, tied_seconds, nominal_rate, name=name, n_probe_events=len(samples), n_session_events=len(seconds),
-        seen="edges of the square wave",
+        seen="edges of the square wave", unmatched_seconds=np.setdiff1d(seconds, tied_seconds),
     )  # fmt: skip
 
 

@@ -114,6 +114,10 @@ def test_barcodes_to_clock() -> None:
     between = np.linspace(50, 880, 999)
     assert np.abs(clock.seconds((between - 40.0) * RATE * (1 - 5e-5)) - between).max() < 1e-4
     assert clock.report()["n_session_events"] == 30
+    report = clock.report()
+    assert report["matched_by"] == "barcodes"
+    assert report["unmatched_at_seconds"] == pytest.approx(seconds[seconds < 40.0], abs=1e-9)
+    assert "29 of 29 barcodes of the probe match one of 30 of the session" in clock.summary()
     assert "sample 0 is at 40.0" in clock.summary()
     figure = plot_clock(clock)
     assert figure.axes[1].get_ylabel() == "from the line (us)"
