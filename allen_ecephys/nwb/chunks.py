@@ -85,7 +85,7 @@ class SampleTable:
         self.dtype = np.dtype(dataset.dtype)
         self.chunks = dataset.chunks
         with reader.reading(path):
-            self.filters = _filters(dataset)
+            self.filters = self._undone_here(dataset)
         row_bytes = max(1, self.shape[1] * self.dtype.itemsize)
         self.block: tuple[int, int] = (
             (int(self.chunks[0]), int(self.chunks[1]))
@@ -119,7 +119,15 @@ class SampleTable:
         """
         rows, columns = _normal(rows, self.shape[0]), _normal(columns, self.shape[1])
         result = np.empty((_count(columns), _count(rows)), dtype=self.dtype).T
-        dataset = self.reader.dataset(self.path)
+        self._fill(self.reader.dataset(self.path), rows, columns, result)
+        return result
+
+    def _undone_here(self, dataset: h5py.Dataset) -> tuple[int, ...] | None:
+        """Return the filters that are undone here, None where HDF5 reads."""
+        return _filters(dataset)
+
+    def _fill(self, dataset: h5py.Dataset, rows: Rows, columns: Rows, result: np.ndarray) -> None:
+        """Put what is wanted of each chunk into the result."""
         self._prefetch(dataset, self._parts(rows, columns))
         parts = self._parts(rows, columns)
         pays = self.filters is not None and (self._chunk_bytes >= LARGE_CHUNK or result.nbytes >= LARGE_RESULT)
@@ -127,7 +135,7 @@ class SampleTable:
         if workers == 1:
             for part in parts:
                 self._place(part, self._fetch(dataset, part), result)
-            return result
+            return
         with ThreadPoolExecutor(workers) as pool:
             waiting: deque[Future[None]] = deque()
             for part in parts:
@@ -136,7 +144,6 @@ class SampleTable:
                 waiting.append(pool.submit(self._place, part, self._fetch(dataset, part), result))
             for future in waiting:
                 future.result()
-        return result
 
     def _parts(self, rows: Rows, columns: Rows) -> Iterator[Part]:
         """Yield the chunks touched, block of rows by block of rows."""

@@ -65,12 +65,28 @@ RIG_VECTORS: Final = {
     "monitor_rotation": ("deg", "rotation of the monitor (x, y, z)"),
     "camera_rotation": ("deg", "rotation of the eye camera (x, y, z)"),
 }
+ECEPHYS_MODULE: Final = "processing/ecephys"
 CSD: Final = "processing/current_source_density/ecephys_csd"
 
 
 def lfp_series(probe_id: int) -> str:
     """Return where a probe's LFP file holds its traces."""
     return f"acquisition/probe_{probe_id}_lfp/probe_{probe_id}_lfp_data"
+
+
+def places_of_lfp(probe_id: int) -> tuple[str, ...]:
+    """Return where a probe's traces can lie: in its LFP file, or in a file that holds the whole session.
+
+    The release's Zarr copies hold the LFP of all probes, in ``acquisition`` or, as NWB advises for downsampled data, in
+    a processing module.
+    """
+    own = lfp_series(probe_id)
+    return own, f"{ECEPHYS_MODULE}/{own.partition('/')[2]}"
+
+
+def places_of_csd(probe_id: int) -> tuple[str, ...]:
+    """Return where a probe's current source density can lie: in a file of the whole session, or in its LFP file."""
+    return f"{ECEPHYS_MODULE}/probe_{probe_id}_ecephys_csd", CSD
 
 
 # --- tables ------------------------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 #: The layout of the 2020 release; earlier files are laid out differently.
 OLDEST_VERSION = (2, 2, 2)
 
+_OF_THE_RELEASE = "open a session file of the release"
+
 #: HDF5's words for a file whose end lies before the end that its header names.
 _TRUNCATED = re.compile(r"truncated file: eof = (\d+).*stored_eof = (\d+)")
 
@@ -165,15 +167,29 @@ def _first_bytes(source: str | BinaryFile, count: int) -> bytes:
 
 
 def check_version(file: h5py.File, name: str) -> None:
+    """Refuse an HDF5 file that is no NWB 2 (:func:`check_nwb_version`)."""
+    if "nwb_version" not in file.attrs and "nwb_version" in file:
+        msg = f"{name} is an NWB 1 file; only NWB 2 is read (it has no attribute 'nwb_version'): {_OF_THE_RELEASE}"
+        raise FileFormatError(msg)
+    check_nwb_version(file.attrs.get("nwb_version"), name, "an HDF5 file")
+
+
+def check_nwb_version(version: object, name: str, kind: str) -> None:
     """Refuse a file that is no NWB 2; log a line for one older than the release's layout.
 
     Versions are compared as numbers: 2.10.0 is newer than 2.2.2.
+
+    Parameters
+    ----------
+    version
+        The file's attribute ``nwb_version``; None where it has none.
+    name
+        What messages call the file.
+    kind
+        What it is beside NWB.
     """
-    version = file.attrs.get("nwb_version")
     if version is None:
-        old = "nwb_version" in file
-        what = "is an NWB 1 file; only NWB 2 is read" if old else "is an HDF5 file, but not an NWB file"
-        msg = f"{name} {what} (it has no attribute 'nwb_version'); open a session file of the release"
+        msg = f"{name} is {kind}, but not an NWB file (it has no attribute 'nwb_version'): {_OF_THE_RELEASE}"
         raise FileFormatError(msg)
     text = version.decode(errors="replace") if isinstance(version, bytes) else str(version)
     numbers = version_numbers(text)

@@ -22,7 +22,7 @@ from ..errors import (
 )
 from .links import Links
 from .opening import BinaryFile, absolute, check_exists, check_version, open_hdf5, open_url
-from .stored import check_stored
+from .stored import check_stored, is_stored_as
 
 if TYPE_CHECKING:
     import h5py
@@ -60,7 +60,11 @@ class NwbReader:
         self._datasets: dict[str, h5py.Dataset] = {}
         self._whole: set[str] = set()  # datasets that may be read whole
         if isinstance(self.source, str) and "://" not in self.source:
-            check_exists(Path(self.source))
+            self._check_there(Path(self.source))
+
+    @staticmethod
+    def _check_there(path: Path) -> None:
+        check_exists(path)
 
     # --- the handle --------------------------------------------------------------------------------------------
 
@@ -96,6 +100,10 @@ class NwbReader:
             if self._file is None:
                 self._file = self._open()
             return self._file
+
+    def check_open(self) -> None:
+        """Open the file if it is not; raises what :attr:`file` does."""
+        _ = self.file
 
     def close(self) -> None:
         """Close the handle. What was read before stays usable; a second call does nothing."""
@@ -247,6 +255,24 @@ class NwbReader:
                 last = dataset.shape[0] if stop is None else stop
                 ranges.append((offset + start * row_bytes, offset + last * row_bytes))
         self.prefetch_bytes(ranges)
+
+    def contiguous(self, path: str) -> tuple[int, int] | None:
+        """Return where the values of a dataset lie side by side in a local file, as this machine has them in memory.
+
+        Returns
+        -------
+        tuple of int, or None
+            Its first byte in the file, and the descriptor of the open file, which stays HDF5's. None where the values
+            are compressed, in chunks or of another type in the file than in memory, or the file is no local one.
+        """
+        dataset = self.dataset(path)
+        with self.reading(path):
+            offset = dataset.id.get_offset()
+            plain = dataset.dtype.isnative and is_stored_as(dataset, dataset.dtype)
+            local = self.file.driver == "sec2" and not self.file.userblock_size
+            if not (plain and local and dataset.size and offset is not None):
+                return None
+            return int(offset), int(self.file.id.get_vfd_handle())
 
     @property
     def fetches_ahead(self) -> bool:

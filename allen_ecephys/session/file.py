@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import ClosedSessionError, UnknownIdError, explains_unknown_names
 from ..nwb import layout
 from ..nwb.columns import whole_numbers
-from ..nwb.reader import NwbReader
+from ..nwb.sources import open_reader
 from ..spikes.store import SpikeStore
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pynwb import NWBFile
 
     from ..nwb.opening import BinaryFile
+    from ..nwb.reader import NwbReader
     from ..stimulus.presentations import Presentations
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class SessionFile:
     """One open session file, shared by the session and its filtered views."""
 
     def __init__(self, source: Any, companions: SessionCompanions) -> None:
-        self.reader = NwbReader(source)
+        self.reader = open_reader(source)
         self.companions = companions
         self.lfp_readers: dict[int, NwbReader] = {}
 
@@ -78,8 +79,10 @@ class SessionFile:
         if probe_id not in self.lfp_readers:
             from ..signals.lfp import locate_lfp
 
+            if any(self.reader.has(place) for place in layout.places_of_lfp(probe_id)):
+                return self.reader  # a file that holds the whole session
             path = locate_lfp(probe_id, self.probes, self.reader.source, self.companions.lfp_path)
-            self.lfp_readers[probe_id] = NwbReader(path)
+            self.lfp_readers[probe_id] = open_reader(path)
         return self.lfp_readers[probe_id]
 
     @cached_property
@@ -128,11 +131,12 @@ class SessionFile:
 
     @cached_property
     def unit_metrics(self) -> pd.DataFrame:
-        """The published metrics of all units, as far as a project cache gives them; a unit without any gets NaN."""
-        import pandas as pd
+        """The published metrics of all units, as far as a project cache or the file gives them; others get NaN."""
+        if self.companions.unit_metrics is not None:
+            return self.companions.unit_metrics().reindex(self.units.index)
+        from ..units.table import metrics_in_file
 
-        given = pd.DataFrame() if self.companions.unit_metrics is None else self.companions.unit_metrics()
-        return given.reindex(self.units.index)
+        return metrics_in_file(self.reader).reindex(self.units.index)
 
     @cached_property
     def presentations(self) -> Presentations:

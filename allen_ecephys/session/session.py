@@ -322,7 +322,7 @@ class EcephysSession:
         """The published stimulus metrics of the units shown; index ``unit_id``, in the order of :attr:`units`.
 
         ``session.units.join(session.unit_analysis_metrics)`` puts them beside the units. They come from a project
-        cache: a session opened by its path has no columns here.
+        cache, or from the file where its units table holds them (the release's Zarr copies); else there are no columns.
         """
         return handed_out(self._file.unit_metrics.reindex(self._tables.units.index))
 

@@ -26,6 +26,7 @@ from ..nwb import layout
 from ..nwb.chunks import SampleTable
 from ..nwb.columns import floats, numbers, whole_numbers
 from ..nwb.reader import NwbReader
+from ..nwb.sources import sample_table
 from ..nwb.timestamps import Timestamps
 from .time_index import Key, TimestampIndex
 
@@ -128,12 +129,12 @@ def read_samples(
     FileFormatError
         If samples, timestamps and electrodes do not fit together.
     """
-    series = layout.lfp_series(probe_id)
-    if not reader.has(f"{series}/data"):
+    series = next((place for place in layout.places_of_lfp(probe_id) if reader.has(f"{place}/data")), None)
+    if series is None:
         held = [name for name in reader.children("acquisition") if name.endswith("_lfp_data")]
         msg = f"{reader.name} holds no LFP of probe {probe_id} (it holds: {', '.join(held) or 'no LFP at all'})"
         raise MissingDataError(msg)
-    table = SampleTable(reader, f"{series}/data")
+    table = sample_table(reader, f"{series}/data")
     times = Timestamps(reader, f"{series}/timestamps")
     channels = _channel_ids(reader, series)
     if table.shape != (len(times), len(channels)):
@@ -244,14 +245,15 @@ def read_current_source_density(reader: NwbReader, probe_id: int) -> xr.DataArra
     FileFormatError
         If its shape fits neither its times nor its positions.
     """
-    series = f"{layout.CSD}/current_source_density"
-    if not reader.has(f"{series}/data"):
+    held = [place for place in layout.places_of_csd(probe_id) if reader.has(f"{place}/current_source_density/data")]
+    if not held:
         msg = f"{reader.name} holds no current source density of probe {probe_id}"
         raise MissingDataError(msg)
+    series = f"{held[0]}/current_source_density"
     density = numbers(reader, f"{series}/data", dimensions=2).T
     times = numbers(reader, f"{series}/timestamps")
-    vertical = numbers(reader, f"{layout.CSD}/virtual_electrode_y_positions")
-    horizontal = numbers(reader, f"{layout.CSD}/virtual_electrode_x_positions")
+    vertical = numbers(reader, f"{held[0]}/virtual_electrode_y_positions")
+    horizontal = numbers(reader, f"{held[0]}/virtual_electrode_x_positions")
     if density.shape != (len(vertical), len(times)) or len(horizontal) != len(vertical):
         msg = (
             f"current source density in {reader.name} has shape {density.shape[::-1]}, but {len(times)} times, "

@@ -215,7 +215,7 @@ class SpikeStore:
 
     def _by_blocks(self) -> SpikeFile | None:
         """Return the spike times as a file to be read by blocks, or None where they cannot be."""
-        _ = self.reader.file  # a closed session must not go on reading
+        self.reader.check_open()  # a closed session must not go on reading
         if not self._looked:
             from .stored import SpikeFile
 

@@ -20,7 +20,6 @@ import numpy as np
 from numba import njit, types
 
 from ..errors import ClosedSessionError, CorruptFileError, truncated_file
-from ..nwb.stored import is_stored_as
 from .ragged import Floats, Integers, RaggedTimes, Windows, first_above, first_not_below
 
 if TYPE_CHECKING:
@@ -193,22 +192,16 @@ class SpikeFile:
         So it is with spikes that are compressed or not float64, files that are no local ones, and systems without
         ``pread``.
         """
-        dataset = reader.dataset(path)
-        with reader.reading(path):
-            offset = dataset.id.get_offset()
-            plain = dataset.dtype == np.dtype("<f8") and is_stored_as(dataset, dataset.dtype)
-            local = reader.file.driver == "sec2" and not reader.file.userblock_size
-            handle = reader.file.id.get_vfd_handle() if local else -1
-        if not (plain and local and dataset.size and offset is not None and hasattr(os, "pread")):
+        place = reader.contiguous(path)
+        if place is None or reader.dataset(path).dtype != np.dtype(np.float64) or not hasattr(os, "pread"):
             return None
-        if np.dtype("<f8") != np.dtype(np.float64):
-            return None
+        offset, handle = place
         # Not a copy of HDF5's descriptor, with which its lock on the file would outlive the session.
         descriptor = os.open(str(reader.source), os.O_RDONLY)
         if not os.path.samestat(os.fstat(descriptor), os.fstat(handle)):
             os.close(descriptor)  # another file has taken the path since
             return None
-        return cls(reader, descriptor, int(offset), starts, stops)
+        return cls(reader, descriptor, offset, starts, stops)
 
     @contextmanager
     def buffer(self, size: int) -> Iterator[Floats]:

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ..errors import FileFormatError
+from ..metric_names import DOCUMENTED_NAMES, is_stimulus_metric
 from ..nwb import layout
-from ..nwb.columns import as_whole, read_table, typed
+from ..nwb.columns import as_whole, column_names, read_table, typed
 from .filter import OUT_OF_BRAIN, UnitFilter
 from .structures import structure_ids, without_substructure
 
@@ -185,9 +186,12 @@ def units_table(
     """Return all units of a session, unfiltered, in the order of the file.
 
     Index ``unit_id``. Columns: those of the file under the names of the session tables, then the columns of the unit's
-    peak channel, then those of its probe (:data:`PROBE_COLUMNS_OF_UNITS`).
+    peak channel, then those of its probe (:data:`PROBE_COLUMNS_OF_UNITS`). What a file keeps there that belongs to
+    other tables is not among them: stimulus metrics (:func:`metrics_in_file`), columns of the peak channel.
     """
-    units = typed(reader, layout.UNITS, read_table(reader, layout.UNITS), layout.UNIT_COLUMNS)
+    own = [name for name in column_names(reader, layout.UNITS) if not is_stimulus_metric(name)]
+    table = read_table(reader, layout.UNITS, [name for name in own if name != "ecephys_probe_id"])
+    units = typed(reader, layout.UNITS, table, layout.UNIT_COLUMNS)
     _check_unique(units, "unit", reader)
     units.index.name = "unit_id"
     units = units.rename(columns={c.name: c.shown_as for c in layout.UNIT_COLUMNS})
@@ -206,6 +210,21 @@ def units_table(
     clash = theirs.columns.intersection(units.columns).union(probe.columns.intersection(units.columns))
     parts = [units.drop(columns=clash), theirs, probe]
     return pd.concat(parts, axis=1)
+
+
+def metrics_in_file(reader: NwbReader) -> pd.DataFrame:
+    """Return the stimulus metrics that the units table of a file holds, for the units that have any.
+
+    Released files hold none; the release's Zarr copies do, as floats. Index: unit id; documented names.
+    """
+    held = [name for name in column_names(reader, layout.UNITS) if is_stimulus_metric(name)]
+    if not held:
+        return pd.DataFrame()
+    metrics = read_table(reader, layout.UNITS, held).dropna(how="all").rename(columns=DOCUMENTED_NAMES)
+    metrics.index.name = "unit_id"
+    if "on_screen_rf" in metrics and metrics["on_screen_rf"].isin((0, 1)).all():
+        metrics["on_screen_rf"] = metrics["on_screen_rf"].astype(bool)
+    return metrics
 
 
 def shown_units(units: pd.DataFrame, unit_filter: UnitFilter) -> pd.DataFrame:
