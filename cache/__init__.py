@@ -11,8 +11,16 @@ from allen_ecephys.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .offline.plan import Selection
+    from .population.population import Population
     from .project_cache import EcephysProjectCache
 
-__all__ = ["EcephysProjectCache", "Selection"]
+__all__ = ["EcephysProjectCache", "Population", "Selection"]
 
-__getattr__, __dir__ = lazy_names(__name__, {"EcephysProjectCache": ".project_cache", "Selection": ".offline.plan"})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "EcephysProjectCache": ".project_cache",
+        "Population": ".population.population",
+        "Selection": ".offline.plan",
+    },
+)

@@ -18,6 +18,8 @@ from .session_files import SessionFiles
 from .table_queries import DEFAULT_FILTER, TableQueries, chosen_of_tables
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     import numpy as np
     import numpy.typing as npt
     import pandas as pd
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from allen_ecephys.session.session import EcephysSession
 
     from .offline.plan import Plan, Selection
+    from .population.population import Population
     from .tables.analysis_metrics import MetricNames
     from .tables.project_tables import ProjectTables
     from .transfer.streaming import RemoteStream
@@ -536,6 +539,84 @@ class EcephysProjectCache:
             The ids in the file's path, from the outermost folder inwards.
         """
         return Path(file_name) if file_name is not None else self.manifest.path(manifest_key, *args)
+
+    # --- all sessions at once ------------------------------------------------------------------------------------
+
+    def population(
+        self,
+        units: str | Iterable[int] | pd.DataFrame | None = None,
+        *,
+        unit_filter: UnitFilter | None = None,
+        stream: bool = False,
+        executor: Executor | None = None,
+        **bounds: Unpack[UnitBounds],
+    ) -> Population:
+        """Return units of all sessions as one population: spikes by unit id, responses of all of them at once.
+
+        Nothing but the tables is read yet. Sessions are indexed when they are first asked for (see
+        ``allen-ecephys cache index``); no session file is fetched.
+
+        Parameters
+        ----------
+        units
+            Which units: a condition on the columns of :meth:`get_units` and
+            :meth:`get_unit_analysis_metrics`, such as ``"ecephys_structure_acronym == 'VISp' and g_osi_dg > 0.5"``;
+            their ids; a table indexed by unit id; or None for all.
+        unit_filter, **bounds
+            The filter (see :meth:`get_units`). Units named by their ids, or by a table, are not filtered unless it is
+            given.
+        stream
+            Read session files that are not in the cache by ranges of bytes. If False, their sessions are left out, and
+            a warning names them.
+        executor
+            Where sessions are asked, a task each: a ``concurrent.futures.ThreadPoolExecutor``, or that of a dask
+            client, ``client.get_executor()``. By default here, one after the other; the kernels use all threads.
+
+        Raises
+        ------
+        UnknownIdError
+            For an id that is no unit's of the project.
+        UnknownNameError
+            For a condition that cannot be understood.
+        MissingDataError
+            If no unit is left.
+
+        Examples
+        --------
+        >>> v1 = cache.population("ecephys_structure_acronym == 'VISp'")  # doctest: +SKIP
+        >>> v1.psth("flashes", np.arange(-0.1, 0.4, 0.01)).rate.mean("unit_id")  # doctest: +SKIP
+        """
+        from .population.population import Population
+
+        chosen = chosen_of_tables(unit_filter, bounds) if unit_filter is not None or bounds else None
+        return Population(self._sessions, units, chosen, stream=stream, executor=executor)
+
+    def index_sessions(self, session_ids: Iterable[int] | None = None, *, stream: bool = False) -> pd.DataFrame:
+        """Make the indexes that :meth:`population` reads instead of session files, where they are lacking or outdated.
+
+        A population makes those that it needs by itself; this makes them beforehand.
+
+        Parameters
+        ----------
+        session_ids
+            Sessions; by default all whose files are in the cache or, with `stream`, at its remote.
+        stream
+            Read files that are not in the cache by ranges of bytes.
+
+        Returns
+        -------
+        DataFrame
+            Index: session id. Columns: ``outcome`` (``made``, ``present`` or ``failed``), ``unit_count``,
+            ``presentation_count``, ``index_bytes`` and ``message`` (what was wrong).
+
+        Raises
+        ------
+        UnknownIdError
+            For a session that the project does not have.
+        """
+        from .index.building import index_sessions
+
+        return index_sessions(self._sessions, session_ids, stream=stream)
 
     # --- what it would take -------------------------------------------------------------------------------------
 

@@ -205,6 +205,34 @@ def export_command(
     _tell(export(open_existing(cache_dir, source), target, selection), report, as_json=as_json)
 
 
+@cache.command(name="index")
+@_where
+@click.option("--session", "session_ids", type=int, multiple=True, help="Session id. May be repeated. [default: all]")
+@click.option("--stream", is_flag=True, help="Also index session files that are not in the cache, by ranges of bytes.")
+@_JSON
+def index_command(
+    cache_dir: Path | None, source: str, session_ids: tuple[int, ...], stream: bool, as_json: bool
+) -> None:
+    """Index session files, so that EcephysProjectCache.population() answers without opening them.
+
+    An index holds where the spikes of each unit lie and what was shown when, a few MB a session. It is made again when
+    its session file changes. A population indexes the sessions that it needs by itself; this does it beforehand.
+
+    Exit status: 0 if all are indexed, 1 if a file could not be read.
+    """
+    table = _open_existing(cache_dir, source).index_sessions(session_ids or None, stream=stream)
+    if as_json:
+        click.echo(json.dumps(table.reset_index().to_dict("records"), indent=1))
+    else:
+        for session_id, row in table.iterrows():
+            what = f"{row.unit_count:,} units, {row.presentation_count:,} presentations"
+            told = row.message if row.outcome == "failed" else f"{what}  {row.message}".rstrip()
+            click.echo(f"{row.outcome:>8}  {_gigabytes(row.index_bytes):>14}  session {session_id}  {told}")
+        click.echo(f"{len(table)} sessions, {_gigabytes(int(table['index_bytes'].sum()))} of indexes")
+    if (table["outcome"] == "failed").any():
+        sys.exit(1)
+
+
 @cache.command(name="add")
 @click.argument("nwb", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(

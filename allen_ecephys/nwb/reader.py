@@ -265,14 +265,23 @@ class NwbReader:
             Its first byte in the file, and the descriptor of the open file, which stays HDF5's. None where the values
             are compressed, in chunks or of another type in the file than in memory, or the file is no local one.
         """
+        offset = self.first_byte(path)
+        with self.reading(path):
+            if offset is None or self.file.driver != "sec2":
+                return None
+            return offset, int(self.file.id.get_vfd_handle())
+
+    def first_byte(self, path: str) -> int | None:
+        """Return where the values of a dataset begin in the file, local or not, if they lie there as in memory.
+
+        None where they are compressed, in chunks or of another type in the file than in memory.
+        """
         dataset = self.dataset(path)
         with self.reading(path):
             offset = dataset.id.get_offset()
             plain = dataset.dtype.isnative and is_stored_as(dataset, dataset.dtype)
-            local = self.file.driver == "sec2" and not self.file.userblock_size
-            if not (plain and local and dataset.size and offset is not None):
-                return None
-            return int(offset), int(self.file.id.get_vfd_handle())
+            shifted = bool(self.file.userblock_size)
+        return None if shifted or not plain or not dataset.size or offset is None else int(offset)
 
     @property
     def fetches_ahead(self) -> bool:

@@ -15,15 +15,13 @@ from ..stimulus.trials import require_columns
 from .condition_statistics import condition_statistics
 from .counting import count_in_bins
 from .listing import spikes_in_windows
-from .ragged import Floats, Integers
+from .ragged import Floats, Integers, UnitSpikes
 from .sparse_counts import SparseCounts, as_data_array, count_sparsely
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
     from numpy.typing import ArrayLike
-
-    from .store import SpikeTimes
 
 
 def checked_edges(bin_edges: ArrayLike) -> Floats:
@@ -99,7 +97,7 @@ def warn_of_overlap(begins: Floats, ends: Floats) -> None:
 
 
 def spike_counts(
-    spike_times: SpikeTimes,
+    spike_times: UnitSpikes,
     unit_ids: Integers,
     presentations: pd.DataFrame,
     bin_edges: ArrayLike,
@@ -134,7 +132,7 @@ def spike_counts(
 
 
 def presentation_spike_times(
-    spike_times: SpikeTimes,
+    spike_times: UnitSpikes,
     unit_ids: Integers,
     presentations: pd.DataFrame,
     *,
@@ -178,7 +176,7 @@ def presentation_spike_times(
 
 
 def condition_spike_statistics(
-    spike_times: SpikeTimes,
+    spike_times: UnitSpikes,
     unit_ids: Integers,
     presentations: pd.DataFrame,
     *,

@@ -119,6 +119,14 @@ class HasRagged(Protocol):
         ...
 
 
+class UnitSpikes(Protocol):
+    """Spike times by unit id, which give themselves as kernels take them."""
+
+    def ragged(self, unit_ids: Sequence[int] | Integers, /) -> UnitTimes:
+        """Return the spike times of some units, in their order."""
+        ...
+
+
 @dataclass(frozen=True)
 class Windows:
     """Intervals of time (s, float64) that kernels look at, ends included."""

@@ -19,6 +19,7 @@ from .aligned import checked_edges
 from .counting import count_in_bins, count_in_windows
 
 if TYPE_CHECKING:
+    from .ragged import UnitSpikes
     from .store import SpikeTimes
 
 #: Bytes of counts held at once while a histogram is made.
@@ -35,7 +36,7 @@ UNIT_COORDINATES = ("ecephys_structure_acronym", "probe_description", "probe_ver
 
 
 def psth(
-    spike_times: SpikeTimes,
+    spike_times: UnitSpikes,
     unit_ids: np.ndarray,
     trials: pd.DataFrame,
     bin_edges: Any,
@@ -86,7 +87,8 @@ def psth(
         counts = count_in_bins(ragged.part(first, last), windows(trials, wider))
         rates = _smoothed(counts / widths, kernel)
         for group in range(len(labels)):
-            chosen = rates[:, groups == group]
+            # In this order, so that the sum over a unit's trials does not depend on which units are beside it.
+            chosen = np.ascontiguousarray(rates[:, groups == group])
             n = chosen.shape[1]
             if n:
                 rate[group, first:last] = chosen.mean(axis=1)
@@ -110,7 +112,7 @@ def psth(
 
 
 def responses(
-    spike_times: SpikeTimes,
+    spike_times: UnitSpikes,
     units: pd.DataFrame,
     presentations: pd.DataFrame,
     stimulus_name: str,

@@ -32,7 +32,7 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 #: A gap in the file up to this many bytes is read along rather than skipped by a read of its own.
-_GAP_BYTES = 1 << 16
+GAP_BYTES = 1 << 16
 
 
 class RaggedColumn:
@@ -69,9 +69,9 @@ class RaggedColumn:
         """Return several rows; those that lie side by side in the file are read at once."""
         found: dict[int, np.ndarray[Any, Any]] = {}
         item = self.reader.dataset(self.path).dtype.itemsize
-        runs = list(_runs(sorted({int(r) for r in rows}), self.starts, self.stops, _GAP_BYTES // item))
-        self.reader.prefetch((self.path, int(self.starts[run[0]]), int(self.stops[run[-1]])) for run in runs)
-        for run in runs:
+        near = list(runs(sorted({int(r) for r in rows}), self.starts, self.stops, GAP_BYTES // item))
+        self.reader.prefetch((self.path, int(self.starts[run[0]]), int(self.stops[run[-1]])) for run in near)
+        for run in near:
             begin = self.starts[run[0]]
             block = self.reader.array(self.path, slice(begin, self.stops[run[-1]])).astype(np.float64, copy=False)
             for row in run:
@@ -79,7 +79,7 @@ class RaggedColumn:
         return [found[int(r)] for r in rows]
 
 
-def _runs(rows: list[int], starts: Integers, stops: Integers, gap: int) -> Iterator[list[int]]:
+def runs(rows: list[int], starts: Integers, stops: Integers, gap: int) -> Iterator[list[int]]:
     """Group ascending rows into runs that are at most `gap` values apart in the file."""
     run: list[int] = []
     for row in rows:
@@ -150,7 +150,7 @@ class SpikeStore:
         return values
 
     def _note_order(self, row: int, times: np.ndarray[Any, Any]) -> None:
-        self._order[row] = None if _ascends(times) else np.argsort(times, kind="stable")
+        self._order[row] = None if ascends(times) else np.argsort(times, kind="stable")
         if self._order[row] is not None:
             logger.warning(
                 "spike times of unit %d are not ascending in %s: sorted", self.unit_ids[row], self.reader.name
@@ -167,8 +167,8 @@ class SpikeStore:
         if file is None:
             self.get("spike_times", unknown)
             return
-        for row, ascends in zip(unknown, file.scan(unknown).tolist(), strict=True):
-            if ascends:
+        for row, is_sorted in zip(unknown, file.scan(unknown).tolist(), strict=True):
+            if is_sorted:
                 self._order[row] = None
             else:
                 self._note_order(row, self.column("spike_times").read(row))
@@ -225,7 +225,7 @@ class SpikeStore:
         return self._spike_file
 
 
-def _ascends(times: np.ndarray[Any, Any]) -> bool:
+def ascends(times: np.ndarray[Any, Any]) -> bool:
     """Tell whether no time is below the one before it, and none is NaN.
 
     NumPy, not the kernels' twin: reading spikes alone must not wait for numba to load.

@@ -14,7 +14,7 @@ import os
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numba import njit, types
@@ -157,6 +157,20 @@ def _gather(
     return 0
 
 
+class NamedFile(Protocol):
+    """What messages need of a file whose spikes are read past HDF5."""
+
+    @property
+    def name(self) -> str:
+        """The file's path."""
+        ...
+
+    @property
+    def closed(self) -> bool:
+        """Whether its owner closed it."""
+        ...
+
+
 class SpikeFile:
     """The spike times of a file in which they lie contiguously, and what is remembered of them.
 
@@ -170,9 +184,19 @@ class SpikeFile:
         Where the first spike lies (bytes).
     starts, stops
         Each unit's run of spikes.
+    marks
+        Every 512th spike of each unit, a unit behind the other, where all were read through before.
     """
 
-    def __init__(self, reader: NwbReader, descriptor: int, offset: int, starts: Integers, stops: Integers) -> None:
+    def __init__(
+        self,
+        reader: NamedFile,
+        descriptor: int,
+        offset: int,
+        starts: Integers,
+        stops: Integers,
+        marks: Floats | None = None,
+    ) -> None:
         self.reader = reader
         self._descriptor = descriptor
         weakref.finalize(self, os.close, descriptor)
@@ -181,8 +205,8 @@ class SpikeFile:
         self.stops = stops
         counts = -(-(stops - starts) // BLOCK)
         self._first_marks = np.cumsum(counts) - counts
-        self._marks: Floats = np.empty(int(counts.sum()))
-        self._known: set[int] = set()
+        self._marks: Floats = np.empty(int(counts.sum())) if marks is None else marks
+        self._known: set[int] = set() if marks is None else set(range(len(starts)))
         self._idle: list[Floats] = []  # buffers that no thread uses; taking and giving back are atomic
 
     @classmethod
@@ -202,6 +226,11 @@ class SpikeFile:
             os.close(descriptor)  # another file has taken the path since
             return None
         return cls(reader, descriptor, offset, starts, stops)
+
+    @property
+    def marks(self) -> Floats:
+        """Every 512th spike of the units that were read through."""
+        return self._marks
 
     @contextmanager
     def buffer(self, size: int) -> Iterator[Floats]:

@@ -58,7 +58,7 @@ def load(path: Path) -> pd.DataFrame | None:
     """Return the table that was read from `path`, or None if there is no up-to-date copy."""
     try:
         with open_regular(copy_path(path)) as file:
-            _check_members(file)
+            check_members(file)
             with np.load(file, allow_pickle=False) as members:
                 about = json.loads(bytes(members["about"]))
                 now = fingerprint(path)
@@ -76,7 +76,7 @@ def load(path: Path) -> pd.DataFrame | None:
     return table
 
 
-def _check_members(file: IO[bytes]) -> None:
+def check_members(file: IO[bytes]) -> None:
     """Refuse an archive that would take more memory than it has bytes.
 
     Raises

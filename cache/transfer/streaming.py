@@ -170,6 +170,11 @@ class RemoteStream(io.RawIOBase):
         return f"RemoteStream({self.name!r}, {self.size:,} bytes, {self.bytes_at_hand:,} at hand)"
 
     @property
+    def etag(self) -> str | None:
+        """The remote file's version tag, None where it states none or the file is in the cache."""
+        return self._arguments[1].etag
+
+    @property
     def bytes_at_hand(self) -> int:
         """Bytes that can be read without a request."""
         return self.size if self._store is None or self._store.is_complete() else self._store.part.present.total

@@ -152,6 +152,9 @@ class ZarrReader(NwbReader):
     def contiguous(self, path: str) -> None:
         """Return None: a store keeps its values in chunks."""
 
+    def first_byte(self, path: str) -> None:
+        """Return None: a store has no places in bytes."""
+
     def check_links(self) -> None:
         """Do nothing: each object is checked where it is read, and no other library is handed the store."""
 

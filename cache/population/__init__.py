@@ -1,0 +1,1 @@
+"""The project as one population: units by their ids, whichever session they were recorded in."""

@@ -1,0 +1,182 @@
+"""The index of a project: used while it is of the file that is there, made again when that changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from allen_ecephys import UnitFilter
+from allen_ecephys.cache import EcephysProjectCache
+from allen_ecephys.cli import main
+from allen_ecephys.processing.simulation import write_session
+
+SESSION = 900000001
+EDGES = np.arange(-0.1, 0.3, 0.05)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("index")
+    write_session(
+        folder / "made.nwb", "functional_connectivity", 0.01, n_units=8, n_probes=1, session_id=SESSION,
+        eye_tracking=False,
+    )  # fmt: skip
+    (folder / "project").mkdir()
+    EcephysProjectCache(folder / "project", remote=None).add_session(folder / "made.nwb", move=True)
+    return folder / "project"
+
+
+@pytest.fixture
+def project(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "project"))
+
+
+def session_file(project: Path) -> Path:
+    return project / f"session_{SESSION}" / f"session_{SESSION}.nwb"
+
+
+def index_file(project: Path) -> Path:
+    return project / f"session_{SESSION}" / f".session_{SESSION}.nwb.index.npz"
+
+
+def spikes_of(project: Path) -> dict[int, np.ndarray]:
+    return dict(EcephysProjectCache.fixed(project).population(unit_filter=UnitFilter.none()).spike_times.items())
+
+
+def in_session(project: Path) -> dict[int, np.ndarray]:
+    cache = EcephysProjectCache.fixed(project)
+    with cache.get_session_data(SESSION, unit_filter=UnitFilter.none()) as session:
+        return {unit: session.spike_times[unit] for unit in cache.get_units(unit_filter=UnitFilter.none()).index}
+
+
+def assert_same(found: dict[int, np.ndarray], expected: dict[int, np.ndarray]) -> None:
+    assert set(found) == set(expected)
+    for unit, times in expected.items():
+        np.testing.assert_array_equal(found[unit], times)
+
+
+def test_the_index_is_made_once_and_holds_what_the_session_holds(project: Path) -> None:
+    cache = EcephysProjectCache.fixed(project)
+    assert cache.index_sessions().loc[SESSION, "outcome"] == "made"
+    table = cache.index_sessions()
+    assert table.loc[SESSION, "outcome"] == "present"
+    with cache.get_session_data(SESSION, unit_filter=UnitFilter.none()) as session:
+        assert table.loc[SESSION, "unit_count"] == len(session.units)
+        assert table.loc[SESSION, "presentation_count"] == session.num_stimulus_presentations
+    assert table.loc[SESSION, "index_bytes"] == index_file(project).stat().st_size
+
+
+def test_presentations_and_invalid_times_come_back_as_they_were(project: Path) -> None:
+    from allen_ecephys.cache.index.session_index import load
+    from allen_ecephys.nwb.reader import NwbReader
+    from allen_ecephys.stimulus.presentations import read_invalid_times, read_presentations
+
+    EcephysProjectCache.fixed(project).index_sessions()
+    index = load(index_file(project))
+    with NwbReader(session_file(project)) as reader:
+        shown, invalid = read_presentations(reader), read_invalid_times(reader)
+    nothing = np.zeros(len(shown), dtype=bool)
+    for legacy in (False, True):
+        pd.testing.assert_frame_equal(index.presentations().table(nothing, legacy), shown.table(nothing, legacy))
+    pd.testing.assert_frame_equal(index.invalid_times(), invalid)
+
+
+def test_a_replaced_file_is_indexed_anew(project: Path) -> None:
+    before = spikes_of(project)
+    population = EcephysProjectCache.fixed(project).population(unit_filter=UnitFilter.none())
+    assert_same(dict(population.spike_times.items()), before)
+    status = session_file(project).stat()
+    with h5py.File(session_file(project), "r+") as file:
+        file["units/spike_times"][...] += 0.25
+    os.utime(session_file(project), ns=(status.st_atime_ns, status.st_mtime_ns))  # size and time as before
+    assert session_file(project).stat().st_size == status.st_size
+    assert_same(spikes_of(project), in_session(project))
+    assert_same(dict(population.spike_times.items()), in_session(project))  # and where the old index was at hand
+    unit = next(iter(before))
+    assert spikes_of(project)[unit][0] == before[unit][0] + 0.25
+
+
+def test_spikes_that_are_compressed_or_of_another_type_are_read_by_hdf5(project: Path) -> None:
+    for options in ({"compression": "gzip", "chunks": (1000,)}, {"dtype": "f4"}):
+        with h5py.File(session_file(project), "r+") as file:
+            attributes = dict(file["units/spike_times"].attrs)
+            values = file["units/spike_times"][()]
+            del file["units/spike_times"]
+            stored = file["units"].create_dataset("spike_times", data=values, **options)
+            stored.attrs.update(attributes)
+        assert_same(spikes_of(project), in_session(project))
+        cache = EcephysProjectCache.fixed(project)
+        found = cache.population(unit_filter=UnitFilter.none()).psth("flashes", EDGES, mask_invalid_intervals=False)
+        with cache.get_session_data(SESSION, unit_filter=UnitFilter.none()) as session:
+            expected = session.psth(EDGES, "flashes", found["unit_id"].to_numpy())
+        np.testing.assert_array_equal(found["rate"], expected["rate"])
+
+
+def test_spikes_out_of_order_are_sorted(project: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with h5py.File(session_file(project), "r+") as file:
+        stop = int(file["units/spike_times_index"][0])
+        file["units/spike_times"][:stop] = file["units/spike_times"][:stop][::-1]
+        unit = int(file["units/id"][0])
+    assert_same(spikes_of(project), in_session(project))
+    assert f"spike times of unit {unit} are not ascending" in caplog.text
+    cache = EcephysProjectCache.fixed(project)
+    found = cache.population(unit_filter=UnitFilter.none()).psth("flashes", EDGES, mask_invalid_intervals=False)
+    with cache.get_session_data(SESSION, unit_filter=UnitFilter.none()) as session:
+        expected = session.psth(EDGES, "flashes", found["unit_id"].to_numpy())
+    np.testing.assert_array_equal(found["rate"], expected["rate"])
+
+
+@pytest.mark.parametrize("damage", ["cut", "no zip", "compressed", "other format", "folder"])
+def test_a_damaged_index_is_made_again(project: Path, damage: str) -> None:
+    EcephysProjectCache.fixed(project).index_sessions()
+    path = index_file(project)
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "no zip":
+        path.write_bytes(b"spikes")
+    elif damage == "compressed":  # could hold anything in few bytes
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("about.npy", b"0" * 1_000_000)
+    elif damage == "other format":
+        np.savez(path, about=np.frombuffer(json.dumps({"format": 99}).encode(), dtype=np.uint8))
+    else:
+        path.mkdir()
+    assert_same(spikes_of(project), in_session(project))
+    assert path.is_dir() or EcephysProjectCache.fixed(project).index_sessions()["outcome"].eq("present").all()
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="the superuser writes everywhere")
+def test_a_folder_that_cannot_be_written_has_its_index_in_memory(project: Path) -> None:
+    folder = session_file(project).parent
+    folder.chmod(0o555)
+    try:
+        assert_same(spikes_of(project), in_session(project))
+    finally:
+        folder.chmod(0o755)
+
+
+def test_the_command_indexes_and_tells(project: Path) -> None:
+    run = CliRunner()
+    first = run.invoke(main, ["cache", "index", "--cache-dir", str(project), "--source", "none"])
+    assert first.exit_code == 0
+    assert "made" in first.output
+    assert f"session {SESSION}" in first.output
+    again = run.invoke(main, ["cache", "index", "--cache-dir", str(project), "--source", "none", "--json"])
+    assert [row["outcome"] for row in json.loads(again.output)] == ["present"]
+    session_file(project).write_bytes(b"no hdf5")
+    failed = run.invoke(main, ["cache", "index", "--cache-dir", str(project), "--source", "none"])
+    assert failed.exit_code == 1
+    assert "failed" in failed.output
+    unknown = run.invoke(main, ["cache", "index", "--cache-dir", str(project), "--source", "none", "--session", "4"])
+    assert unknown.exit_code != 0
