@@ -206,12 +206,12 @@ def export_command(
 
 
 @cache.command(name="index")
-@_where
+@where
 @click.option("--session", "session_ids", type=int, multiple=True, help="Session id. May be repeated. [default: all]")
 @click.option("--stream", is_flag=True, help="Also index session files that are not in the cache, by ranges of bytes.")
-@_JSON
+@AS_JSON
 def index_command(
-    cache_dir: Path | None, source: str, session_ids: tuple[int, ...], stream: bool, as_json: bool
+    cache_dir: Path | None, source: str | None, session_ids: tuple[int, ...], stream: bool, as_json: bool
 ) -> None:
     """Index session files, so that EcephysProjectCache.population() answers without opening them.
 
@@ -220,7 +220,7 @@ def index_command(
 
     Exit status: 0 if all are indexed, 1 if a file could not be read.
     """
-    table = _open_existing(cache_dir, source).index_sessions(session_ids or None, stream=stream)
+    table = open_existing(cache_dir, source).index_sessions(session_ids or None, stream=stream)
     if as_json:
         click.echo(json.dumps(table.reset_index().to_dict("records"), indent=1))
     else:
