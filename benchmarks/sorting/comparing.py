@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from datasets import RATE, Dataset
 
 DELTA_MS = 0.4
 WELL_FOUND = 0.8
+#: From this length on accuracy is looked at over time.
+LONG_SECONDS = 600.0
 #: Agreement below which a sorted unit belongs to no true unit (SpikeInterface's `redundant_score`).
 LEAST_AGREEMENT = 0.2
 
@@ -47,7 +50,33 @@ def score(data: Dataset, samples: np.ndarray, units: np.ndarray) -> dict[str, An
     matches = comparison.match_event_count.loc[np.arange(len(data.background)), found].to_numpy()
     counts = comparison.event_counts2.loc[found].to_numpy()
     matched = comparison.hungarian_match_21.loc[found].to_numpy(dtype=np.int64)
-    return _summary(data, performance, agreement, matches / np.maximum(counts, 1), matched)
+    over_time = {}
+    if data.seconds >= LONG_SECONDS:
+        partners = comparison.hungarian_match_12.loc[data.foreground].to_numpy(dtype=np.int64)
+        over_time = {"accuracy_over_time": _over_time(data, samples, units, partners)}
+    return _summary(data, performance, agreement, matches / np.maximum(counts, 1), matched) | over_time
+
+
+def _over_time(data: Dataset, samples: np.ndarray, units: np.ndarray, partners: np.ndarray) -> list[float]:
+    """Return the mean accuracy of foreground units in each tenth of the recording, of those that fire in it.
+
+    Units are matched over the whole recording; one that nothing was matched to counts as 0.
+    """
+    edges = np.linspace(0, data.n_samples, 11)
+    tolerance = int(DELTA_MS / 1e3 * RATE)
+    scores: list[list[float]] = [[] for _ in edges[:-1]]
+    for unit, partner in zip(data.foreground, partners, strict=True):
+        true, found = data.spike_samples[data.spike_units == unit], samples[units == partner]
+        place = np.searchsorted(found, true)
+        padded = np.r_[np.iinfo(np.int64).min // 2, found, np.iinfo(np.int64).max // 2]
+        hit = np.minimum(np.abs(padded[place] - true), np.abs(padded[place + 1] - true)) <= tolerance
+        for tenth, (start, stop) in enumerate(pairwise(edges)):
+            mine = (true >= start) & (true < stop)
+            n_true, n_found = int(mine.sum()), int(((found >= start) & (found < stop)).sum())
+            if n_true:
+                matches = int(hit[mine].sum())
+                scores[tenth].append(matches / max(n_true + n_found - matches, 1))
+    return [round(float(np.mean(part)), 4) if part else float("nan") for part in scores]
 
 
 def _summary(

@@ -10,6 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from allen_ecephys.processing import Recording
+from allen_ecephys.processing.readers import BinaryRecording
+from allen_ecephys.processing.simulation.computed import ComputedRecording
+
+COMPUTED_FILE = "recording.json"
 RATE = 30_000.0
 #: Where recordings, sortings and logs are kept; results go to benchmarks/results.
 ROOT = Path(os.environ.get("ALLEN_ECEPHYS_SORTING_BENCHMARK", Path(tempfile.gettempdir()) / "sorting"))
@@ -17,7 +22,10 @@ ROOT = Path(os.environ.get("ALLEN_ECEPHYS_SORTING_BENCHMARK", Path(tempfile.gett
 
 @dataclass(frozen=True)
 class Design:
-    """Size of a data set; `source` is ``"sim"`` (this package) or ``"si"`` (SpikeInterface's generator)."""
+    """Size of a data set; `source`: ``"sim"`` (this package's), ``"si"`` (SpikeInterface's) or ``"computed"``.
+
+    A computed recording is never written: each sample follows from the seed where it is read.
+    """
 
     source: str
     n_channels: int
@@ -48,6 +56,11 @@ DESIGNS = {
     "medium-si": replace(_MEDIUM, source="si"),
     "drift-si": replace(_MEDIUM, source="si", drifting=True),
     "large-si": replace(_LARGE, source="si"),
+    # Moving tissue, units that come and go, rates that change, background of many colours; on no disk.
+    "long-384-1": replace(_LARGE, source="computed", drifting=True),
+    "long-384-20": replace(_LARGE, source="computed", drifting=True, seconds=1200.0),
+    "long-384-60": replace(_LARGE, source="computed", drifting=True, seconds=3600.0),
+    "long-32-20": replace(_SMALL, source="computed", drifting=True, seconds=1200.0),
 }
 
 
@@ -96,7 +109,15 @@ class Dataset:
     @property
     def n_samples(self) -> int:
         """Number of samples."""
-        return self.path.stat().st_size // (2 * self.n_channels)
+        return round(self.seconds * RATE)
+
+    def recording(self) -> Recording:
+        """Open the recording, of a file or computed."""
+        if (self.folder / COMPUTED_FILE).exists():
+            return ComputedRecording.open(self.folder / COMPUTED_FILE)
+        return BinaryRecording(
+            self.path, n_columns=self.n_channels, sampling_rate=RATE, uv_per_bit=self.uv_per_bit, geometry=self.geometry
+        )
 
     @property
     def foreground(self) -> np.ndarray:
@@ -151,6 +172,8 @@ def get_dataset(name: str, seed: int) -> Dataset:
         design = DESIGNS[name]
         if design.source == "sim":
             from simulated import simulate as make
+        elif design.source == "computed":
+            from computed import describe as make
         else:
             from generated import generate as make
         return make(design, seed, folder)

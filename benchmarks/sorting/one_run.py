@@ -20,14 +20,12 @@ from datasets import RATE, Dataset, read_dataset
 
 def native(data: Dataset, work: Path) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Sort with the native sorter."""
-    from allen_ecephys.processing.readers import BinaryRecording
     from allen_ecephys.processing.sorting.native import sort_native
 
-    recording = BinaryRecording(
-        data.path, n_columns=data.n_channels, sampling_rate=RATE, uv_per_bit=data.uv_per_bit, geometry=data.geometry
-    )
-    result = sort_native(recording, work)
-    return np.asarray(result.samples), np.asarray(result.units), {"good": int(result.good.sum()), **result.details}
+    result = sort_native(data.recording(), work)
+    moved = [] if result.drift_um is None else result.drift_um.mean(axis=1).round(1).tolist()
+    details = {"good": int(result.good.sum()), "drift_um": moved[:: max(len(moved) // 60, 1)], **result.details}
+    return np.asarray(result.samples), np.asarray(result.units), details
 
 
 def spikeinterface(sorter: str, data: Dataset, work: Path) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:

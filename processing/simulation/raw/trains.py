@@ -78,11 +78,11 @@ def draw_trains(
     trains = []
     for unit in range(n_units):
         peak_rate = rates[unit] * (3.0 if tuned[unit] else 1.0)
-        seconds = _renewal_train(peak_rate, duration, model.refractory_ms / 1e3, rng)
+        seconds = renewal_train(peak_rate, duration, model.refractory_ms / 1e3, rng)
         if tuned[unit]:
             seconds = seconds[rng.random(len(seconds)) < _tuning(seconds, gratings, preferred[unit])]
         if bursting[unit]:
-            seconds = _with_bursts(seconds, duration, model.refractory_ms / 1e3, rng)
+            seconds = with_bursts(seconds, duration, model.refractory_ms / 1e3, rng)
         trains.append(seconds)
     return assemble_trains(trains, sampling_rate, rng, model, gratings=gratings, preferred_direction=preferred)
 
@@ -111,9 +111,7 @@ def assemble_trains(
     )
 
 
-def _renewal_train(
-    rate: float, duration: float, refractory: float, rng: np.random.Generator
-) -> npt.NDArray[np.float64]:
+def renewal_train(rate: float, duration: float, refractory: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """Poisson with a dead time: intervals are the dead time plus an exponential, of mean 1 / rate in all."""
     mean = max(1.0 / rate - refractory, 1e-4)
     times = np.empty(0)
@@ -126,12 +124,12 @@ def _renewal_train(
     return times[(times >= 0) & (times < duration)]
 
 
-def _with_bursts(
-    seconds: npt.NDArray[np.float64], duration: float, refractory: float, rng: np.random.Generator
+def with_bursts(
+    seconds: npt.NDArray[np.float64], duration: float, refractory: float, rng: np.random.Generator, share: float = 0.3
 ) -> npt.NDArray[np.float64]:
-    """Append one to three spikes, 3-6 ms apart, to three spikes in ten; drop what falls into a dead time."""
+    """Append one to three spikes, 3-6 ms apart, to a share of the spikes; drop what falls into a dead time."""
     extra = [seconds]
-    current = seconds[rng.random(len(seconds)) < 0.3]
+    current = seconds[rng.random(len(seconds)) < share]
     for _ in range(3):
         current = current + rng.uniform(0.003, 0.006, len(current))
         extra.append(current)

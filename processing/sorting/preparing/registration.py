@@ -203,10 +203,12 @@ def _delays(recording: Recording) -> npt.NDArray[np.float64]:
 
 
 def _identity(recording: Recording) -> list[Any] | None:
-    """Tell one state of the recording's file; None for a recording that has none, which is never reused."""
-    path = getattr(getattr(recording, "source", recording), "path", None)
+    """Tell one state of the recording's file, or what it is computed from; None for neither: nothing is reused then."""
+    source = getattr(recording, "source", recording)
+    path = getattr(source, "path", None)
     if path is None:
-        return None
+        fingerprint = getattr(source, "fingerprint", None)
+        return None if fingerprint is None else [fingerprint]
     facts = Path(path).stat()
     return [str(Path(path).resolve()), facts.st_size, facts.st_mtime_ns]
 

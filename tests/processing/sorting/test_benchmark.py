@@ -33,7 +33,12 @@ def recording_with(trains: list[np.ndarray], background: list[bool]) -> Any:
     order = np.argsort(samples, kind="stable")
     flags = np.array(background)
     return SimpleNamespace(
-        spike_samples=samples[order], spike_units=units[order], background=flags, foreground=np.flatnonzero(~flags)
+        spike_samples=samples[order],
+        spike_units=units[order],
+        background=flags,
+        foreground=np.flatnonzero(~flags),
+        seconds=60.0,
+        n_samples=1_800_000,
     )
 
 
@@ -96,3 +101,12 @@ def test_results_are_kept_by_data_set_seed_sorter_and_version(benchmark: SimpleN
     sorters = benchmark.table.grouped(found)["small-sim"]
     assert benchmark.table.paired_ratio(sorters["lupin"], sorters["native"], "cpu_s") == "6.0"
     assert benchmark.table.paired_ratio(sorters["kilosort4"], sorters["native"], "cpu_s") == ""
+
+
+def test_a_unit_that_is_lost_half_way_shows_over_time(benchmark: SimpleNamespace) -> None:
+    """Over 600 s: one unit found throughout, one for six tenths of it, one that fires in the first half only."""
+    trains = [spaced(0, 18_000), spaced(300, 18_000), spaced(600, 9_000)]
+    truth = recording_with(trains, [False, False, False])
+    truth.seconds, truth.n_samples = 600.0, 18_000_000
+    got = benchmark.comparing.score(truth, *sorting_of([trains[0], trains[1][:10_800], trains[2]]))
+    assert got["accuracy_over_time"] == [1.0] * 6 + [0.5] * 4
