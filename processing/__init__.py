@@ -8,7 +8,9 @@ depend on changed:
 * :func:`measure_units`: from sorted spikes (:func:`open_probe`) to the table of metrics;
 * :func:`package_units`: from measured units of some probes to a session file;
 * :func:`run_whole_session`: from a session description, what the rig left and measured units to the session's files;
-* :func:`run_stimulus_metrics`: from a session file to the table of stimulus metrics.
+* :func:`run_stimulus_metrics`: from a session file to the table of stimulus metrics;
+* :func:`process_sessions`: all of this for whole sessions, from one file each (:func:`read_session_file`);
+  :func:`session_status` says what is done of them.
 """
 
 from __future__ import annotations
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from .stages.opening import ProbeData, open_probe
     from .stages.probe import SortedProbe, sort_raw
     from .stages.session import package_units
+    from .stages.session_file import SessionFile, read_session_file
+    from .stages.session_run import SessionOutputs, process_sessions, session_outputs
+    from .stages.session_schema import session_schema
+    from .stages.session_status import StageStatus, session_status
     from .stages.spike_band import SpikeBand, process_spike_band
     from .stages.stimulus_metrics import run_stimulus_metrics
     from .stages.units import UnitParameters, measure_units
@@ -31,16 +37,24 @@ if TYPE_CHECKING:
 __all__ = [
     "ProbeData",
     "Recording",
+    "SessionFile",
+    "SessionOutputs",
     "SortedProbe",
     "SortedSpikes",
     "SpikeBand",
+    "StageStatus",
     "UnitParameters",
     "measure_units",
     "open_probe",
     "package_units",
+    "process_sessions",
     "process_spike_band",
+    "read_session_file",
     "run_stimulus_metrics",
     "run_whole_session",
+    "session_outputs",
+    "session_schema",
+    "session_status",
     "sort_raw",
     "whole_session_inputs",
 ]
@@ -50,16 +64,24 @@ __getattr__, __dir__ = lazy_names(
     {
         "ProbeData": ".stages.opening",
         "Recording": ".recording",
+        "SessionFile": ".stages.session_file",
+        "SessionOutputs": ".stages.session_run",
         "SortedProbe": ".stages.probe",
         "SortedSpikes": ".sorted_spikes",
         "SpikeBand": ".stages.spike_band",
+        "StageStatus": ".stages.session_status",
         "UnitParameters": ".stages.units",
         "measure_units": ".stages.units",
         "open_probe": ".stages.opening",
         "package_units": ".stages.session",
+        "process_sessions": ".stages.session_run",
         "process_spike_band": ".stages.spike_band",
+        "read_session_file": ".stages.session_file",
         "run_stimulus_metrics": ".stages.stimulus_metrics",
         "run_whole_session": ".stages.whole_session",
+        "session_outputs": ".stages.session_run",
+        "session_schema": ".stages.session_schema",
+        "session_status": ".stages.session_status",
         "sort_raw": ".stages.probe",
         "whole_session_inputs": ".stages.whole_session",
     },

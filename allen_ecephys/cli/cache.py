@@ -265,6 +265,20 @@ def add_command(
     move: bool,
 ) -> None:
     """Put a session of your own into a project cache, which then serves it like a released one."""
+    session, root = add_to_project(cache_dir, nwb, metrics=metrics, lfp=dict(lfp_files), replace=replace, move=move)
+    click.echo(f"session {session} is in {root}; read it with EcephysProjectCache.fixed({str(root)!r})")
+
+
+def add_to_project(
+    cache_dir: Path,
+    nwb: Path,
+    *,
+    metrics: Path | None,
+    lfp: dict[int, Path],
+    replace: bool = False,
+    move: bool = False,
+) -> tuple[int, Path]:
+    """Put a session's files into a project of one's own, made if it does not exist; return its id and the folder."""
     from allen_ecephys.cache.project_cache import EcephysProjectCache
 
     table = None
@@ -273,8 +287,7 @@ def add_command(
 
         table = pd.read_csv(metrics, index_col=0)
     project = EcephysProjectCache(cache_dir, remote=None) if cache_dir.exists() else _new_project(cache_dir)
-    session = project.add_session(nwb, metrics=table, lfp=dict(lfp_files), replace=replace, move=move)
-    click.echo(f"session {session} is in {project.root}; read it with EcephysProjectCache.fixed({str(project.root)!r})")
+    return project.add_session(nwb, metrics=table, lfp=lfp, replace=replace, move=move), project.root
 
 
 def _new_project(cache_dir: Path) -> EcephysProjectCache:

@@ -1,4 +1,4 @@
-"""``allen-ecephys process``: from raw probe data to measured units and session files."""
+"""``allen-ecephys process``: from raw probe data to measured units, session files and a project cache."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import click
 
 from .raw import list_command
+from .session import log_command, schema_command, session_command, status_command
 from .sorting import run_command, sort_command, sorters_command
 from .spike_band import simulate_command, spike_band_command
 from .units import package_command, units_command
@@ -14,7 +15,7 @@ from .units import package_command, units_command
 
 @click.group()
 def process() -> None:
-    """Produce: from a probe's raw data to cleaned, measured units and an NWB file."""
+    """Produce: from raw probe data to cleaned, measured units and NWB files, one probe or whole sessions."""
     # A run takes hours: where no progress bar can be drawn, its log says which stage it is at.
     logging.getLogger("allen_ecephys.processing").setLevel(min(logging.INFO, logging.getLogger().level))
 
@@ -27,3 +28,7 @@ process.add_command(sorters_command)
 process.add_command(units_command)
 process.add_command(package_command)
 process.add_command(run_command)
+process.add_command(session_command)
+process.add_command(status_command)
+process.add_command(log_command)
+process.add_command(schema_command)

@@ -1,4 +1,4 @@
-"""Stages on files: whole or absent, with manifests, reused when nothing they depend on changed."""
+"""Stages on files: whole or absent, with manifests, reused when nothing they depend on changed; tasks that run them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING
 from allen_ecephys.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from .log import read_log
     from .stages import Stage, StageResult, read_manifest, verify_stage
+    from .tasks import Task, TaskResult
 
 __all__ = [
     "Stage",
     "StageResult",
+    "Task",
+    "TaskResult",
+    "read_log",
     "read_manifest",
     "verify_stage",
 ]
@@ -21,6 +26,9 @@ __getattr__, __dir__ = lazy_names(
     {
         "Stage": ".stages",
         "StageResult": ".stages",
+        "Task": ".tasks",
+        "TaskResult": ".tasks",
+        "read_log": ".log",
         "read_manifest": ".stages",
         "verify_stage": ".stages",
     },

@@ -107,6 +107,20 @@ class Stage:
         """Tell whether the stage has run to its end in the folder of a probe or session."""
         return read_manifest(self.folder(place)) is not None
 
+    def finished(self, place: str | os.PathLike[str]) -> StageResult:
+        """Return what the stage left in the folder of a probe or session.
+
+        Raises
+        ------
+        StageError
+            If it has not run to its end there.
+        """
+        manifest = read_manifest(self.folder(place))
+        if manifest is None:
+            msg = f"{place} holds no finished stage {self.name!r}"
+            raise StageError(msg)
+        return StageResult(self.folder(place), reused=True, manifest=manifest)
+
     def run(
         self,
         place: str | os.PathLike[str],

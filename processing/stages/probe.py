@@ -159,8 +159,7 @@ def sort_raw(
     depth = run_depth_estimation(recording, folder, lfp=lfp, inputs=files)
     medians = run_median_subtraction(recording, folder, depth, inputs=files, n_workers=n_workers)
     info = read_probe_info(depth.folder / INFO_FILE)
-    cleaned = open_processed(medians.folder)
-    cleaned.reference_channels = np.flatnonzero(~sorted_channels(info)).astype(np.int64)
+    cleaned = recording_to_sort(medians, info)
     sorting = run_sorting(
         cleaned,
         folder,
@@ -171,6 +170,13 @@ def sort_raw(
         keep_work=keep_work,
     )
     return SortedProbe(Path(folder), cleaned, lfp, info, depth, medians, sorting)
+
+
+def recording_to_sort(medians: StageResult, info: ProbeInfo) -> BinaryRecording:
+    """Open the spike band less its medians; channels that are not sorted are among its reference channels."""
+    cleaned = open_processed(medians.folder)
+    cleaned.reference_channels = np.flatnonzero(~sorted_channels(info)).astype(np.int64)
+    return cleaned
 
 
 def sorted_channels(info: ProbeInfo) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -1,0 +1,161 @@
+"""Commands on whole sessions: ``process session``, ``status``, ``log`` and ``schema``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .cache import add_to_project
+
+if TYPE_CHECKING:
+    from allen_ecephys.processing import SessionFile, StageStatus
+    from allen_ecephys.processing.pipeline import TaskResult
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command("session")
+@click.argument("files", nargs=-1, required=True, type=_FILE)
+@click.option("--workers", type=click.IntRange(1), help="Processes that work at once (dask, on this machine).")
+@click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler to hand the work to, as tcp://node1:8786.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of each process. Default: ALLEN_ECEPHYS_THREADS.")
+def session_command(files: tuple[Path, ...], workers: int | None, scheduler: str | None, threads: int | None) -> None:
+    """Process sessions: all stages of all probes, the session's files, its metrics, and its place in a project cache.
+
+    FILES describe one session each (`process describe` writes one, `process schema` says what it may hold). What is
+    done already is reused; a run that was stopped, however, goes on where it was. Exit status: 0 if everything is
+    there, 1 if a stage failed (what does not depend on it is done all the same).
+
+    \b
+    EXAMPLES
+      allen-ecephys process simulate rig/ --rig
+      allen-ecephys process session rig/session.json
+      allen-ecephys process session monday.toml tuesday.toml --workers 4
+    """
+    from allen_ecephys.processing import process_sessions, read_session_file
+
+    results = process_sessions(files, workers=workers, scheduler=scheduler, threads=threads, tell=_tell)
+    failed = [result for result in results if not result.ok]
+    for session in map(read_session_file, files):
+        name = str(session.told.metadata.session_id)
+        if not any(result.key.startswith(f"{name}/") for result in failed):
+            _serve(session)
+    if failed:
+        done = len(results) - len(failed)
+        click.echo(f"{done} of {len(results)} stages are done; the others are above, and in `process log`", err=True)
+        sys.exit(1)
+
+
+@click.command("status")
+@click.argument("files", nargs=-1, required=True, type=_FILE)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status_command(files: tuple[Path, ...], as_json: bool) -> None:
+    """Show what is done of sessions: probe by stage; done, stale, running, failed with its error. Runs nothing.
+
+    \b
+    EXAMPLES
+      allen-ecephys process status rig/session.json
+    """
+    from allen_ecephys.processing import read_session_file, session_status
+
+    told = {}
+    for session in map(read_session_file, files):
+        states = session_status(session)
+        told[str(session.path)] = [vars(state) for state in states]
+        if not as_json:
+            click.echo(f"session {session.told.metadata.session_id}, {session.path} -> {session.output}")
+            for line in _table(states):
+                click.echo(line)
+    if as_json:
+        click.echo(json.dumps(told, indent=1))
+
+
+@click.command("log")
+@click.argument("file", type=_FILE)
+@click.option("--tail", type=click.IntRange(1), metavar="N", help="Only the last N lines.")
+@click.option("--traceback", is_flag=True, help="Show where stages failed, too.")
+def log_command(file: Path, tail: int | None, traceback: bool) -> None:
+    """Print what happened to a session, stage by stage: started, finished at what cost, warned, failed.
+
+    \b
+    EXAMPLES
+      allen-ecephys process log rig/session.json --tail 20
+    """
+    from allen_ecephys.processing import read_session_file
+    from allen_ecephys.processing.pipeline import read_log
+
+    lines = read_log(read_session_file(file).output)
+    for line in lines[-tail:] if tail else lines:
+        when = datetime.fromtimestamp(line["time"]).astimezone().isoformat(" ", "seconds")
+        cost = f"  {_cost(line)}" if "seconds" in line else ""
+        message = f": {line['message']}" if "message" in line else ""
+        click.echo(f"{when}  {line['task']}  {line['event']}{message}{cost}")
+        if traceback and "traceback" in line:
+            click.echo(line["traceback"])
+
+
+@click.command("schema")
+def schema_command() -> None:
+    """Print the JSON Schema of a session's file: every key, what it means and its default."""
+    from allen_ecephys.processing import session_schema
+
+    click.echo(json.dumps(session_schema(), indent=1))
+
+
+def _tell(result: TaskResult) -> None:
+    if result.outcome == "done":
+        click.echo(f"{result.key}: done, {_cost(dict(result.cost or {}))}")
+    elif result.outcome == "reused":
+        click.echo(f"{result.key}: of an earlier run")
+    else:
+        click.echo(f"{result.key}: {result.outcome}: {result.message}", err=True)
+
+
+def _cost(cost: dict[str, Any]) -> str:
+    return f"{cost['seconds']:,.1f} s ({cost['cpu_seconds']:,.1f} s of CPU, {cost['peak_memory_bytes'] / 1e9:.2f} GB)"
+
+
+def _table(states: Sequence[StageStatus]) -> list[str]:
+    """Return lines of a table, a row for each stage of the probes, a column for each probe; reasons beneath."""
+    probes = list(dict.fromkeys(state.probe for state in states if state.probe))
+    stages = list(dict.fromkeys(state.stage for state in states))
+    cells = {(state.stage, state.probe): state.state for state in states}
+    wide = max(map(len, stages))
+    columns = [max(11, len(probe)) for probe in probes]
+    lines = [" " * wide + "".join(f"  {name:<{width}}" for name, width in zip(probes, columns, strict=True))]
+    for stage in stages:
+        row = [cells[stage, probe] for probe in probes] if (stage, probes[0]) in cells else [cells[stage, ""]]
+        lines.append(f"{stage:<{wide}}" + "".join(f"  {c:<{w}}" for c, w in zip(row, columns, strict=False)))
+    told = [s for s in states if s.reason and s.state != "to do"]
+    return [line.rstrip() for line in lines] + [f"  {s.key}: {s.state}: {s.reason}" for s in told]
+
+
+def _serve(session: SessionFile) -> None:
+    """Put a finished session into its project cache, unless it is there as it is."""
+    from allen_ecephys.processing import session_outputs
+
+    if session.cache is None:
+        return
+    from allen_ecephys.files import write_atomically
+
+    made, place = session_outputs(session), session.output / "served.json"
+    note = {"cache": os.path.relpath(session.cache, session.output), "digest": made.digest}
+    try:
+        before = json.loads(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        before = {}
+    if before != note:
+        ours = before.get("cache") == note["cache"]  # what this run replaces is what an earlier one put there
+        add_to_project(session.cache, made.session, metrics=made.metrics, lfp=made.lfp, replace=ours)
+        write_atomically(place, json.dumps(note))
+    click.echo(
+        f"session {session.told.metadata.session_id} is served: read it with "
+        f"EcephysProjectCache.fixed({str(session.cache)!r})"
+    )

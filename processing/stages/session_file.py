@@ -1,0 +1,249 @@
+"""A session's file: what its rig left, the parameters of its stages, and where the results go."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Any, Final
+
+from allen_ecephys.errors import FileFormatError, InvalidValueError, MissingFileError
+
+from ..packaging.session_description import SessionDescription, session_description
+from ..pipeline.schema import check
+from ..quality_metrics import QualitySettings
+from ..sorting.sorters import NATIVE, native_parameters
+from ..spike_band.probe_info import DepthParameters
+from ..unit_cleaning import NoiseThresholds
+from .session_schema import RESERVED, session_schema
+from .units import UnitParameters
+
+#: Keys that say how to process a session; all others say what it is.
+_HOW: Final = ("output", "cache", "seed", "stages", "run")
+
+
+@dataclass(frozen=True)
+class SessionParameters:
+    """Parameters of all stages of a session.
+
+    Attributes
+    ----------
+    depth
+        Of ``depth_estimation``.
+    sorter, sorter_parameters, python
+        Which sorter, what it is told, and the Python it is installed for, or None for this one.
+    units
+        Of the stages from sorted spikes to measured units.
+    lfp
+        Whether LFP files are written.
+    stimulus_metrics
+        What :func:`.stimulus_metrics.run_stimulus_metrics` is told.
+    """
+
+    depth: DepthParameters
+    sorter: str
+    sorter_parameters: Mapping[str, Any]
+    python: str | None
+    units: UnitParameters
+    lfp: bool
+    stimulus_metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a session is processed; what is None is not said.
+
+    Attributes
+    ----------
+    workers, threads
+        Processes that work at once, and threads of each.
+    scheduler
+        Address of a dask scheduler.
+    cluster
+        ``kind`` of job queue, number of ``jobs``, and ``options`` of its dask-jobqueue cluster.
+    """
+
+    workers: int | None = None
+    threads: int | None = None
+    scheduler: str | None = None
+    cluster: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class SessionFile:
+    """What a session's file says.
+
+    Attributes
+    ----------
+    path
+        The file.
+    told
+        What the session is.
+    output
+        Folder that gets everything made of it.
+    cache
+        Folder of the project cache that serves it at the end, or None.
+    parameters
+        Of the stages.
+    where
+        Where it is processed, as far as the file says.
+    """
+
+    path: Path
+    told: SessionDescription
+    output: Path
+    cache: Path | None
+    parameters: SessionParameters
+    where: Where
+
+
+def read_session_file(path: str | os.PathLike[str]) -> SessionFile:
+    """Read and check a session's file: TOML, or JSON with the same keys; its schema is :func:`.session_schema`.
+
+    Raises
+    ------
+    MissingFileError
+        If the file, or one that it names, is not there.
+    FileFormatError
+        If it is no TOML, or not what the schema says; every fault is told, with its key and what is needed.
+
+    Examples
+    --------
+    >>> read_session_file("session.toml")
+    Traceback (most recent call last):
+    allen_ecephys.errors.MissingFileError: there is no session file session.toml; `allen-ecephys process describe` ...
+    """
+    place = Path(path)
+    contents = _parsed(place)
+    check(contents, session_schema(), place)
+    _check_probe_names(contents["probes"], place)
+    told = session_description({name: value for name, value in contents.items() if name not in _HOW}, place)
+    output = place.parent / contents.get("output", f"{place.stem}_processed")
+    _check_apart(output, told, place)
+    return SessionFile(
+        path=place,
+        told=told,
+        output=output,
+        cache=place.parent / contents["cache"] if "cache" in contents else None,
+        parameters=_parameters(contents.get("stages", {}), contents.get("seed", 0), place),
+        where=Where(**contents.get("run", {})),
+    )
+
+
+def check_session_files(sessions: Sequence[SessionFile]) -> None:
+    """Raise if sessions that are processed together would write into one another's folders or have one id.
+
+    Raises
+    ------
+    InvalidValueError
+        If they do.
+    """
+    for number, one in enumerate(sessions):
+        for other in sessions[:number]:
+            if _overlap(one.output, other.output):
+                msg = (
+                    f"{other.path} and {one.path} write into {other.output} and {one.output}, one within the other; "
+                    "give each an `output` of its own"
+                )
+                raise InvalidValueError(msg)
+            if one.told.metadata.session_id == other.told.metadata.session_id:
+                msg = f"{other.path} and {one.path} have the session_id {one.told.metadata.session_id}; ids are unique"
+                raise InvalidValueError(msg)
+
+
+def _parsed(place: Path) -> dict[str, Any]:
+    if not place.is_file():
+        msg = f"there is no session file {place}; `allen-ecephys process describe` writes one from a rig's folder"
+        raise MissingFileError(msg)
+    try:
+        text = place.read_text(encoding="utf-8")
+        contents = json.loads(text) if place.suffix == ".json" else tomllib.loads(text)
+    except ValueError as error:  # of both formats, and of bytes that are no UTF-8
+        msg = f"{place} is no {'JSON' if place.suffix == '.json' else 'TOML'}: {error}"
+        raise FileFormatError(msg) from error
+    return dict(_plain(contents)) if isinstance(contents, dict) else contents
+
+
+def _plain(value: Any) -> Any:
+    """Return TOML's dates and times as text, everything else as it is."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return value.isoformat() if isinstance(value, datetime | date | time) else value
+
+
+def _check_probe_names(probes: Sequence[Mapping[str, Any]], place: Path) -> None:
+    names = [str(probe["name"]) for probe in probes]
+    for number, name in enumerate(names):
+        # Folders of these names are one on some file systems.
+        if name.casefold() in [earlier.casefold() for earlier in names[:number]]:
+            msg = f"{place}: probes[{number}].name is {name!r}, as another probe's; give each a name of its own"
+            raise FileFormatError(msg)
+        if name.casefold() in RESERVED:
+            msg = f"{place}: probes[{number}].name is {name!r}, as a folder of the session; choose another"
+            raise FileFormatError(msg)
+
+
+def _check_apart(output: Path, told: SessionDescription, place: Path) -> None:
+    for probe in told.probes:
+        recording = probe.recording.resolve()
+        if output.resolve() == recording or output.resolve().is_relative_to(recording):
+            msg = f"{place}: output is {output}, within the recording of {probe.name}; name a folder outside of it"
+            raise FileFormatError(msg)
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    first, second = one.resolve(), other.resolve()
+    return first == second or first.is_relative_to(second) or second.is_relative_to(first)
+
+
+def _parameters(stages: Mapping[str, Any], seed: int, place: Path) -> SessionParameters:
+    sorting, averaging = stages.get("sorting", {}), stages.get("mean_waveforms", {})
+    sorter, given = sorting.get("sorter", NATIVE), sorting.get("parameters", {})
+    try:
+        if sorter == NATIVE:
+            native_parameters(given)
+        epochs = {name: (float(start), float(stop)) for name, (start, stop) in averaging.get("epochs", {}).items()}
+        per_unit = {"spikes_per_unit": averaging["spikes_per_unit"]} if "spikes_per_unit" in averaging else {}
+        units = UnitParameters(
+            subtract_medians=False,
+            **per_unit,
+            epochs=epochs,
+            noise=_changed(NoiseThresholds(), stages.get("noise_units", {})),
+            quality=_changed(QualitySettings(seed=seed), stages.get("units", {})),
+            seed=seed,
+        )
+        depth = _changed(DepthParameters(), stages.get("depth_estimation", {}))
+    except ValueError as error:  # the errors of parameters are ValueErrors, all of them
+        msg = f"{place}, stages: {error}"
+        raise FileFormatError(msg) from error
+    return SessionParameters(
+        depth=depth,
+        sorter=sorter,
+        sorter_parameters=given,
+        python=sorting.get("python"),
+        units=units,
+        lfp=stages.get("whole_session", {}).get("lfp", True),
+        stimulus_metrics={"seed": seed, **stages.get("stimulus_metrics", {})},
+    )
+
+
+def _changed(defaults: Any, given: Mapping[str, Any]) -> Any:
+    """Return a dataclass with the values that are given, of the types of its defaults."""
+    changes: dict[str, Any] = {}
+    for field in fields(defaults):
+        if field.name not in given:
+            continue
+        old, new = getattr(defaults, field.name), given[field.name]
+        if is_dataclass(old):
+            changes[field.name] = _changed(old, new)
+        elif isinstance(old, tuple):
+            changes[field.name] = tuple(new)
+        else:
+            changes[field.name] = type(old)(new)
+    return replace(defaults, **changes)

@@ -1,0 +1,222 @@
+"""A session's stages, one by one: what each reads, and how it runs when only files tell what came before.
+
+=========================  ====================================================================================
+of each probe              ``depth_estimation``, ``median_subtraction``, ``sorting``, ``double_counted_spikes``,
+                           ``mean_waveforms``, ``noise_units``, ``features``, ``units``
+of the session             ``whole_session``, ``stimulus_metrics``
+=========================  ====================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Final
+
+from allen_ecephys.errors import UnknownNameError
+
+from ..packaging.session_description import ProbeDescription
+from ..pipeline.digests import notes_in
+from ..pipeline.stages import Stage, StageResult, input_files
+from ..pipeline.tasks import Task
+from ..readers.raw_folder import RawBands, open_bands
+from ..recording import Recording
+from ..spike_band.probe_info import read_probe_info
+from . import (
+    depth_estimation,
+    double_counted_spikes,
+    features,
+    mean_waveforms,
+    median_subtraction,
+    noise_units,
+    sorting,
+    stimulus_metrics,
+    units,
+    whole_session,
+)
+from .opening import ProbeData
+from .probe import SortedProbe, recording_to_sort
+from .session import SESSION_FILE
+from .session_file import SessionFile
+
+#: Stages of a probe -> those whose results they read.
+OF_A_PROBE: Final[dict[str, tuple[str, ...]]] = {
+    "depth_estimation": (),
+    "median_subtraction": ("depth_estimation",),
+    "sorting": ("depth_estimation", "median_subtraction"),
+    "double_counted_spikes": ("depth_estimation", "median_subtraction", "sorting"),
+    "mean_waveforms": ("depth_estimation", "median_subtraction", "double_counted_spikes"),
+    "noise_units": ("depth_estimation", "double_counted_spikes", "mean_waveforms"),
+    "features": ("depth_estimation", "median_subtraction", "double_counted_spikes", "mean_waveforms"),
+    "units": ("double_counted_spikes", "mean_waveforms", "noise_units", "features"),
+}
+#: Of the session: the first reads what every probe's stages left.
+OF_A_SESSION: Final = (whole_session.STAGE.name, stimulus_metrics.STAGE.name)
+
+
+def session_tasks(session: SessionFile) -> list[Task]:
+    """Return every stage of every probe of a session, and of the session, as tasks."""
+    name = str(session.told.metadata.session_id)
+    tasks = []
+    for probe in session.told.probes:
+        for stage, after in OF_A_PROBE.items():
+            keys = tuple(f"{name}/{probe.name}/{earlier}" for earlier in after)
+            place = session.output / probe.name
+            tasks.append(Task(name, probe.name, stage, place, session.output, keys, _step(session, probe.name, stage)))
+    before = tuple(f"{name}/{probe.name}/{stage}" for probe in session.told.probes for stage in OF_A_PROBE)
+    for stage in OF_A_SESSION:
+        tasks.append(Task(name, "", stage, session.output, session.output, before, _step(session, "", stage)))
+        before = (f"{name}/{stage}",)
+    return tasks
+
+
+def _step(session: SessionFile, probe: str, stage: str) -> Callable[[], StageResult]:
+    return partial(run_step, session, probe, stage)
+
+
+def run_step(session: SessionFile, probe: str, stage: str) -> StageResult:
+    """Run one stage of a session's probe, or of the session where `probe` is empty; what it reads must be there.
+
+    Raises
+    ------
+    StageError
+        If what it reads is not there.
+    UnknownNameError
+        If there is no such probe or stage.
+    """
+    with notes_in(session.output):
+        if not probe:
+            return _run_of_session(session, stage)
+        described = next((one for one in session.told.probes if one.name == probe), None)
+        if described is None or stage not in OF_A_PROBE:
+            msg = f"{session.path} has no probe {probe!r} with a stage {stage!r}"
+            raise UnknownNameError(msg)
+        return ProbeSteps(session, described).run(stage)
+
+
+def _run_of_session(session: SessionFile, stage: str) -> StageResult:
+    if stage == whole_session.STAGE.name:
+        folders = {probe.name: session.output / probe.name for probe in session.told.probes}
+        return whole_session.run_whole_session(session.told, folders, session.output, lfp=session.parameters.lfp)
+    if stage == stimulus_metrics.STAGE.name:
+        path = whole_session.STAGE.file(session.output, SESSION_FILE)
+        chosen = session.parameters.stimulus_metrics
+        return stimulus_metrics.run_stimulus_metrics(path, session.output, **chosen)
+    msg = f"a session has no stage {stage!r}"
+    raise UnknownNameError(msg)
+
+
+@dataclass(frozen=True)
+class ProbeSteps:
+    """The stages of one probe of a session; each opens what earlier ones left.
+
+    Attributes
+    ----------
+    session, probe
+        What is processed.
+    """
+
+    session: SessionFile
+    probe: ProbeDescription
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the probe's stages."""
+        return self.session.output / self.probe.name
+
+    @cached_property
+    def bands(self) -> RawBands:
+        """The raw data."""
+        return open_bands(self.probe.recording, stream=self.probe.stream)
+
+    def run(self, stage: str) -> StageResult:
+        """Run the stage of that name, or reuse what it left."""
+        step: Callable[[], StageResult] = getattr(self, f"_{stage}")
+        return step()
+
+    def _done(self, stage: Stage) -> StageResult:
+        return stage.finished(self.folder)
+
+    @property
+    def _depth(self) -> StageResult:
+        return self._done(depth_estimation.STAGE)
+
+    @cached_property
+    def _sorted(self) -> SortedProbe:
+        medians = self._done(median_subtraction.STAGE)
+        info = read_probe_info(self._depth.folder / depth_estimation.INFO_FILE)
+        recording = recording_to_sort(medians, info)
+        done = self._done(sorting.STAGE)
+        return SortedProbe(self.folder, recording, self.bands.lfp, info, self._depth, medians, done)
+
+    @cached_property
+    def _data(self) -> ProbeData:
+        return self._sorted.probe_data()
+
+    @property
+    def _recording(self) -> Recording:
+        return self._sorted.recording
+
+    @property
+    def _cleaned(self) -> StageResult:
+        return self._done(double_counted_spikes.STAGE)
+
+    @property
+    def _averaged(self) -> StageResult:
+        return self._done(mean_waveforms.STAGE)
+
+    def _depth_estimation(self) -> StageResult:
+        return depth_estimation.run_depth_estimation(
+            self.bands.spike_band, self.folder, lfp=self.bands.lfp, parameters=self.session.parameters.depth
+        )
+
+    def _median_subtraction(self) -> StageResult:
+        files = input_files(self.bands.spike_band, self.bands.lfp)
+        return median_subtraction.run_median_subtraction(self.bands.spike_band, self.folder, self._depth, inputs=files)
+
+    def _sorting(self) -> StageResult:
+        medians, chosen = self._done(median_subtraction.STAGE), self.session.parameters
+        info = read_probe_info(self._depth.folder / depth_estimation.INFO_FILE)
+        return sorting.run_sorting(
+            recording_to_sort(medians, info),
+            self.folder,
+            sorter=chosen.sorter,
+            parameters=chosen.sorter_parameters,
+            python=chosen.python,
+            inputs=[medians.folder, self._depth.folder],
+        )
+
+    def _double_counted_spikes(self) -> StageResult:
+        seed = self.session.parameters.units.seed
+        return double_counted_spikes.run_double_counted_spikes(
+            self._recording, self._data.spikes, self.folder, self._depth, inputs=self._data.files, seed=seed
+        )
+
+    def _mean_waveforms(self) -> StageResult:
+        chosen = self.session.parameters.units
+        return mean_waveforms.run_mean_waveforms(
+            self._recording, self.folder, self._depth, self._cleaned, inputs=self._data.files,
+            epochs=chosen.epochs, spikes_per_unit=chosen.spikes_per_unit, seed=chosen.seed,
+        )  # fmt: skip
+
+    def _noise_units(self) -> StageResult:
+        limits = self.session.parameters.units.noise
+        return noise_units.run_noise_units(
+            self._recording, self.folder, self._depth, self._cleaned, self._averaged, thresholds=limits
+        )
+
+    def _features(self) -> StageResult:
+        seed = self.session.parameters.units.seed
+        return features.run_features(
+            self._recording, self.folder, self._depth, self._cleaned, self._averaged, inputs=self._data.files, seed=seed
+        )  # fmt: skip
+
+    def _units(self) -> StageResult:
+        recording = self._recording
+        return units.run_unit_metrics(
+            self.folder, self._cleaned, self._averaged, self._done(noise_units.STAGE), self._done(features.STAGE),
+            sampling_rate=recording.sampling_rate, settings=self.session.parameters.units.quality,
+            timeline=recording.timeline,
+        )  # fmt: skip

@@ -1,0 +1,165 @@
+"""A session from one file to a project cache that serves it; run again, changed, looked at, broken."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from allen_ecephys.cache import EcephysProjectCache
+from allen_ecephys.cli import main
+from allen_ecephys.processing import process_sessions, read_session_file, session_outputs, session_status
+from allen_ecephys.processing.pipeline import read_log
+from allen_ecephys.processing.simulation.raw.recording import read_ground_truth
+from allen_ecephys.processing.simulation.rig import write_rig
+from allen_ecephys.processing.sorting import sorters
+from allen_ecephys.processing.sorting.spikes_to_result import result_from_spikes
+from allen_ecephys.processing.stages.session_steps import OF_A_PROBE
+
+STAGES = """
+[stages.sorting]
+sorter = "truth"
+[stages.noise_units]
+min_spikes = 5
+[stages.stimulus_metrics]
+n_shuffles = 20
+"""
+
+
+def told(folder: Path, **changes: Any) -> str:
+    """Write what the rig's JSON says as TOML."""
+    facts = json.loads((folder / "session.json").read_text())
+    plain = {name: value for name, value in facts.items() if isinstance(value, str | int)} | changes
+    lines = [f"{name} = {json.dumps(value)}" for name, value in plain.items()]
+    for table in ("subject", "rig"):
+        lines += [f"[{table}]", *(f"{name} = {json.dumps(value)}" for name, value in facts[table].items())]
+    for probe in facts["probes"]:
+        lines += ["[[probes]]", *(f"{name} = {json.dumps(value)}" for name, value in probe.items())]
+    return "\n".join(lines) + STAGES
+
+
+@pytest.fixture(scope="module")
+def truth_sorter() -> Iterator[None]:
+    """Let ``truth`` be a sorter that knows the truth of the rig's folder beside the output."""
+
+    def sort(recording: Any, folder: Path, _: Any) -> Any:
+        probe, output = folder.parents[1].name, folder.parents[2]
+        truth = read_ground_truth(output.parent / "rig" / probe)
+        return result_from_spikes(recording, truth.spike_times, truth.spike_units, len(truth.units), folder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sorters.SORTERS, "truth", sort)
+        yield
+
+
+@pytest.fixture(scope="module")
+def processed(truth_sorter: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the file of a processed session, which is served."""
+    place = tmp_path_factory.mktemp("sessions")
+    write_rig(place / "rig", repeats=1, n_units=3, n_channels=12)
+    (place / "rig" / "session.toml").write_text(told(place / "rig", output="../done", cache="../project"))
+    done = CliRunner().invoke(main, ["process", "session", str(place / "rig" / "session.toml")])
+    assert done.exit_code == 0, done.output
+    assert "is served: read it with" in done.output
+    return place / "rig" / "session.toml"
+
+
+@pytest.fixture
+def session(processed: Path, tmp_path: Path) -> Path:
+    """Give a copy of the processed session, to change."""
+    shutil.copytree(processed.parent, tmp_path / "rig")
+    shutil.copytree(processed.parents[1] / "done", tmp_path / "done")
+    return tmp_path / "rig" / "session.toml"
+
+
+def ran(path: Path) -> set[str]:
+    results = process_sessions([path])
+    assert all(result.ok for result in results)
+    return {result.key.partition("/")[2] for result in results if result.outcome == "done"}
+
+
+def states(path: Path) -> dict[str, str]:
+    return {status.key.partition("/")[2]: status.state for status in session_status(path)}
+
+
+def test_the_cache_serves_what_was_processed(processed: Path) -> None:
+    cache = EcephysProjectCache.fixed(processed.parents[1] / "project")
+    assert cache.get_session_table().index.tolist() == [700_000]
+    session = cache.get_session_data(700_000)
+    assert len(session.get_stimulus_table("drifting_gratings")) > 0
+    assert len(cache.get_probes()) == 2
+    made = session_outputs(read_session_file(processed))
+    assert len(made.lfp) == 2
+
+
+def test_nothing_runs_twice_and_nothing_is_served_twice(session: Path) -> None:
+    assert set(states(session).values()) == {"done"}
+    assert ran(session) == set()  # another folder on another day: the bytes are the same
+    served = CliRunner().invoke(main, ["process", "session", str(session)])
+    again = CliRunner().invoke(main, ["process", "session", str(session)])
+    for done in (served, again):
+        assert done.exit_code == 0, done.output
+
+
+def test_a_changed_parameter_redoes_what_depends_on_it(session: Path) -> None:
+    session.write_text(session.read_text().replace("min_spikes = 5", "min_spikes = 6\nmin_snr = 0.9"))
+    before = states(session)
+    assert {key for key, state in before.items() if state != "done"} == {
+        *(f"{probe}/{stage}" for probe in ("probeA", "probeB") for stage in ("noise_units", "units")),
+        "whole_session",
+        "stimulus_metrics",
+    }
+    reasons = {status.key: status.reason for status in session_status(session)}
+    assert reasons["700000/probeA/noise_units"] == "min_snr 1.0 -> 0.9, min_spikes 5 -> 6"
+    assert reasons["700000/whole_session"] == "after probeB/units"
+    # What the rules call the units did not change: nothing that reads the verdicts has anything to do.
+    assert ran(session) == {"probeA/noise_units", "probeB/noise_units"}
+    assert set(states(session).values()) == {"done"}
+
+
+def test_an_edited_description_redoes_the_files_only(session: Path) -> None:
+    session.write_text("# A comment changes nothing.\n" + session.read_text().replace("NP.sim", "NP.2"))
+    assert ran(session) == {"whole_session", "stimulus_metrics"}
+
+
+def test_a_damaged_recording_holds_up_its_session_and_not_the_other_probe(session: Path) -> None:
+    shutil.rmtree(session.parents[1] / "done")
+    raw = next((session.parent / "probeB").rglob("continuous.dat"))
+    raw.write_bytes(raw.read_bytes()[:-24])
+    done = CliRunner().invoke(main, ["process", "session", str(session)])
+    assert done.exit_code == 1
+    assert "700000/probeB/depth_estimation: failed:" in done.output
+    assert "700000/whole_session: not reached: waits for 700000/probeB/depth_estimation" in done.output
+    assert "8 of 18 stages are done" in done.output
+    found = states(session)
+    assert {found[f"probeA/{stage}"] for stage in OF_A_PROBE} == {"done"}
+    assert found["probeB/depth_estimation"] == "failed"
+    shown = CliRunner().invoke(main, ["process", "status", str(session)])
+    assert shown.exit_code == 0
+    assert "probeB/depth_estimation: failed: " in shown.output
+    assert any(line["event"] == "failed" for line in read_log(session.parents[1] / "done"))
+    log = CliRunner().invoke(main, ["process", "log", str(session), "--traceback", "--tail", "40"])
+    assert "Traceback" in log.output
+
+
+def test_a_sorter_that_is_not_there_is_told_before_anything_runs(session: Path) -> None:
+    shutil.rmtree(session.parents[1] / "done")
+    session.write_text(session.read_text().replace('"truth"', '"kilosrt4"'))
+    done = CliRunner().invoke(main, ["process", "session", str(session)])
+    assert done.exit_code == 1
+    assert "kilosrt4" in done.output
+    assert not (session.parents[1] / "done").exists()
+
+
+def test_status_as_json_and_schema(session: Path) -> None:
+    shown = CliRunner().invoke(main, ["process", "status", "--json", str(session)])
+    (rows,) = json.loads(shown.output).values()
+    assert {row["state"] for row in rows} == {"done"}
+    assert rows[0]["cost"]["seconds"] >= 0
+    schema = json.loads(CliRunner().invoke(main, ["process", "schema"]).output)
+    assert "probes" in schema["properties"]
