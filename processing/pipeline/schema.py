@@ -7,7 +7,7 @@ message needs no manual.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -80,7 +80,7 @@ def _wrong_keys(told: Mapping[str, Any], schema: Schema, key: str) -> Iterator[s
 
 
 def _wrong_size(told: Any, schema: Schema, key: str) -> Iterator[str]:
-    rules = (
+    rules: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         ("minimum", lambda least: told >= least, "{} or more"),
         ("maximum", lambda most: told <= most, "{} or less"),
         ("exclusiveMinimum", lambda below: told > below, "more than {}"),

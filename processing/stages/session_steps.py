@@ -19,27 +19,16 @@ from allen_ecephys.errors import UnknownNameError
 
 from ..packaging.session_description import ProbeDescription
 from ..pipeline.digests import notes_in
-from ..pipeline.stages import Stage, StageResult, input_files
+from ..pipeline.stages import StageResult, input_files
 from ..pipeline.tasks import Task
+from ..readers.binary import BinaryRecording
 from ..readers.raw_folder import RawBands, open_bands
-from ..recording import Recording
-from ..spike_band.probe_info import read_probe_info
-from . import (
-    depth_estimation,
-    double_counted_spikes,
-    features,
-    mean_waveforms,
-    median_subtraction,
-    noise_units,
-    sorting,
-    stimulus_metrics,
-    units,
-    whole_session,
-)
-from .opening import ProbeData
+from ..spike_band.probe_info import ProbeInfo, read_probe_info
+from . import depth_estimation, median_subtraction, sorting, stimulus_metrics, whole_session
 from .probe import SortedProbe, recording_to_sort
 from .session import SESSION_FILE
 from .session_file import SessionFile
+from .units import UNIT_STAGES, UnitSteps
 
 #: Stages of a probe -> those whose results they read.
 OF_A_PROBE: Final[dict[str, tuple[str, ...]]] = {
@@ -133,39 +122,27 @@ class ProbeSteps:
 
     def run(self, stage: str) -> StageResult:
         """Run the stage of that name, or reuse what it left."""
+        if stage in UNIT_STAGES:
+            return self._unit_steps.run(stage)
         step: Callable[[], StageResult] = getattr(self, f"_{stage}")
         return step()
 
-    def _done(self, stage: Stage) -> StageResult:
-        return stage.finished(self.folder)
-
     @property
     def _depth(self) -> StageResult:
-        return self._done(depth_estimation.STAGE)
+        return depth_estimation.STAGE.finished(self.folder)
 
     @cached_property
-    def _sorted(self) -> SortedProbe:
-        medians = self._done(median_subtraction.STAGE)
+    def _to_sort(self) -> tuple[StageResult, ProbeInfo, BinaryRecording]:
+        medians = median_subtraction.STAGE.finished(self.folder)
         info = read_probe_info(self._depth.folder / depth_estimation.INFO_FILE)
-        recording = recording_to_sort(medians, info)
-        done = self._done(sorting.STAGE)
-        return SortedProbe(self.folder, recording, self.bands.lfp, info, self._depth, medians, done)
+        return medians, info, recording_to_sort(medians, info)
 
     @cached_property
-    def _data(self) -> ProbeData:
-        return self._sorted.probe_data()
-
-    @property
-    def _recording(self) -> Recording:
-        return self._sorted.recording
-
-    @property
-    def _cleaned(self) -> StageResult:
-        return self._done(double_counted_spikes.STAGE)
-
-    @property
-    def _averaged(self) -> StageResult:
-        return self._done(mean_waveforms.STAGE)
+    def _unit_steps(self) -> UnitSteps:
+        medians, info, recording = self._to_sort
+        done = sorting.STAGE.finished(self.folder)
+        probe = SortedProbe(self.folder, recording, self.bands.lfp, info, self._depth, medians, done).probe_data()
+        return UnitSteps(probe, recording, self.folder, self.session.parameters.units, self._depth)
 
     def _depth_estimation(self) -> StageResult:
         return depth_estimation.run_depth_estimation(
@@ -177,46 +154,12 @@ class ProbeSteps:
         return median_subtraction.run_median_subtraction(self.bands.spike_band, self.folder, self._depth, inputs=files)
 
     def _sorting(self) -> StageResult:
-        medians, chosen = self._done(median_subtraction.STAGE), self.session.parameters
-        info = read_probe_info(self._depth.folder / depth_estimation.INFO_FILE)
+        (medians, _, recording), chosen = self._to_sort, self.session.parameters
         return sorting.run_sorting(
-            recording_to_sort(medians, info),
+            recording,
             self.folder,
             sorter=chosen.sorter,
             parameters=chosen.sorter_parameters,
             python=chosen.python,
             inputs=[medians.folder, self._depth.folder],
         )
-
-    def _double_counted_spikes(self) -> StageResult:
-        seed = self.session.parameters.units.seed
-        return double_counted_spikes.run_double_counted_spikes(
-            self._recording, self._data.spikes, self.folder, self._depth, inputs=self._data.files, seed=seed
-        )
-
-    def _mean_waveforms(self) -> StageResult:
-        chosen = self.session.parameters.units
-        return mean_waveforms.run_mean_waveforms(
-            self._recording, self.folder, self._depth, self._cleaned, inputs=self._data.files,
-            epochs=chosen.epochs, spikes_per_unit=chosen.spikes_per_unit, seed=chosen.seed,
-        )  # fmt: skip
-
-    def _noise_units(self) -> StageResult:
-        limits = self.session.parameters.units.noise
-        return noise_units.run_noise_units(
-            self._recording, self.folder, self._depth, self._cleaned, self._averaged, thresholds=limits
-        )
-
-    def _features(self) -> StageResult:
-        seed = self.session.parameters.units.seed
-        return features.run_features(
-            self._recording, self.folder, self._depth, self._cleaned, self._averaged, inputs=self._data.files, seed=seed
-        )  # fmt: skip
-
-    def _units(self) -> StageResult:
-        recording = self._recording
-        return units.run_unit_metrics(
-            self.folder, self._cleaned, self._averaged, self._done(noise_units.STAGE), self._done(features.STAGE),
-            sampling_rate=recording.sampling_rate, settings=self.session.parameters.units.quality,
-            timeline=recording.timeline,
-        )  # fmt: skip

@@ -15,7 +15,7 @@ The three judgements answer three questions, and a unit may pass any of them alo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,16 +28,16 @@ from allen_ecephys.units.filter import UnitFilter
 from ..pipeline.stages import Stage, StageResult
 from ..quality_metrics import QualitySettings, good_periods, quality_metrics
 from ..ranges import check_whole
+from ..recording import Recording
 from ..spike_band.median_subtraction import MedianSubtractedRecording
 from ..spike_band.probe_info import read_probe_info
 from ..timeline import Timeline
 from ..unit_cleaning import NoiseThresholds
-from . import noise_units
+from . import double_counted_spikes, features, mean_waveforms, noise_units
 from .depth_estimation import INFO_FILE, run_depth_estimation
-from .double_counted_spikes import read_cleaned_spikes, run_double_counted_spikes
-from .features import read_features, run_features
-from .mean_waveforms import read_waveform_metrics, run_mean_waveforms
-from .noise_units import run_noise_units
+from .double_counted_spikes import read_cleaned_spikes
+from .features import read_features
+from .mean_waveforms import read_waveform_metrics
 from .opening import ProbeData
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 TABLE: Final = "metrics.csv"
 PERIODS: Final = "good_periods.csv"
 STAGE: Final = Stage("units", outputs=(TABLE, PERIODS))
+#: The stages from sorted spikes to here, in the order in which they run.
+UNIT_STAGES: Final = ("double_counted_spikes", "mean_waveforms", "noise_units", "features", STAGE.name)
 #: Columns of the table that hold text, empty where there is nothing to say.
 TEXTS: Final = ("sorting_label", "quality", "noise_reasons", "fails_bounds")
 
@@ -124,28 +126,85 @@ def measure_units(
         is to be trusted; ``units/good_periods.csv`` says when), ``peak_channel``, waveform metrics, quality metrics.
     """
     chosen = parameters or UnitParameters()
-    recording, files = probe.recording, probe.files
+    recording = probe.recording
     looked = depth or run_depth_estimation(recording, folder, lfp=probe.lfp)
     if chosen.subtract_medians:
         recording = MedianSubtractedRecording(recording, read_probe_info(looked.folder / INFO_FILE))
-    cleaned = run_double_counted_spikes(recording, probe.spikes, folder, looked, inputs=files, seed=chosen.seed)
-    averaged = run_mean_waveforms(
-        recording,
-        folder,
-        looked,
-        cleaned,
-        inputs=files,
-        epochs=chosen.epochs,
-        spikes_per_unit=chosen.spikes_per_unit,
-        seed=chosen.seed,
-    )
-    judged = run_noise_units(recording, folder, looked, cleaned, averaged, thresholds=chosen.noise)
-    features = run_features(recording, folder, looked, cleaned, averaged, inputs=files, seed=chosen.seed)
-    measured = run_unit_metrics(
-        folder, cleaned, averaged, judged, features, sampling_rate=recording.sampling_rate, settings=chosen.quality,
-        duration=recording.n_samples / recording.sampling_rate, timeline=recording.timeline, labels=probe.labels,
-    )  # fmt: skip
+    steps = UnitSteps(probe, recording, Path(folder), chosen, looked)
+    for stage in UNIT_STAGES:
+        measured = steps.run(stage)
     return read_unit_table(measured.folder / TABLE)
+
+
+@dataclass(frozen=True, eq=False)
+class UnitSteps:
+    """The stages from sorted spikes to measured units, one by one; each reads what earlier ones left in the folder.
+
+    Attributes
+    ----------
+    probe
+        Spikes, and the files that they come from.
+    recording
+        The spike band less its medians.
+    folder
+        Of the probe's stages.
+    parameters
+        Of all stages.
+    depth
+        The stage ``depth_estimation``.
+    """
+
+    probe: ProbeData
+    recording: Recording
+    folder: Path
+    parameters: UnitParameters
+    depth: StageResult
+
+    def run(self, stage: str) -> StageResult:
+        """Run the stage of that name, one of `UNIT_STAGES`, or reuse what it left."""
+        step: Callable[[], StageResult] = getattr(self, f"_{stage}")
+        return step()
+
+    @property
+    def _cleaned(self) -> StageResult:
+        return double_counted_spikes.STAGE.finished(self.folder)
+
+    @property
+    def _averaged(self) -> StageResult:
+        return mean_waveforms.STAGE.finished(self.folder)
+
+    def _double_counted_spikes(self) -> StageResult:
+        return double_counted_spikes.run_double_counted_spikes(
+            self.recording, self.probe.spikes, self.folder, self.depth, inputs=self.probe.files,
+            seed=self.parameters.seed,
+        )  # fmt: skip
+
+    def _mean_waveforms(self) -> StageResult:
+        chosen = self.parameters
+        return mean_waveforms.run_mean_waveforms(
+            self.recording, self.folder, self.depth, self._cleaned, inputs=self.probe.files, epochs=chosen.epochs,
+            spikes_per_unit=chosen.spikes_per_unit, seed=chosen.seed,
+        )  # fmt: skip
+
+    def _noise_units(self) -> StageResult:
+        return noise_units.run_noise_units(
+            self.recording, self.folder, self.depth, self._cleaned, self._averaged, thresholds=self.parameters.noise
+        )
+
+    def _features(self) -> StageResult:
+        return features.run_features(
+            self.recording, self.folder, self.depth, self._cleaned, self._averaged, inputs=self.probe.files,
+            seed=self.parameters.seed,
+        )  # fmt: skip
+
+    def _units(self) -> StageResult:
+        recording = self.recording
+        return run_unit_metrics(
+            self.folder, self._cleaned, self._averaged, noise_units.STAGE.finished(self.folder),
+            features.STAGE.finished(self.folder), sampling_rate=recording.sampling_rate,
+            settings=self.parameters.quality, duration=recording.n_samples / recording.sampling_rate,
+            timeline=recording.timeline, labels=self.probe.labels,
+        )  # fmt: skip
 
 
 def read_unit_table(file: Path) -> pd.DataFrame:
