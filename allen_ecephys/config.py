@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import InvalidValueError
+from .errors import InvalidValueError, MissingFileError
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def cache_dir() -> Path:
     """Return the folder of the project cache: ``ALLEN_ECEPHYS_CACHE_DIR`` or the user's cache folder."""
     chosen = os.environ.get(CACHE_DIR.variable)
     if chosen:
-        return Path(chosen).expanduser()
+        return expanded(chosen)
     from platformdirs import user_cache_path
 
     return user_cache_path("allen-ecephys", appauthor=False)
@@ -82,3 +82,18 @@ def threads() -> int:
 def sorter_python() -> str:
     """Return the interpreter that runs SpikeInterface's sorters: by setting, else the one that runs this."""
     return os.environ.get(SORTER_PYTHON.variable, "").strip() or sys.executable
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return a path whose ``~`` is a home folder.
+
+    Raises
+    ------
+    MissingFileError
+        If nobody of that name has one here.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        msg = f"{path} begins with the home folder of somebody who has none here; name the folder itself"
+        raise MissingFileError(msg) from error

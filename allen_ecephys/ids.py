@@ -39,7 +39,11 @@ def as_ids(ids: ArrayLike | pd.DataFrame | None, table: pd.DataFrame, what: str)
     whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and bool(np.all(array == np.floor(array))))
     if array.ndim != 1 or not whole:
         if array.ndim == 1 and array.dtype == object and all(isinstance(i, (int, np.integer)) for i in array):
-            array = array.astype(np.int64)
+            try:
+                array = array.astype(np.int64)
+            except OverflowError as error:
+                msg = f"{what} ids have at most 64 bits; got {ids!r}"
+                raise UnknownIdError(msg) from error
         else:
             shown = repr(ids) if array.size < 10 else f"{array.ravel()[:5].tolist()} ..."
             msg = f"{what} ids must be whole numbers, one or a flat list of them; got {shown}"

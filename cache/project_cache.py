@@ -741,7 +741,7 @@ class EcephysProjectCache:
         tables = [name for name in ("sessions", "probes", "channels", "units") if self.manifest.path(name).is_file()]
         sessions = list(self.root.glob("session_*/session_*.nwb"))
         lfp = list(self.root.glob("session_*/probe_*_lfp.nwb"))
-        size = sum(path.stat().st_size for path in (*sessions, *lfp))
+        size = sum(path.stat().st_size for path in (*sessions, *lfp) if path.is_file())  # a link may lead nowhere
         return (
             f"EcephysProjectCache in {self.root}\n"
             f"  {source}\n"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from allen_ecephys.config import cache_dir
+from allen_ecephys.config import cache_dir, expanded
 from allen_ecephys.errors import AccessError, ManifestError, OfflineError, UnknownIdError
 
 from . import manifest as manifests
@@ -113,7 +113,7 @@ def manifest_path(manifest: str | Path | None) -> Path:
     """Return the manifest file that the argument of a constructor names."""
     if manifest is None:
         return cache_dir() / manifests.FILE_NAME
-    path = Path(manifest).expanduser()
+    path = expanded(manifest)
     return path if path.suffix == ".json" and not path.is_dir() else path / manifests.FILE_NAME
 
 

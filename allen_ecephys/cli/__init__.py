@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import signal
@@ -103,6 +104,9 @@ def main(debug: bool) -> None:
       allen-ecephys demo                    the whole path on simulated sessions, in under a minute
       allen-ecephys COMMAND --help          what a command does and takes
     """
+    # File names may hold what the terminal cannot show: it is escaped, as it is where errors go.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s")
 
 

@@ -283,9 +283,10 @@ def add_to_project(
 
     table = None
     if metrics is not None:
-        import pandas as pd
+        from allen_ecephys.written_tables import read_written_table
 
-        table = pd.read_csv(metrics, index_col=0)
+        read = read_written_table(metrics)
+        table = read.set_index(read.columns[0])
     project = EcephysProjectCache(cache_dir, remote=None) if cache_dir.exists() else _new_project(cache_dir)
     return project.add_session(nwb, metrics=table, lfp=lfp, replace=replace, move=move), project.root
 

@@ -142,9 +142,10 @@ def package_command(
       allen-ecephys process package units/ -o session.nwb
       allen-ecephys process package units_a/ units_b/ -o session.nwb --session-id 715093703
     """
-    import pandas as pd
-
     from allen_ecephys.processing import package_units
+    from allen_ecephys.written_tables import read_written_table
+
+    needed = ("start_time", "stop_time", "stimulus_name")
 
     path = package_units(
         folders,
@@ -152,7 +153,7 @@ def package_command(
         session_id=session_id,
         session_start_time=start_time.replace(tzinfo=UTC),
         session_type=session_type,
-        presentations=None if presentations is None else pd.read_csv(presentations),
+        presentations=None if presentations is None else read_written_table(presentations, needed),
         structure_acronym=structure,
         overwrite=overwrite,
     )

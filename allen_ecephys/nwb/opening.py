@@ -5,10 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import re
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from ..errors import CorruptFileError, FileFormatError, InvalidTypeError, MissingFileError, suggest, truncated_file
+from ..config import OFFLINE, expanded, offline
+from ..errors import (
+    AccessError,
+    CorruptFileError,
+    DownloadError,
+    FileFormatError,
+    InvalidTypeError,
+    InvalidValueError,
+    MissingExtraError,
+    MissingFileError,
+    OfflineError,
+    suggest,
+    truncated_file,
+)
 
 if TYPE_CHECKING:
     import h5py
@@ -35,6 +49,9 @@ _NOT_UNDERSTOOD = (KeyError, RuntimeError, ValueError)
 #: Bytes fetched at once, and blocks of that size kept, where a URL is read through fsspec: at most 128 MiB.
 _BLOCK_SIZE = 1 << 20
 _BLOCKS = 128
+
+#: Addresses that no network is needed for.
+_LOCAL_SCHEMES = frozenset({"file", "local", "memory", "zip", "tar"})
 
 
 @runtime_checkable
@@ -67,16 +84,27 @@ def absolute(source: object) -> str | BinaryFile:
             raise InvalidTypeError(msg)
         return source
     source = source.removeprefix("file://")
-    return source if "://" in source else str(Path(source).expanduser().absolute())
+    return source if "://" in source else str(expanded(source).absolute())
 
 
 def check_exists(path: Path) -> None:
     """Refuse a local path that is no file."""
-    if not path.exists():
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        if isinstance(error, PermissionError):
+            msg = f"{path} cannot be reached ({error.strerror}); see to the permissions of its folders"
+            raise AccessError(msg) from error
+        if os.path.islink(path):  # noqa: PTH114  Path.is_symlink raises for names that are too long
+            msg = f"{path} is a link that leads nowhere ({path.readlink()}); mend it, or name the file itself"
+            raise MissingFileError(msg) from error
         msg = f"there is no file {path}{_nearly(path) or '; check the path'}"
-        raise MissingFileError(msg)
-    if path.is_dir():
+        raise MissingFileError(msg) from error
+    if stat.S_ISDIR(mode):
         msg = f"{path} is a folder; name the NWB file in it"
+        raise FileFormatError(msg)
+    if not stat.S_ISREG(mode):
+        msg = f"{path} is a pipe or a device, from which HDF5 cannot read; save the data to a file first"
         raise FileFormatError(msg)
 
 
@@ -89,17 +117,49 @@ def _nearly(path: Path) -> str:
 
 
 def open_url(url: str) -> Any:
-    """Return the file at an fsspec URL, open for reading in blocks."""
+    """Return the file at an fsspec URL, open for reading in blocks.
+
+    Raises
+    ------
+    OfflineError
+        If network connections are forbidden.
+    MissingFileError
+        If the server has no such file.
+    DownloadError
+        If the server cannot be reached, or does not answer with the file.
+    MissingExtraError, InvalidValueError
+        If the library for such an address is not installed; if it is no address.
+    """
     import fsspec
 
-    file_system, path = fsspec.core.url_to_fs(url)
+    scheme = url.rpartition("::")[2].partition("://")[0]
+    if offline() and scheme not in _LOCAL_SCHEMES:
+        msg = f"{url} is needed, but {OFFLINE.variable} forbids network connections; unset it to read from there"
+        raise OfflineError(msg)
     try:
+        file_system, path = fsspec.core.url_to_fs(url)
         return file_system.open(
             path, "rb", block_size=_BLOCK_SIZE, cache_type="blockcache", cache_options={"maxblocks": _BLOCKS}
         )
+    except ImportError as error:
+        msg = f"reading {url} needs a library that is not installed: {error}"
+        raise MissingExtraError(msg) from error
     except FileNotFoundError as error:
+        # So fsspec calls every failure of HTTP; what it was is the cause.
+        if isinstance(error.__cause__, ConnectionError | OSError):
+            msg = f"{url} cannot be reached ({error.__cause__}); see to the network and the address"
+            raise DownloadError(msg) from error
         msg = f"there is no file {url}; check the address"
         raise MissingFileError(msg) from error
+    except PermissionError as error:
+        msg = f"{url} may not be read ({error}); see to your credentials"
+        raise AccessError(msg) from error
+    except OSError as error:
+        msg = f"{url} cannot be read ({error}); see to the network and the address"
+        raise DownloadError(msg) from error
+    except ValueError as error:
+        msg = f"{url} is no address that fsspec knows: {error}"
+        raise InvalidValueError(msg) from error
 
 
 def open_hdf5(source: str | BinaryFile, name: str) -> h5py.File:

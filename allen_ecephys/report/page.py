@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..config import expanded
 from ..errors import AlreadyPresentError, MissingFileError, missing_extra
 from ..files import write_atomically
 from ..units.filter import UnitFilter
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 def write_report(session: ReportedSession, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     """Write the report of `session` to `path` (see :meth:`.EcephysSession.report`)."""
-    target = Path(path).expanduser()
+    target = expanded(path)
     if target.exists() and not overwrite:
         msg = f"{target} exists already; name another file, or pass overwrite=True"
         raise AlreadyPresentError(msg)

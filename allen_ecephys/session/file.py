@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -65,7 +65,7 @@ class SessionFile:
         names = self.probes["description"]
         if isinstance(probe, str) and (names == probe).any():
             return int(names.index[(names == probe).to_numpy()][0])
-        if probe not in names.index:
+        if not isinstance(probe, Hashable) or probe not in names.index:
             listed = ", ".join(f"{i} ({name})" for i, name in names.items())
             msg = f"this session has no probe {probe!r}; its probes are {listed}"
             raise UnknownIdError(msg)

@@ -150,7 +150,17 @@ class SpikeStore:
         return values
 
     def _note_order(self, row: int, times: np.ndarray[Any, Any]) -> None:
-        self._order[row] = None if ascends(times) else np.argsort(times, kind="stable")
+        if ascends(times):
+            self._order[row] = None
+        else:
+            lacking = int(np.isnan(times).sum())
+            if lacking:
+                msg = (
+                    f"unit {self.unit_ids[row]} has {lacking:,} spikes without a time (NaN) in {self.reader.name}: "
+                    "the file was written wrongly or is damaged"
+                )
+                raise FileFormatError(msg)
+            self._order[row] = np.argsort(times, kind="stable")
         if self._order[row] is not None:
             logger.warning(
                 "spike times of unit %d are not ascending in %s: sorted", self.unit_ids[row], self.reader.name

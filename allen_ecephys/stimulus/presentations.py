@@ -316,6 +316,14 @@ def read_invalid_times(reader: NwbReader) -> pd.DataFrame:
         return empty.set_index(pd.Index(np.empty(0, dtype=np.int64), name="id"))
     table = read_table(reader, layout.INVALID_TIMES, columns, exclude_ragged=False)
     table = table.assign(**{name: floats(reader, f"{layout.INVALID_TIMES}/{name}") for name in layout.TIME_COLUMNS})
+    backwards = ~(table["start_time"] <= table["stop_time"]).to_numpy()  # also so where either is missing
+    if backwards.any():
+        first = table.loc[backwards].iloc[0]
+        msg = (
+            f"{layout.INVALID_TIMES} of {reader.name} has {int(backwards.sum())} intervals that do not end after they "
+            f"start ({first['start_time']} to {first['stop_time']} s): what they make invalid cannot be known"
+        )
+        raise FileFormatError(msg)
     if "tags" not in table:
         table["tags"] = [[] for _ in range(len(table))]
     tags = [[tag] if isinstance(tag, str) else list(tag) for tag in table["tags"]]

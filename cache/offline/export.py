@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
+from allen_ecephys.config import expanded
 from allen_ecephys.errors import (
     AlreadyPresentError,
     ChecksumError,
@@ -65,7 +66,7 @@ def export(cache: Project, target: str | Path, selection: Selection | None = Non
     DiskFullError
         Before the first byte, if there is no room.
     """
-    target = Path(target).expanduser().absolute()
+    target = expanded(target).absolute()
     remove_abandoned_drafts(target.parent)
     if os.path.lexists(target):
         msg = f"{target} exists already; name a new folder or tar file, so that nothing is mixed or overwritten"

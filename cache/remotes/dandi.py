@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
+from allen_ecephys.config import expanded
 from allen_ecephys.errors import FileFormatError, RemoteNotFoundError
 
 from .http import HttpRemote, whole_body
@@ -114,7 +115,7 @@ class DandiRemote:
 def _listed(listing: str | Path) -> list[Mapping[str, Any]]:
     """Return the assets of a listing, following the pages of one at a URL."""
     if not str(listing).startswith(("http://", "https://")):
-        return _assets_of(Path(listing).expanduser().read_bytes(), str(listing))[0]
+        return _assets_of(expanded(listing).read_bytes(), str(listing))[0]
     server = HttpRemote(str(listing))
     found: list[Mapping[str, Any]] = []
     at: str | None = str(listing)

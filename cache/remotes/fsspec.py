@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from allen_ecephys.config import OFFLINE, offline
+from allen_ecephys.config import OFFLINE, expanded, offline
 from allen_ecephys.errors import (
     AccessError,
     DownloadError,
@@ -65,7 +65,7 @@ class FolderRemote:
     """A folder of this machine as a remote; works offline, because it opens no connection."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder).expanduser().absolute()
+        self.folder = expanded(folder).absolute()
 
     def __repr__(self) -> str:
         return f"FolderRemote({str(self.folder)!r})"

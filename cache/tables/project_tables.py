@@ -131,6 +131,7 @@ class ProjectTables:
         self._published_rows = published_rows or {}
         self._read: dict[TableName, pd.DataFrame] = {}
         self._results: dict[Hashable, pd.DataFrame] = {}
+        self._told: set[TableName] = set()
 
     def forget(self) -> None:
         """Read the files again when next asked."""
@@ -187,6 +188,7 @@ class ProjectTables:
         hidden = _hidden("channels", suppress)
 
         def build() -> pd.DataFrame:
+            self._tell_of_orphans("channels", "ecephys_probe_id", "probes")
             joined = _join(self.raw("channels"), "ecephys_probe_id", self._probes_of_sessions(), ("_channel", "_probe"))
             if _FROM_UNITS not in hidden:
                 joined = joined.assign(
@@ -202,6 +204,7 @@ class ProjectTables:
         hidden = _hidden("units", suppress)
 
         def build() -> pd.DataFrame:
+            self._tell_of_orphans("units", "ecephys_channel_id", "channels")
             kept = self._kept_units(unit_filter)
             # Hidden columns are dropped before they are copied to every unit; those joined on, after.
             drop = hidden - {"ecephys_channel_id", "ecephys_probe_id"}
@@ -217,7 +220,17 @@ class ProjectTables:
 
     # --- joins and counts ----------------------------------------------------------------------------------------
 
+    def _tell_of_orphans(self, name: TableName, key: str, owners: TableName) -> None:
+        """Log, once, how many rows of a table are shown nowhere because the table of their owners lacks those."""
+        orphans = ~self.raw(name)[key].isin(self.raw(owners).index)
+        if orphans.any() and name not in self._told:
+            message = "%d of %d %s are left out: their %s are not in %s, the first is %s"
+            count, first = int(orphans.sum()), self.raw(name).loc[orphans, key].iloc[0]
+            logger.warning(message, count, len(orphans), name, owners, self._path_of(owners), first)
+            self._told.add(name)
+
     def _probes_of_sessions(self) -> pd.DataFrame:
+        self._tell_of_orphans("probes", "ecephys_session_id", "sessions")
         return _join(self.raw("probes"), "ecephys_session_id", self.raw("sessions"), ("_probe", "_session"))
 
     def _kept_units(self, unit_filter: UnitFilter) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from allen_ecephys.errors import InvalidContentsError
+from allen_ecephys.written_tables import read_written_table
 
 from ..packaging.identities import probe_ids
 from ..packaging.session_description import ProbeDescription, SessionDescription
@@ -201,13 +202,7 @@ def synchronized_probe(clock: SessionClock, number: int, folder: Path) -> Synchr
 
 def _registered(channels: pd.DataFrame, table: Path, name: str) -> pd.DataFrame:
     """Return a probe's channels with structures and coordinates from a table of its registration."""
-    import pandas as pd
-
-    registered = pd.read_csv(table, keep_default_na=True)
-    needed = {"channel", "structure_acronym"}
-    if not needed <= set(registered.columns):
-        msg = f"{table} has the columns {', '.join(registered.columns)}; needed are {', '.join(sorted(needed))}"
-        raise InvalidContentsError(msg)
+    registered = read_written_table(table, ("channel", "structure_acronym"))
     numbers = channels["probe_channel_number"].to_numpy()
     if sorted(registered["channel"]) != sorted(numbers):
         msg = f"{table} is of {len(registered)} channels, and {name} has {len(numbers)}: it is of another probe"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from allen_ecephys.errors import FileFormatError, MissingFileError, SynchronizationError
+from allen_ecephys.errors import FileFormatError, SynchronizationError
+from allen_ecephys.written_tables import read_written_table
 
 from .naming import released_names
 from .sweeps import presentations_in_frames
@@ -83,16 +84,11 @@ def read_presentations(path: str | os.PathLike[str], frames: FrameTimes | None =
     SynchronizationError
         If frames were not seen, or intervals end before they start.
     """
-    import pandas as pd
-
     place = Path(path)
-    if not place.is_file():
-        msg = f"there is no table of presentations {place}"
-        raise MissingFileError(msg)
     if place.suffix not in {".csv", ".parquet"}:
         msg = f"{place}: presentations are read from .csv or .parquet, not {place.suffix or 'a file without suffix'}"
         raise FileFormatError(msg)
-    table = pd.read_csv(place) if place.suffix == ".csv" else pd.read_parquet(place)
+    table = read_written_table(place)
     timed = set(_TIMES) <= set(table.columns)
     if "stimulus_name" not in table.columns or not (timed or set(_FRAMES) <= set(table.columns)):
         msg = (

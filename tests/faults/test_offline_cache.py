@@ -34,6 +34,7 @@ from allen_ecephys.cache.remotes.public_bucket import PublicBucket
 from allen_ecephys.cache.remotes.warehouse import WarehouseRemote
 from allen_ecephys.cache.retrying.rules import TransferPolicy
 from allen_ecephys.cache.transfer.checks import INDEX_NAME, entry_of
+from allen_ecephys.cli import main
 from allen_ecephys.cli.cache import cache as command
 from allen_ecephys.errors import (
     AlreadyPresentError,
@@ -44,6 +45,7 @@ from allen_ecephys.errors import (
     UnknownIdError,
     UnknownNameError,
 )
+from allen_ecephys.units.filter import UnitFilter
 
 POLICY = TransferPolicy(backoff_s=0.001)
 
@@ -425,3 +427,50 @@ def test_a_remembered_source_holds_no_credentials(tmp_path: Path) -> None:
     assert source_module.remembered_source(tmp_path) == "dandi"
     source_module.remember_source(tmp_path, WarehouseRemote(host="example.org"))  # no word opens it: the note stays
     assert source_module.remembered_source(tmp_path) == "dandi"
+
+
+@pytest.mark.parametrize("table", ["sessions", "probes", "channels"])
+def test_rows_without_an_owner_are_left_out_and_told_once(
+    source: Path, tmp_path: Path, table: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(source, tmp_path / "cut")
+    lines = (tmp_path / "cut" / f"{table}.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "cut" / f"{table}.csv").write_text("".join([lines[0], *lines[2:]]))
+    cache = EcephysProjectCache.fixed(tmp_path / "cut")
+    for _ in range(2):
+        cache.get_units(unit_filter=UnitFilter.none())
+        cache.get_channels()
+        cache.get_probes()
+    told = [record.getMessage() for record in caplog.records if "are left out" in record.getMessage()]
+    assert len(told) == 1
+    assert f"not in {tmp_path / 'cut' / table}.csv, the first is" in told[0]
+
+
+def test_a_link_to_nothing_does_not_keep_a_cache_from_being_shown(source: Path, tmp_path: Path) -> None:
+    shutil.copytree(source, tmp_path / "linked")
+    for name in ("session_101.nwb", "probe_1010_lfp.nwb"):
+        (tmp_path / "linked" / "session_101" / name).unlink()
+        (tmp_path / "linked" / "session_101" / name).symlink_to(tmp_path / name)
+    assert "3 session files" in repr(EcephysProjectCache.fixed(tmp_path / "linked"))
+
+
+def test_names_that_no_terminal_shows_are_escaped(source: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "\udcff"
+    shutil.copytree(source, odd)
+    done = subprocess.run(
+        [sys.executable, "-c", "from allen_ecephys.cli import main; main()", "cache", "status", "--cache-dir", odd],
+        capture_output=True,
+        check=True,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+    )
+    assert rb"\udcff: 15 files" in done.stdout
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>" * 9, bytes(range(256)) * 4])
+def test_metrics_that_are_no_table_are_refused(source: Path, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "metrics.csv").write_bytes(content)
+    session = str(source / "session_101" / "session_101.nwb")
+    arguments = ["cache", "add", session, "--cache-dir", tmp_path / "own", "--metrics", tmp_path / "metrics.csv"]
+    done = CliRunner().invoke(main, list(map(str, arguments)))
+    assert (done.exit_code, "metrics.csv" in done.output) == (1, True), done.output
+    assert not (tmp_path / "own").exists()

@@ -19,7 +19,7 @@ PACKAGE = REPOSITORY / "allen_ecephys"
 #: Modules that are public as a whole: every class and setting in them is documented for users.
 PUBLIC_MODULES = {"allen_ecephys.errors", "allen_ecephys.config"}
 #: What the command line stands on besides: the ground floor, which every room shares.
-GROUND_FLOOR = {"allen_ecephys.files", "allen_ecephys.progress", "allen_ecephys.version"}
+GROUND_FLOOR = {f"allen_ecephys.{name}" for name in ("files", "progress", "version", "written_tables")}
 #: Its commands on caches are the other face of the fetching room, and call its planning and building directly.
 OWN_FACE = {"cache.py", "browsing.py"}
 

@@ -12,7 +12,7 @@ from typing import Final, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import GeometryError, InvalidValueError, UnknownNameError, suggest
+from allen_ecephys.errors import GeometryError, InvalidValueError, UnknownNameError, explains_unknown_names, suggest
 from allen_ecephys.files import atomic_folder
 
 from ...probes import N_CHANNELS, REFERENCE_CHANNELS_1_0, default_sites, probe_model, readout_channels
@@ -32,6 +32,7 @@ IMEC: Final = re.compile(r"imec\d+")
 RUN: Final = "simulation_g0"
 
 
+@explains_unknown_names
 @dataclass(frozen=True, eq=False)
 class SimulatedProbe:
     """One probe of a recording, and the tissue around it.

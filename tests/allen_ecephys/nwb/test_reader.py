@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import pickle
 import threading
 import zlib
@@ -20,9 +21,12 @@ import pytest
 from allen_ecephys.errors import (
     ClosedSessionError,
     CorruptFileError,
+    DownloadError,
     FileFormatError,
+    InvalidValueError,
     MissingDataError,
     MissingFileError,
+    OfflineError,
 )
 from allen_ecephys.nwb.columns import column_names, read_table
 from allen_ecephys.nwb.opening import version_numbers
@@ -504,3 +508,49 @@ def test_a_virtual_dataset_whose_source_is_gone_gives_no_fill_values(session_fil
         file.create_virtual_dataset("units/spike_times", layout)
     with pytest.raises(FileFormatError, match="shows values of 'gone', which the file does not hold"):
         NwbReader(session_file).array("units/spike_times")
+
+
+def test_names_that_lead_to_no_file(session_file: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.nwb")
+    (tmp_path / "loop.nwb").symlink_to(tmp_path / "loop.nwb")
+    (tmp_path / "link.nwb").symlink_to(tmp_path / "gone.nwb")
+    expected: list[tuple[str | Path, type[Exception], str]] = [
+        (tmp_path / "pipe.nwb", FileFormatError, "a pipe or a device"),  # whose other end would be waited for
+        ("/dev/null", FileFormatError, "a pipe or a device"),
+        (tmp_path / "loop.nwb", MissingFileError, r"a link that leads nowhere \(.*loop\.nwb\)"),
+        (tmp_path / "link.nwb", MissingFileError, r"a link that leads nowhere \(.*gone\.nwb\)"),
+        (tmp_path / ("x" * 300), MissingFileError, "there is no file"),
+        (session_file / "within", MissingFileError, "there is no file"),
+        ("a\0b.nwb", MissingFileError, "there is no file"),
+        ("~nobody-of-that-name/x.nwb", MissingFileError, "home folder of somebody who has none"),
+    ]
+    for place, error, message in expected:
+        with pytest.raises(error, match=message):
+            NwbReader(place)
+
+
+@pytest.mark.parametrize(
+    "name", ["a b.nwb", "n\u00e9\u65e5.nwb", "two\nlines.nwb", "%20#?&.nwb", "\udcff.nwb", "-rf.nwb"]
+)
+def test_names_that_are_unusual(session_file: Path, name: str) -> None:
+    reader = NwbReader(session_file.rename(session_file.with_name(name)))
+    assert pickle.loads(pickle.dumps(reader)).has("units/id")
+    repr(reader)
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "message"),
+    [
+        ("http://127.0.0.1:9/x.nwb", DownloadError, "cannot be reached"),  # not "there is no file"
+        ("ftp://127.0.0.1:9/x.nwb", DownloadError, "cannot be read"),
+        ("no-such-scheme://x", InvalidValueError, "no address that fsspec knows"),  # not "the file is damaged"
+    ],
+)
+def test_addresses_that_do_not_answer(
+    url: str, error: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(error, match=message):
+        _ = NwbReader(url).file
+    monkeypatch.setenv("ALLEN_ECEPHYS_OFFLINE", "1")
+    with pytest.raises(OfflineError, match="forbids network connections"):
+        _ = NwbReader(url).file

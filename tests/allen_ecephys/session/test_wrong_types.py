@@ -68,6 +68,7 @@ def test_columns_of_units_and_channels(write_session: Write, path: str, values: 
         ("units/spike_times", np.arange(5.0), "ends must ascend from 0 to 5, and the last is 3"),
         ("units/spike_times_index", [2, 2], "ends must ascend from 0 to 3, and the last is 2"),
         ("units/spike_times_index", [2.0, np.nan], "holds nan at row 1"),
+        ("units/spike_times", [1.0, np.nan, 3.0], "unit 900 has 1 spikes without a time"),
         ("units/spike_times_index", [1, 2, 3], "3 rows, its table 2"),
         ("units/spike_times_index", np.array([2, 3], dtype=np.uint8), None),
     ],
@@ -92,6 +93,8 @@ def test_spikes(write_session: Write, path: str, values: Any, message: str | Non
         ("intervals/flashes_presentations/contrast", np.ones((4, 2)), r"shape \(4, 2\)"),
         ("intervals/flashes_presentations/contrast", 1 + 2j, "expected a column of numbers"),
         ("intervals/invalid_times/start_time", [b"soon"], "expected a column of numbers"),
+        ("intervals/invalid_times/start_time", [np.nan], r"1 intervals that do not end .*\(nan to 0\.6 s\)"),
+        ("intervals/invalid_times/stop_time", [0.1], "1 intervals that do not end after they start"),
         ("intervals/invalid_times/tags_index", [2], "ends must ascend from 0 to 3"),
     ],
 )

@@ -209,3 +209,14 @@ def test_moments_that_are_none(
     moments = pd.DataFrame({"start_time": [1.0, 2.0], "stop_time": [1.5, 2.5]}).assign(**{column: values})
     with pytest.raises(error, match=message):
         session.psth([0.0, 0.1], moments)
+
+
+@pytest.mark.parametrize("too_long", [2**70, [0, -(2**63) - 1]])
+def test_ids_that_no_64_bits_hold(session: EcephysSession, too_long: Any) -> None:
+    with pytest.raises(UnknownIdError):
+        session.psth([0.0, 0.1], too_long)
+    with pytest.raises(UnknownIdError):
+        session.psth([0.0, 0.1], None, too_long)
+    for nonsense in ([], {}, 10**30):
+        with pytest.raises(UnknownIdError, match="has no probe"):
+            session.get_lfp(nonsense)
