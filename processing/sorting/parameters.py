@@ -44,7 +44,8 @@ class SortingParameters:
     n_basis
         Waveform components that templates are made of.
     whitening_range
-        Channels that are whitened together, and the most that one template spans.
+        Channels that are whitened together, and that one template spans; more on probes so dense that these reach
+        less than 48 um from the middle of a spike.
     NT
         Samples of a batch: templates are learned from some batches of a long recording, and updated after each.
     nskip

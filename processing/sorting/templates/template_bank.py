@@ -17,6 +17,8 @@ Int64 = npt.NDArray[np.int64]
 
 #: A spike's energy peak is compared with templates whose main channel is this near, um.
 EVALUATION_UM: Final = 60.0
+#: Every template spans the channels this near its main one (um), however many that are on a dense probe.
+TEMPLATE_UM: Final = 48.0
 #: Lags over which two templates are compared, samples.
 SIMILARITY_LAGS: Final = 10
 
@@ -44,8 +46,13 @@ class ProbeLayout:
 
     @classmethod
     def of(cls, positions: npt.NDArray[np.float64], n_local: int) -> ProbeLayout:
-        """Work out neighbourhoods of at most `n_local` channels."""
-        local = np.stack(nearest_channels(positions, np.ones(len(positions), np.bool_), n_local))
+        """Work out neighbourhoods of the `n_local` nearest channels, or more where these reach less than 48 um.
+
+        32 channels of a 1.0 probe reach 160 um, of a 2.0 probe 120 um: farther than a spike. Those of an Ultra probe
+        reach 19 um, and a template that ends amid its spike leaves half of it to be found again.
+        """
+        within = int((channels_within(positions, TEMPLATE_UM) >= 0).sum(axis=1).max(initial=0))
+        local = np.stack(nearest_channels(positions, np.ones(len(positions), np.bool_), max(n_local, within)))
         member = np.zeros((len(positions), len(positions)), np.float32)
         np.put_along_axis(member, local, 1.0, axis=1)
         return cls(positions, local, channels_within(positions, EVALUATION_UM), member @ member.T > 0)

@@ -179,7 +179,7 @@ def test_snippets_hold_the_isolated_spikes_of_channel_and_neighbours() -> None:
 def test_neighbours_are_listed_nearest_first() -> None:
     positions = np.array([[0.0, 0.0], [0.0, 20.0], [0.0, 50.0], [0.0, 200.0]])
     assert channels_within(positions, 60.0).tolist() == [[0, 1, 2], [1, 0, 2], [2, 1, 0], [3, -1, -1]]
-    assert ProbeLayout.of(positions, 2).local.tolist() == [[0, 1], [1, 0], [2, 1], [3, 2]]
+    assert ProbeLayout.of(3 * positions, 2).local.tolist() == [[0, 1], [1, 0], [2, 1], [3, 2]]
     assert ProbeLayout.of(positions, 9).local.shape == (4, 4)
 
 
