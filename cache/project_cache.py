@@ -618,6 +618,42 @@ class EcephysProjectCache:
 
         return index_sessions(self._sessions, session_ids, stream=stream)
 
+    def export_tables(
+        self, target: str | os.PathLike[str], session_ids: Iterable[int] | None = None, *, stream: bool = False
+    ) -> pd.DataFrame:
+        """Write the project's tables as Parquet files, which DuckDB, polars and Arrow read. Needs the extra ``tables``.
+
+        ``sessions.parquet``, ``units.parquet`` (all units, unfiltered), ``unit_metrics.parquet``,
+        ``invalid_times.parquet``, and of each session ``presentations/session_<id>.parquet`` and
+        ``running_speed/session_<id>.parquet``; ``schema.json`` tells of each column its type and what it holds.
+
+        Parameters
+        ----------
+        target
+            A folder that does not exist yet; it appears when all of it is written.
+        session_ids
+            Sessions; by default all of the project. Those whose files cannot be read are left out of the last two.
+        stream
+            Read files that are not in the cache by ranges of bytes.
+
+        Returns
+        -------
+        DataFrame
+            Index: the files. Columns: ``rows``, and ``message``, which tells what was left out and why.
+
+        Raises
+        ------
+        AlreadyPresentError
+            If the folder is there.
+        MissingExtraError
+            If pyarrow is not installed.
+        UnknownIdError
+            For a session that the project does not have.
+        """
+        from .population.parquet import export_tables
+
+        return export_tables(self._sessions, os.fspath(target), session_ids, stream=stream)
+
     # --- what it would take -------------------------------------------------------------------------------------
 
     def plan(self, selection: Selection | None = None) -> Plan:

@@ -187,6 +187,11 @@ def verify_command(
 @where
 @what
 @click.option("--all", "everything", is_flag=True, help="Everything that is there, whatever was selected.")
+@click.option(
+    "--tables",
+    is_flag=True,
+    help="Write units, metrics, presentations and running speed as Parquet files instead (extra `tables`).",
+)
 @_REPORT
 @AS_JSON
 def export_command(
@@ -194,15 +199,32 @@ def export_command(
     cache_dir: Path | None,
     source: str | None,
     everything: bool,
+    tables: bool,
     report: Path | None,
     as_json: bool,
     **choice: Any,
 ) -> None:
-    """Copy a selection, with manifest and digests, to a new folder or a file ending in .tar."""
+    """Copy a selection, with manifest and digests, to a new folder or a file ending in .tar.
+
+    With --tables, write the tables of the project, or of the sessions named, as Parquet files into a new folder.
+    """
     from allen_ecephys.cache.offline.export import export
 
+    if tables:
+        _export_tables(open_existing(cache_dir, source), target, choice["session_ids"], as_json=as_json)
+        return
     selection = None if everything else _selection(choice)
     _tell(export(open_existing(cache_dir, source), target, selection), report, as_json=as_json)
+
+
+def _export_tables(project: EcephysProjectCache, target: Path, session_ids: tuple[int, ...], *, as_json: bool) -> None:
+    written = project.export_tables(target, session_ids or None)
+    if as_json:
+        click.echo(json.dumps(written.reset_index().to_dict("records"), indent=1))
+        return
+    for name, row in written.iterrows():
+        click.echo(f"{row.rows:>12,} rows  {name}  {row.message}".rstrip())
+    click.echo(f"{(written['message'] == '').sum()} files in {target}; schema.json tells what each column holds")
 
 
 @cache.command(name="index")
