@@ -77,6 +77,7 @@ class ProjectFiles:
         path = self.manifest.path(name, *values)
         if path.is_file():
             # What is there is used as it is: neither a failed read nor an unreachable server may cost a good file.
+            self._clear_leftovers(path)
             return path
         if self.remote is None:
             msg = (
@@ -88,6 +89,15 @@ class ProjectFiles:
 
         key = manifests.standard_key(name, *values)
         return fetch(self.remote, key, path, progress=progress, mirrors=self.mirrors)
+
+    def _clear_leftovers(self, path: Path) -> None:
+        """Remove what a process that was killed after it had published a file left beside it."""
+        from .transfer.parts import lock_path
+
+        if self.remote is not None and lock_path(path).exists():
+            from .transfer.fetch import clear_leftovers
+
+            clear_leftovers(path)
 
     def _open_manifest(self) -> manifests.Manifest:
         path = self.manifest_path

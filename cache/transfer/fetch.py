@@ -34,7 +34,7 @@ from ..remotes.protocol import Remote, RemoteFile
 from ..retrying.rules import DEFAULT_POLICY, CachedFileAction, TransferPolicy, decide_cached_file
 from ..writing import refused
 from .checks import check_file, entry_of, note_checked
-from .parts import PartFile, PartLostError, being_written, remove_litter
+from .parts import PartFile, PartLostError, being_written, lock_path, remove_litter
 from .transfer import Transfer
 
 logger = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ def fetch(
 
 def clear_leftovers(destination: Path, policy: TransferPolicy = DEFAULT_POLICY) -> None:
     """Remove what a process that was killed after publishing a file left beside it."""
-    if _lock_path(destination).exists():
+    if lock_path(destination).exists():
         with _turn(destination, None, policy), contextlib.suppress(OSError):
             remove_litter(destination, policy)
 
@@ -173,12 +173,8 @@ def _turn(destination: Path, expected: RemoteFile | None, policy: TransferPolicy
     def is_there() -> bool:
         return _look(destination, expected) is CachedFileAction.USE
 
-    with file_lock(_lock_path(destination), still_alive=someone_is_at_it, done=is_there, sleep=policy.sleep):
+    with file_lock(lock_path(destination), still_alive=someone_is_at_it, done=is_there, sleep=policy.sleep):
         yield
-
-
-def _lock_path(destination: Path) -> Path:
-    return destination.with_name(destination.name + ".lock")
 
 
 def _is_good(destination: Path, expected: RemoteFile | None) -> bool:

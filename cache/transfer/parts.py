@@ -311,6 +311,11 @@ def _same_version(journal: Journal, size: int | None, etag: str | None, *, any_e
     return journal.etag is not None and etag in (None, journal.etag)
 
 
+def lock_path(destination: Path) -> Path:
+    """Return the lock of whoever transfers `destination`."""
+    return destination.with_name(destination.name + ".lock")
+
+
 def remove_litter(destination: Path, policy: TransferPolicy) -> None:
     """Remove what earlier, ended transfers of `destination` left behind, now that it is complete."""
     for part in list(parts_of(destination)):

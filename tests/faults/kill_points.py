@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import signal
 from collections.abc import Callable
 from typing import Any
 
 #: Calls of the operating system that change what lies on a disk, or promise that it does.
 CALLS = ("replace", "rename", "unlink", "link", "mkdir", "rmdir", "fsync", "fdatasync", "pwrite")
-LIMIT_S = 60
+LIMIT_S = 120
+
+
+def long_rounds() -> int:
+    """Return how many times the long run kills each command: ``ALLEN_ECEPHYS_KILL_ROUNDS``, by default 20."""
+    return int(os.environ.get("ALLEN_ECEPHYS_KILL_ROUNDS", "20"))
+
+
+def chosen_points(count: int, rounds: int, seed: int = 1) -> list[int]:
+    """Return the points of `rounds` kills of a command that has `count`: as many different ones as there are."""
+    shuffled = random.Random(seed).sample(range(count), count)
+    return sorted(itertools.islice(itertools.cycle(shuffled), rounds))
 
 
 def killed_before(point: int, command: Callable[[], object]) -> bool:

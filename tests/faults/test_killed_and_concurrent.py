@@ -20,6 +20,7 @@ import faulty_server as fs
 import pytest
 from faulty_server import FaultyServer, litter_in, random_bytes
 from fetch_child import KILL_POINTS
+from kill_points import long_rounds
 
 from allen_ecephys.cache.remotes.http import HttpRemote
 from allen_ecephys.cache.remotes.protocol import RemoteFile
@@ -47,21 +48,26 @@ def is_invariant_kept(path: Path) -> bool:
     return not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() == SHA
 
 
+def bytes_sent(server: FaultyServer) -> int:
+    return sum(request.sent for request in server.gets())
+
+
 def kill_loop(server: FaultyServer, folder: Path, rounds: int, seed: int) -> Counter[str]:
-    """Start, kill at a random moment, look; a finished file is removed so that the loop goes on."""
+    """Start, kill after a random number of bytes, look; a finished file is removed so that the loop goes on."""
     server.serve(NAME, DATA)
     server.bytes_per_s = 3_000_000  # of each of eight connections: a second in all
     path, rng, counts = folder / NAME, random.Random(seed), Counter[str]()
     for _ in range(rounds):
+        goal = bytes_sent(server) + rng.randrange(len(DATA))
         child = start(server, path)
-        try:
-            child.wait(timeout=rng.uniform(0.3, 1.3))
+        while child.poll() is None and bytes_sent(server) < goal:
+            time.sleep(0.005)
+        if child.poll() is None:
+            child.kill()
+            counts["killed"] += child.wait() == -signal.SIGKILL
+        else:
             counts["finished"] += child.returncode == 0
             counts["failed"] += child.returncode != 0
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-            counts["killed"] += 1
         if child.stderr is not None:
             child.stderr.close()
         assert is_invariant_kept(path)
@@ -75,7 +81,7 @@ def kill_loop(server: FaultyServer, folder: Path, rounds: int, seed: int) -> Cou
     assert path.read_bytes() == DATA
     assert litter_in(folder) == []
     counts["requests"] = len(server.gets())
-    counts["bytes sent"] = sum(request.sent for request in server.gets())
+    counts["bytes sent"] = bytes_sent(server)
     return counts
 
 
@@ -88,7 +94,7 @@ def test_C1_kill_9_at_random_moments(server: FaultyServer, tmp_path: Path) -> No
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_C1_kill_9_many_times(server: FaultyServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rounds = int(os.environ.get("ALLEN_ECEPHYS_KILL_ROUNDS", "220"))
+    rounds = 10 * long_rounds()
     counts = kill_loop(server, tmp_path, rounds, seed=2)
     with capsys.disabled():
         sys.stdout.write(f"\nkill -9: {rounds} rounds, {dict(counts)}; wrong final files 0, litter 0\n")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import random
 import shutil
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from kill_points import calls_of, killed_before
+from kill_points import calls_of, chosen_points, killed_before, long_rounds
 
 from allen_ecephys.processing import sort_raw
 from allen_ecephys.processing.pipeline import verify_stage
@@ -68,7 +66,7 @@ def survives(raw: Path, folder: Path, rounds: int, seed: int) -> None:
     points = calls_of(lambda: run(raw, folder / "whole"))
     wanted = contents(folder / "whole")
     assert {name.split("/")[0] for name in wanted} == set(STAGES)
-    for number, point in enumerate(random.Random(seed).sample(range(points), rounds)):
+    for number, point in enumerate(chosen_points(points, rounds, seed)):
         place = folder / f"at {number}"
         assert killed_before(point, lambda place=place: run(raw, place))
         for stage in STAGES:  # what has its name is whole
@@ -86,7 +84,7 @@ def test_a20_a_killed_chain_ends_as_if_there_had_been_no_kill(raw: Path, truth_s
 
 @pytest.mark.slow
 def test_a20_twenty_kills_at_any_point(raw: Path, truth_sorter: str, tmp_path: Path) -> None:
-    survives(raw, tmp_path, rounds=int(os.environ.get("ALLEN_ECEPHYS_KILL_ROUNDS", "20")), seed=2)
+    survives(raw, tmp_path, rounds=long_rounds(), seed=2)
 
 
 def test_a20_a_killed_simulation_ends_as_if_there_had_been_no_kill(tmp_path: Path) -> None:
