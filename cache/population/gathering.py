@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
@@ -148,12 +149,20 @@ def _tell(found: Mapping[int, Answer[Any]], units_of: Mapping[int, pd.DataFrame]
             f"{len(failed) + len(without)} of {len(found)} sessions, with {n_units:,} of {total:,} units, are not in "
             f"this answer: {'; '.join(told)}"
         )
-        warnings.warn(msg, UserWarning, stacklevel=4)
+        warnings.warn(msg, UserWarning, stacklevel=_outside())
     if lost:
         msg = "units that the tables list and the session files do not hold are not in this answer: " + "; ".join(
             f"{_listed(ids)} of session {session_id}" for session_id, ids in lost.items()
         )
-        warnings.warn(msg, UserWarning, stacklevel=4)
+        warnings.warn(msg, UserWarning, stacklevel=_outside())
+
+
+def _outside() -> int:
+    """Return how many calls up the caller of the population stands, whose line a warning names."""
+    frame, level = sys._getframe(1), 1  # noqa: SLF001  as warnings itself does
+    while frame.f_back is not None and frame.f_globals.get("__package__") == __package__:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _lost(found: Mapping[int, Answer[Any]], units_of: Mapping[int, pd.DataFrame]) -> dict[int, list[int]]:

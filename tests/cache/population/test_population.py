@@ -148,8 +148,9 @@ def test_psth_by_a_parameter_joins_its_values(cache, sessions) -> None:
 @pytest.mark.parametrize("use_rates", [False, True])
 def test_statistics_are_those_of_the_sessions_matched_by_parameters(cache, sessions, use_rates: bool) -> None:
     population = cache.population(unit_filter=NONE)
-    with pytest.warns(UserWarning, match="1 of 3 sessions.*do not show 'drifting_gratings' \\(900000002\\)"):
+    with pytest.warns(UserWarning, match=r"1 of 3 sessions.*do not show 'drifting_gratings' \(900000002\)") as told:
         found = population.conditionwise_spike_statistics("drifting_gratings", use_rates=use_rates)
+    assert told[0].filename == __file__  # the line that asked
     assert found.sizes["condition"] == 41  # 8 directions x 5 frequencies, and grey
     assert ("spike_count" in found) is not use_rates
     keys = list(zip(found["orientation"].to_numpy(), found["temporal_frequency"].to_numpy(), strict=True))
