@@ -44,6 +44,10 @@ HALO_SECONDS: Final = 30.0
 #: At most so many channels outside the brain make the reference.
 LARGEST_REFERENCE: Final = 50
 _CHANNELS_AT_ONCE: Final = 8
+#: Values of the recording that are read at once, to be thinned (64 MB), and samples kept of what is read before and
+#: after them: after 200 samples the low-pass's tail is below 1e-15 of what caused it, and there may be two in turn.
+PIECE_VALUES: Final = 2**25
+MARGIN: Final = 400
 
 
 def decimation_factors(sampling_rate: float, rate: float = RATE) -> tuple[int, ...]:
@@ -147,26 +151,41 @@ class SubsampledLfp:
         """Compute samples ``[begin, end)``."""
         halo = round(HALO_SECONDS * self.sampling_rate)
         first, last = max(begin - halo, 0), min(end + halo, self.shape[0])
-        # Where the recording goes on, a sample of the LFP needs the whole of its stretch.
-        raw_stop = min(self.start + last * self.factor, self.stop)
-        raw = self.recording.read(self.start + first * self.factor, raw_stop, self.channels)
-        groups = np.array_split(np.arange(raw.shape[1]), max(1, -(-raw.shape[1] // _CHANNELS_AT_ONCE)))
-        filtered = np.empty((last - first, raw.shape[1]))
+        thinned = self._thinned(first, last)
         # Mirrored as far as the high-pass reaches, so that a recording's first seconds are not tilted by the value it
         # happened to begin with. The release mirrors six samples, and turns them upside down.
         mirrored = ("odd", 3 * (HIGH_PASS_ORDER + 1)) if self.definition == "release" else ("even", halo)
-        chain = partial(_filtered, factors=self.factors, rate=self.sampling_rate, cut=self._cut, mirrored=mirrored)
 
-        def work(group: npt.NDArray[np.int64]) -> None:
-            filtered[:, group] = chain(np.ascontiguousarray(raw[:, group].T)).T
+        def high_pass(group: slice) -> None:
+            thinned[group] = self._cut(_high_passed(self._cut(thinned[group]), self.sampling_rate, mirrored))
 
-        with ThreadPoolExecutor(config.threads()) as pool:
-            list(pool.map(work, groups))
-        kept = filtered[begin - first : end - first]
+        self._over_channels(high_pass)
+        kept = np.ascontiguousarray(thinned[:, begin - first : end - first].T)
         if len(self.outside):
-            kept = self._cut(kept - np.median(kept[:, self.outside], axis=1, keepdims=True))
+            kept -= np.median(kept[:, self.outside], axis=1, keepdims=True)
+            kept = self._cut(kept)
         rounded = kept if self.definition == "release" else np.rint(kept)
         return rounded.clip(-32768, 32767).astype(np.int16)
+
+    def _thinned(self, first: int, last: int) -> Floats:
+        """Return samples ``[first, last)`` of every channel low-passed, (channels, samples), read piece by piece."""
+        thinned = np.empty((len(self.channels), last - first))
+        piece = max(MARGIN, PIECE_VALUES // (self.recording.n_channels * self.factor))
+        for begin in range(first, last, piece):
+            end = min(begin + piece, last)
+            low, high = max(begin - MARGIN, 0), min(end + MARGIN, self.shape[0])
+            # Where the recording goes on, a sample of the LFP needs the whole of its stretch.
+            raw_stop = min(self.start + high * self.factor, self.stop)
+            raw = self.recording.read(self.start + low * self.factor, raw_stop, self.channels)
+            into = thinned[:, begin - first : end - first]
+            self._over_channels(partial(_thin, raw=raw, into=into, skip=begin - low, factors=self.factors))
+        return thinned
+
+    def _over_channels(self, work: Callable[[slice], None]) -> None:
+        """Do some work on some channels at once, in several threads."""
+        starts = range(0, len(self.channels), _CHANNELS_AT_ONCE)
+        with ThreadPoolExecutor(config.threads()) as pool:
+            list(pool.map(work, (slice(start, start + _CHANNELS_AT_ONCE) for start in starts)))
 
     @property
     def _cut(self) -> Callable[[Floats], Floats]:
@@ -178,15 +197,15 @@ def _keep(values: Floats) -> Floats:
     return values
 
 
-def _filtered(
-    raw: npt.NDArray[Any],
-    factors: Sequence[int],
-    rate: float,
-    cut: Callable[[Floats], Floats],
-    mirrored: tuple[str, int],
-) -> Floats:
-    """Thin and high-pass channels (channels, samples), their ends mirrored for the high-pass."""
-    from scipy.signal import butter, cheby1, filtfilt, sosfiltfilt
+def _thin(group: slice, raw: npt.NDArray[Any], into: Floats, skip: int, factors: Sequence[int]) -> None:
+    """Low-pass a group of columns of `raw`, and put them, without the first `skip` samples, into rows of `into`."""
+    found = _decimated(np.ascontiguousarray(raw[:, group].T), factors)
+    into[group] = found[:, skip : skip + into.shape[1]]
+
+
+def _decimated(raw: npt.NDArray[Any], factors: Sequence[int]) -> Floats:
+    """Low-pass channels (channels, samples) and keep one of `factor` samples, factor by factor."""
+    from scipy.signal import cheby1, sosfiltfilt
 
     values = raw.astype(np.float64)
     for factor in factors:
@@ -194,11 +213,17 @@ def _filtered(
         # As much of the signal, mirrored, as filters of this order get at the ends of a recording.
         padding = min(3 * (LOW_PASS_ORDER + 1), values.shape[1] - 1)
         values = sosfiltfilt(low_pass, values, padlen=padding)[:, ::factor]
-    values = cut(values)
+    return values
+
+
+def _high_passed(values: Floats, rate: float, mirrored: tuple[str, int]) -> Floats:
+    """High-pass channels (channels, samples), their ends mirrored."""
+    from scipy.signal import butter, filtfilt
+
     b, a = butter(HIGH_PASS_ORDER, HIGH_PASS, "highpass", fs=rate)
     how, length = mirrored
-    high_passed = filtfilt(b, a, values, padtype=how, padlen=min(length, values.shape[1] - 1))
-    return cut(np.asarray(high_passed, dtype=np.float64))
+    found = filtfilt(b, a, values, padtype=how, padlen=min(length, values.shape[1] - 1))
+    return np.asarray(found, dtype=np.float64)
 
 
 def subsampled_lfp(

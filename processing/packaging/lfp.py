@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 #: Samples of one channel in a chunk, as in the released files: 186 kB before compression.
 CHUNK_SAMPLES = 46_485
-#: Samples and channels of a chunk of counts: two seconds of a millimetre of probe, 120 kB. Measured on 5 minutes of 95
-#: channels: 10 s of all channels 65 times as fast as from the released layout, one channel at all times as fast as
-#: from there, and the file, uncompressed, 14 % smaller.
+#: Samples and channels of a chunk of counts: two seconds of a millimetre of probe, 120 kB. Measured on 5 minutes of 90
+#: channels: 10 s of all channels 98 times as fast as from the released layout, one channel at all times four times as
+#: slow (7 ms), and the file, uncompressed, from 3 % smaller to 10 % larger, as the signal is loud or quiet.
 COUNT_CHUNK = (2_500, 24)
 
 
@@ -118,7 +118,7 @@ def write_lfp_nwb(
         Traces, times, channels and current source density.
     compression_level
         Of gzip, 0 to 9. Volts have 9 by default, as in the release; 4 takes half the time for files a few per cent
-        larger. Counts have 0: 4 makes their file a third smaller, and reading a slice of it six times slower.
+        larger. Counts have 0: 1 makes their file a third smaller, and reading a slice of it ten times slower.
     overwrite
         Whether an existing file may be replaced.
 

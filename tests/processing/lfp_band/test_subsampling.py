@@ -23,8 +23,10 @@ class ArrayRecording:
         self.geometry = neuropixels_1_geometry(self.n_channels)
         self.reference_channels = np.empty(0, np.int64)
         self.dtype = values.dtype
+        self.longest_read = 0
 
     def read(self, start: int, stop: int, channels: Any = None) -> npt.NDArray[np.int16]:
+        self.longest_read = max(self.longest_read, stop - start)
         return self.values[start:stop] if channels is None else self.values[start:stop, channels]
 
     def read_uv(self, start: int, stop: int, channels: Any = None) -> npt.NDArray[np.float32]:
@@ -76,6 +78,19 @@ def test_blocks_equal_the_whole(monkeypatch: pytest.MonkeyPatch, definition: Any
     assert (parts != whole).mean() < 1e-4
     assert np.array_equal(lfp[1000:1010:3], parts[1000:1010:3])
     assert lfp[5:5].shape == (0, 5)
+
+
+@pytest.mark.parametrize("rate", [2500.0, 30_000.0])
+def test_pieces_that_are_read_equal_the_whole(monkeypatch: pytest.MonkeyPatch, rate: float) -> None:
+    """A wide band has 24 samples for each of the LFP: what the high-pass reaches does not fit into memory at once."""
+    recording = ArrayRecording(band(120_000, 3), rate)
+    lfp = subsampled_lfp(recording, np.arange(3), [True] * 3, start=777)
+    whole = lfp._thinned(0, lfp.shape[0])
+    assert recording.longest_read > 100_000
+    recording.longest_read = 0
+    monkeypatch.setattr(subsampling, "PIECE_VALUES", 3 * 24 * 500)
+    assert np.abs(lfp._thinned(0, lfp.shape[0]) - whole).max() < 1e-8
+    assert recording.longest_read <= 24 * 1300 + 1
 
 
 def test_exact_definition_loses_no_fractions() -> None:
