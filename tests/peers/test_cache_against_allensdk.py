@@ -90,6 +90,7 @@ def cells(column: pd.Series) -> list[object]:
     return [None if pd.api.types.is_scalar(value) and pd.isna(value) else value for value in values]
 
 
+@pytest.mark.filterwarnings("ignore:the published metrics of:UserWarning")  # AllenSDK passes them on unnamed
 @pytest.mark.parametrize("name", CALLS)
 def test_table(theirs, cache, name):
     ours = CALLS[name](cache)
