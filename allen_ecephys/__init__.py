@@ -19,11 +19,12 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .cache.project_cache import EcephysProjectCache
+    from .nwb.converting import convert_nwb
     from .session.file import SessionCompanions
     from .session.session import EcephysSession
     from .units.filter import UnitFilter
 
-__all__ = ["EcephysProjectCache", "EcephysSession", "SessionCompanions", "UnitFilter", "__version__"]
+__all__ = ["EcephysProjectCache", "EcephysSession", "SessionCompanions", "UnitFilter", "__version__", "convert_nwb"]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -33,5 +34,6 @@ __getattr__, __dir__ = lazy_names(
         "EcephysSession": ".session.session",
         "SessionCompanions": ".session.file",
         "UnitFilter": ".units.filter",
+        "convert_nwb": ".nwb.converting",
     },
 )

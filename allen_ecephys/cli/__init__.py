@@ -19,6 +19,7 @@ from allen_ecephys.version import __version__
 
 from .browsing import list_sessions, list_units
 from .cache import cache
+from .convert import convert
 from .demo import demo
 from .info import info
 from .metrics import metrics
@@ -124,7 +125,7 @@ def config(as_json: bool) -> None:
         click.echo(f"{setting.variable}={setting.value}\n    {setting.meaning}")
 
 
-for command in (demo, cache, list_sessions, list_units, info, report, metrics, simulate, process, migrate):
+for command in (demo, cache, list_sessions, list_units, info, report, metrics, simulate, process, convert, migrate):
     main.add_command(command)
 
 if __name__ == "__main__":

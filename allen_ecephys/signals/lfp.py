@@ -26,7 +26,7 @@ from ..nwb import layout
 from ..nwb.chunks import SampleTable
 from ..nwb.columns import floats, numbers, whole_numbers
 from ..nwb.reader import NwbReader
-from ..nwb.sources import sample_table
+from ..nwb.sources import ZARR_SUFFIX, sample_table
 from ..nwb.timestamps import Timestamps
 from .time_index import Key, TimestampIndex
 
@@ -328,13 +328,16 @@ def _beside(probe_id: int, name: str, source: object) -> str:
     if not isinstance(source, (str, os.PathLike)):
         msg = f"the session was opened from an open file, so the LFP file of probe {name} has no known place. {how}"
         raise MissingFileError(msg)
+    store = f"{file}{ZARR_SUFFIX}"
     if "://" in str(source):
-        return f"{str(source).rpartition('/')[0]}/{file}"
+        return f"{str(source).rpartition('/')[0]}/{store if str(source).endswith(ZARR_SUFFIX) else file}"
     folder = Path(source).parent
     # The second name is that of the DANDI archive.
     for path in (folder / file, *sorted(folder.glob(f"*_probe-{probe_id}_ecephys.nwb"))):
         if path.is_file():
             return str(path)
+    if (folder / store).is_dir():
+        return str(folder / store)
     msg = f"the LFP file of probe {name} is not beside the session file: {folder / file} does not exist. {how}"
     raise MissingFileError(msg)
 

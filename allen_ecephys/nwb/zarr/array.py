@@ -35,14 +35,16 @@ KEPT_BYTES = 64 << 20
 #: A shard's index says of a chunk that was not written.
 _NOT_IN_SHARD = 2**64 - 1
 
-#: hdmf-zarr's words (attribute ``zarr_dtype``) for one value, and for references to other objects.
-_SCALAR, _REFERENCE = "scalar", "object"
+#: What of an array its attributes say, in the words of hdmf-zarr's storage specification: before 0.14 (``zarr_dtype``),
+#: and in the convention that it then took up together with LINDI.
+_SCALAR = (("zarr_dtype", "scalar"), ("_SCALAR", True))
+_REFERENCE = (("zarr_dtype", "object"), ("_DTYPE", "object_reference"))
 
 #: Names of types in format 3, where they are not NumPy's.
 _TYPES_3 = {"bool": "?", "string": "O", "bytes": "O", "variable_length_bytes": "O"}
 
-#: Columns in which no value can be the fill value from chunk's beginning to end: times, ids, ends of ragged rows.
-_NEVER_FILL = ("timestamps", "_times", "_time", "_index", "/id", "_id")
+#: Columns whose values differ from row to row: no chunk of several can hold nothing but the fill value.
+_DISTINCT = ("/timestamps", "/spike_times", "/start_time", "/stop_time", "/id")
 
 
 @dataclass
@@ -145,7 +147,7 @@ class ZarrArray:
         if self.layout.nbytes > LARGEST_CHUNK:
             msg = f"{self.where} has chunks of {self.layout.nbytes:,} bytes: no array of a session has such"
             raise FileFormatError(msg)
-        self.is_scalar = self.attrs.get("zarr_dtype") == _SCALAR and self._stored_shape == (1,)
+        self.is_scalar = self._stored_shape == (1,) and self._says(_SCALAR)
         self.shape: tuple[int, ...] = () if self.is_scalar else self._stored_shape
         self.dtype: np.dtype[Any] = self._told_type()
 
@@ -195,7 +197,7 @@ class ZarrArray:
                 to.append(slice(low - start, high - start))
                 of.append(slice(low - index * size, high - index * size))
             out[tuple(to)] = values[tuple(of)]
-        picked: Values = out[rest]
+        picked: Values = out[(*rest, ...)]  # with the dots an array, also where one value is left
         return picked.reshape(()) if self.is_scalar and np.ndim(picked) == 1 else picked
 
     def chunks_at(self, places: Iterable[Place]) -> Iterator[tuple[Place, Values]]:
@@ -245,7 +247,8 @@ class ZarrArray:
     def _tell_missing(self, lost: list[Place]) -> None:
         """Refuse to go on without chunks that were written, and tell of those that need not have been."""
         names = ", ".join(self.key(place) for place in lost[:3]) + (", ..." if len(lost) > 3 else "")
-        if self.writes_fill or any(f"/{self.path}".endswith(end) for end in _NEVER_FILL) or self.layout.text:
+        distinct = min(self.layout.count, math.prod(self._stored_shape)) > 1
+        if self.writes_fill or (distinct and f"/{self.path}".endswith(_DISTINCT)):
             msg = (
                 f"{self.where} is incomplete: {len(lost):,} chunk(s) of it are not in the store ({names}). "
                 "Fetch the store again"
@@ -396,19 +399,25 @@ class ZarrArray:
             else:
                 known = {key: value for key, value in options.items() if name != "blosc" or key in _BLOSC}
                 checked.append(check_codec({"id": name} if name in _BARE else {"id": name, **known}, self.where))
+        if isinstance(named, dict) and named.get("name") == "structured":
+            fields = named["configuration"]["fields"]
+            dtype = np.dtype([(str(name), self._type_3(of, order)) for name, of in fields])
+        else:
+            dtype = self._type_3(named, order)
+        if dtype.kind == "O" and text is None:
+            self.refused = self.refused or "pickle"
+        self._check_kind(dtype)
+        return ChunkLayout(shape, dtype, axes, text, () if self.refused else tuple(checked))
+
+    def _type_3(self, named: Any, order: Literal["<", ">"]) -> np.dtype[Any]:
         if isinstance(named, dict):
             if named.get("name") not in _SIZED_3:
                 msg = f"{self.where} holds values of type {named.get('name')!r}, which are not read"
                 raise FileFormatError(msg)
             kind, unit = _SIZED_3[str(named["name"])]
-            dtype = np.dtype(f"{order}{kind}{int(named['configuration']['length_bytes']) // unit}")
-        else:
-            dtype = np.dtype(_TYPES_3.get(str(named), str(named)))
-            dtype = dtype.newbyteorder(order) if dtype.itemsize > 1 and dtype.kind != "O" else dtype
-        if dtype.kind == "O" and text is None:
-            self.refused = self.refused or "pickle"
-        self._check_kind(dtype)
-        return ChunkLayout(shape, dtype, axes, text, () if self.refused else tuple(checked))
+            return np.dtype(f"{order}{kind}{int(named['configuration']['length_bytes']) // unit}")
+        dtype = np.dtype(_TYPES_3.get(str(named), str(named)))
+        return dtype.newbyteorder(order) if dtype.itemsize > 1 and dtype.kind != "O" else dtype
 
     def _check_separator(self) -> None:
         if self._separator not in (".", "/"):
@@ -416,15 +425,24 @@ class ZarrArray:
             raise FileFormatError(msg)
 
     def _check_kind(self, dtype: np.dtype[Any]) -> None:
-        if dtype.kind not in "biufSUO" or dtype.itemsize == 0:
+        kinds = [dtype[name].kind for name in dtype.names] if dtype.names else [dtype.kind]
+        if not set(kinds) <= set("biufSUO") or dtype.itemsize == 0:
             msg = f"{self.where} holds values of type {dtype}, which are not read"
             raise FileFormatError(msg)
+
+    def _says(self, words: tuple[tuple[str, object], ...]) -> bool:
+        return any(self.attrs.get(name) == value for name, value in words)
+
+    @property
+    def holds_references(self) -> bool:
+        """Whether each value is the path of another object of the store."""
+        return self._says(_REFERENCE)
 
     def _told_type(self) -> np.dtype[Any]:
         """Return the type of the values in h5py's words."""
         import h5py
 
-        if self.refused or self.attrs.get("zarr_dtype") == _REFERENCE:
+        if self.refused or self._says(_REFERENCE):
             return cast("np.dtype[Any]", h5py.ref_dtype)
         if self.layout.text or self.layout.dtype.kind in "SU":
             return cast("np.dtype[Any]", h5py.string_dtype())

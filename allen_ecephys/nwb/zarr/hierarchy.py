@@ -3,7 +3,7 @@
 Sources: Zarr specification 2 ("Metadata", "Hierarchies", "Attributes"; consolidated metadata as zarr-python's
 ``.zmetadata``), Zarr specification 3 ("Metadata", "Chunk grids", "Chunk key encoding"; consolidated metadata inline in
 the root's ``zarr.json``), and for what NWB adds the storage specification of hdmf-zarr ("Storing Groups, Datasets and
-Attributes", "Storing Links": the attribute ``zarr_link``).
+Attributes", "Links": the attribute ``_LINKS``, and ``zarr_link`` before hdmf-zarr 0.14).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ...errors import CorruptFileError, FileFormatError
 from ..links import MOST_LINKS
 from .objects import FolderObjects, Objects, checked_key, checked_metadata
 
-#: Attribute of a group that lists its links.
-LINKS = "zarr_link"
+#: Attributes of a group that list its links: the convention's, and that of format 2.
+LINKS = ("_LINKS", "zarr_link")
 
 #: How a link names its own store.
 SAME_STORE = (".", "")
@@ -62,6 +62,7 @@ class Hierarchy:
 
     def __init__(self, objects: Objects) -> None:
         self.objects = objects
+        self.is_local = isinstance(objects, FolderObjects)
         self.name = objects.name
         self._nodes: dict[str, Node | None] = {}
         self._children: dict[str, list[str]] | None = None
@@ -186,8 +187,8 @@ class Hierarchy:
         is_array = "shape" in document
         held = attributes if isinstance(attributes, dict) else {}
         node = Node(path, document if is_array else None, held)
-        links = held.get(LINKS, [])
-        for link in links if isinstance(links, list) else []:
+        links = [link for name in LINKS if isinstance(held.get(name), list) for link in held[name]]
+        for link in links:
             if isinstance(link, dict) and isinstance(link.get("name"), str) and isinstance(link.get("path"), str):
                 inside = link.get("source", ".") in SAME_STORE
                 target = link["path"].strip("/")
@@ -213,11 +214,6 @@ class Hierarchy:
         if not isinstance(found, dict):
             raise damaged_metadata(self.name, key)
         return found
-
-    @property
-    def is_local(self) -> bool:
-        """Whether the store is a folder."""
-        return isinstance(self.objects, FolderObjects)
 
 
 def damaged_metadata(store: str, key: str, of: str = "") -> CorruptFileError:

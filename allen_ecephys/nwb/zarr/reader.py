@@ -16,6 +16,7 @@ from ..stored import LARGEST_WHOLE
 from .array import KEPT_BYTES, KeptChunks, Place, ZarrArray, fetch_together
 from .hierarchy import Hierarchy, Node
 from .objects import open_objects
+from .packs import ARRAYS, EVERY_CHUNK, PACKED, PackedObjects, unpacked
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class ZarrReader(NwbReader):
         self._arrays: dict[str, ZarrArray] = {}
         self._kept = KeptChunks()
         self._told: set[str] = set()
+        self._every_chunk_is_written = False
 
     @staticmethod
     def _check_there(path: Path) -> None:
@@ -73,8 +75,32 @@ class ZarrReader(NwbReader):
                 store = Hierarchy(open_objects(str(self.source)))
                 root = store.node("")
                 check_nwb_version(root.attributes.get("nwb_version") if root else None, self.name, "a Zarr store")
-                self._store = store
+                self._store = self._with_packs(store)
             return self._store
+
+    def _with_packs(self, store: Hierarchy) -> Hierarchy:
+        """Have a remote store's small arrays taken from where they are packed, if they are."""
+        node = store.node(PACKED)
+        self._every_chunk_is_written = node is not None and node.attributes.get(EVERY_CHUNK) is True
+        if node is None or store.is_local:
+            return store
+        packs: dict[str, str] = {}
+        for name in store.children(PACKED):
+            pack = f"{PACKED}/{name}"
+            found = store.node(pack)
+            held = found.attributes.get(ARRAYS) if found else None
+            packs.update((path, pack) for path in held or () if isinstance(path, str))
+        objects = store.objects
+
+        def unpack(pack: str) -> dict[str, bytes]:
+            found = store.node(pack)
+            if found is None or found.array is None:
+                return {}
+            raw = ZarrArray(found, objects, KeptChunks(0), self._tell_once).read()
+            return unpacked(raw.tobytes(), f"{pack} of {self.name}")
+
+        store.objects = PackedObjects(objects, packs, unpack)
+        return store
 
     @property
     def file(self) -> NoReturn:
@@ -111,6 +137,7 @@ class ZarrReader(NwbReader):
                 msg = f"{path} of {self.name} is a group, not a dataset"
                 raise FileFormatError(msg)
             found = ZarrArray(node, self.store.objects, self._kept, self._tell_once)
+            found.writes_fill = found.writes_fill or self._every_chunk_is_written
             self._arrays[path] = found
             return found
 
@@ -123,6 +150,12 @@ class ZarrReader(NwbReader):
         """Return attribute `name` of the object at `path`, as a Python value or an array, or `default`."""
         value = self._node(path).attributes.get(name, default)
         return np.asarray(value) if isinstance(value, list) else value
+
+    def number(self, path: str, name: str, default: float = np.nan) -> float:
+        """Return attribute `name` as a float; strict JSON has no NaN, and writers say it in words."""
+        if self.attribute(path, name) in ("NaN", "Infinity", "-Infinity"):
+            return float(self.attribute(path, name))
+        return super().number(path, name, default)
 
     @property
     def fetches_ahead(self) -> bool:

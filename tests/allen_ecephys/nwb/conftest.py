@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable, Mapping
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, ClassVar
 
 import h5py
 import numcodecs
@@ -126,3 +129,36 @@ def write_store() -> Callable[..., StoreWriter]:
         return writer
 
     return write
+
+
+class Counting(SimpleHTTPRequestHandler):
+    """Serves a folder and notes what it was asked for."""
+
+    asked: ClassVar[list[str]]
+    status: ClassVar[int | None] = None
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        if self.status:
+            self.send_error(self.status)
+        else:
+            super().do_GET()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Any:
+    """Serve the test's folder: ``served.url``, ``served.asked``."""
+
+    class Handler(Counting):
+        asked: ClassVar[list[str]] = []
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path)))
+    server.daemon_threads = True
+    Thread(target=server.serve_forever, daemon=True).start()
+    Handler.url = f"http://127.0.0.1:{server.server_address[1]}"  # type: ignore[attr-defined]
+    yield Handler
+    server.shutdown()
+    server.server_close()

@@ -6,11 +6,8 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -289,39 +286,6 @@ def test_links_to_other_stores_and_circles_are_refused(store: Any) -> None:
 
 
 # --- remote -------------------------------------------------------------------------------------------------------
-
-
-class Counting(SimpleHTTPRequestHandler):
-    """Serves a folder and notes what it was asked for."""
-
-    asked: ClassVar[list[str]]
-    status: ClassVar[int | None] = None
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        if self.status:
-            self.send_error(self.status)
-        else:
-            super().do_GET()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Any:
-    """Serve the test's folder: ``served.url``, ``served.asked``."""
-
-    class Handler(Counting):
-        asked: ClassVar[list[str]] = []
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path)))
-    server.daemon_threads = True
-    Thread(target=server.serve_forever, daemon=True).start()
-    Handler.url = f"http://127.0.0.1:{server.server_address[1]}"  # type: ignore[attr-defined]
-    yield Handler
-    server.shutdown()
-    server.server_close()
 
 
 def test_a_store_on_a_web_server_is_the_same_session(session_file: Path, store: Any, served: Any) -> None:
