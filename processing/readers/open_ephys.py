@@ -8,6 +8,7 @@ column, and leave the probe's sites in ``settings.xml`` and, since 0.6, in the i
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -30,8 +31,11 @@ from ..shanks import shanks_by_position
 from ..timeline import Timeline
 from .arrays import read_npy
 from .binary import BinaryRecording
+from .finding import called
 from .open_ephys_index import SAMPLES_FILE, OpenEphysStream, open_ephys_streams
 from .open_ephys_sites import StreamSites, sites_of_3a, sites_of_stream
+
+logger = logging.getLogger(__name__)
 
 #: 0.6 V over the gains of the released recordings, 500 and 250.
 FULL_SCALE_3A: Final = {"ap": 1200.0, "lfp": 2400.0}
@@ -66,6 +70,11 @@ class OpenEphysRecording(BinaryRecording):
         self.stream = stream
         self.part_number = sites.part_number
         numbers = self._numbers()
+        if numbers is None and not stream.is_3a:
+            logger.warning(
+                "%s holds no numbers of its samples (sample_numbers.npy): samples that were lost would not be seen",
+                stream.folder,
+            )
         if numbers is not None:
             if len(numbers) != self.n_samples and not allow_cut:
                 msg = (
@@ -178,7 +187,10 @@ def choose_stream(streams: list[OpenEphysStream], name: str | None, band: str, f
     UnknownNameError
         If no stream, or several, are of that name or band.
     """
-    named = streams if name is None else [stream for stream in streams if name in stream.names]
+    named = streams
+    if name is not None:
+        # SpikeInterface and neo put the record node before the folder: "Record Node 101#Neuropix-PXI-100.ProbeA-AP".
+        named = [streams[i] for i in called(name.rpartition("#")[2], [stream.names for stream in streams])]
     fitting = [stream for stream in named if stream.band == band]
     if name is not None and len(named) == 1:
         fitting = named

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from allen_ecephys.errors import FileFormatError, MissingFileError
 
 from ..probes import N_CHANNELS
+from .finding import files_below
 
 UV_PER_BIT_3A: Final = 0.195
 #: A stream faster than this is a spike band (30 kHz), a slower one an LFP band (2.5 kHz).
@@ -129,10 +130,12 @@ def _indexed_streams(recording: Path, index: Path) -> list[OpenEphysStream]:
 
 def open_ephys_recordings(root: Path) -> list[Path]:
     """Return the recording folders in or below `root`."""
-    if (root / INDEX_FILE).is_file() or list(root.glob("continuous/Neuropix-3a-*")):
-        return [root]
-    found = sorted({f.parent for f in root.rglob(INDEX_FILE)})
-    return found or sorted({f.parents[2] for f in root.rglob("Neuropix-3a-*/continuous.dat")})
+    for place in (root, root.parent) if root.name == "continuous" else (root,):
+        if (place / INDEX_FILE).is_file() or list(place.glob("continuous/Neuropix-3a-*")):
+            return [place]
+    found = sorted({f.parent for f in files_below(root, INDEX_FILE)})
+    samples = [] if found else files_below(root, SAMPLES_FILE)
+    return found or sorted({f.parents[2] for f in samples if f.parent.name.startswith("Neuropix-3a-")})
 
 
 def recording_folder(root: Path) -> Path:

@@ -21,6 +21,7 @@ from allen_ecephys.errors import (
 from ..probes import AdcWiring
 from ..recording import duration
 from .binary import BinaryRecording
+from .finding import files_below
 from .open_ephys import choose_stream, open_open_ephys
 from .open_ephys_index import (
     INDEX_FILE,
@@ -30,7 +31,7 @@ from .open_ephys_index import (
     open_ephys_streams,
     recording_folder,
 )
-from .spikeglx import choose_file, compressed_message, lf_file_of, open_spikeglx, spikeglx_files
+from .spikeglx import FILE_NAME, choose_file, compressed_message, lf_file_of, open_spikeglx, spikeglx_files
 
 Recorder = Literal["SpikeGLX", "Open Ephys", "described binary"]
 #: Names of the two bands of a described binary recording.
@@ -145,7 +146,7 @@ def _what_there_is(place: Path) -> str:
         ),
         ("*.bin", "holds {name}, which is no spike band by its name (*.ap.bin)"),
     ):
-        found = next(iter(sorted(place.rglob(pattern))), None)
+        found = next(iter(files_below(place, pattern)), None)
         if found is not None and pattern == "*.cbin":
             return f"{place} holds no .ap.bin, but {compressed_message(found)}"
         if found is not None:
@@ -158,11 +159,13 @@ def _open_spikeglx_bands(place: Path, stream: str | None, *, allow_cut: bool) ->
         ap_file = choose_file(place, "ap", stream)
         probe = next(file.probe for file in spikeglx_files(ap_file.parent) if file.path == ap_file)
     else:
-        ap_file, probe = place.with_suffix(".bin") if place.suffix == ".meta" else place, ""
+        ap_file = place.with_suffix(".bin") if place.suffix == ".meta" else place
+        told = FILE_NAME.fullmatch(ap_file.name)
+        probe = told["probe"] or "" if told else ""
         if ".lf." in ap_file.name:
             msg = f"{ap_file} is an LFP band; name the spike band (.ap.bin), its LFP is found beside it"
             raise FileFormatError(msg)
-        if stream is not None and f".{stream}." not in ap_file.name:
+        if stream is not None and f".{stream}.".lower() not in ap_file.name.lower():
             msg = f"{ap_file} is not of probe {stream!r}; leave stream out, or name the folder"
             raise UnknownNameError(msg)
     spike_band = open_spikeglx(ap_file, allow_cut=allow_cut)
@@ -276,7 +279,7 @@ def list_probes(path: str | os.PathLike[str], *, allow_cut: bool = False) -> lis
         files = [f for f in spikeglx_files(place) if f.band == "ap"] if place.is_dir() else []
         found: list[tuple[Path, str | None, str]] = [(f.path, None, f.probe) for f in files] or [(place, None, "")]
     elif recorder == "Open Ephys":
-        folders = open_ephys_recordings(place) if place.is_dir() else []
+        folders = open_ephys_recordings(place if place.is_dir() else place.parent) if place.name != SAMPLES_FILE else []
         found = [
             (folder, s.name, s.probe)
             for folder in folders or [place]

@@ -18,6 +18,7 @@ from allen_ecephys.errors import CorruptFileError, FileFormatError, MissingDataE
 from ..recording import checked_geometry, chunk_bounds
 from ..shanks import shanks_by_position
 from .binary import BinaryRecording
+from .finding import called, files_below
 from .spikeglx_meta import SpikeGlxMeta, SpikeGlxSites, read_spikeglx_meta, spikeglx_sites, spikeglx_wiring
 
 logger = logging.getLogger(__name__)
@@ -106,10 +107,15 @@ class SpikeGlxFile:
     probe: str
     band: Literal["ap", "lf"]
 
+    @property
+    def names(self) -> set[str]:
+        """Everything its probe may be called by, in whatever case."""
+        return {self.probe, f"{self.probe}.{self.band}", self.path.name, self.path.parent.name}
+
 
 def spikeglx_files(folder: Path) -> list[SpikeGlxFile]:
     """Return the files of probes in or below a folder, sorted."""
-    found = ((path, FILE_NAME.fullmatch(path.name)) for path in sorted(folder.rglob("*.bin")))
+    found = ((path, FILE_NAME.fullmatch(path.name)) for path in files_below(folder, "*.bin"))
     return [
         SpikeGlxFile(path, name["probe"] or "", "ap" if name["band"] == "ap" else "lf") for path, name in found if name
     ]
@@ -125,13 +131,11 @@ def choose_file(folder: Path, band: str, probe: str | None = None) -> Path:
     """
     files = spikeglx_files(folder)
     of_band = [file for file in files if file.band == band]
-    fitting = [
-        file for file in of_band if probe is None or probe in {file.probe, file.path.name, file.path.parent.name}
-    ]
+    fitting = of_band if probe is None else [of_band[i] for i in called(probe, [file.names for file in of_band])]
     if len(fitting) == 1:
         return fitting[0].path
     names = ", ".join(str(file.path.relative_to(folder)) for file in (fitting or of_band)[:6]) or "none"
-    compressed = next(folder.rglob("*.cbin"), None)
+    compressed = next(iter(files_below(folder, "*.cbin")), None)
     if len({file.probe for file in fitting}) == 1:
         msg = (
             f"{folder} holds {len(fitting)} files *.{band}.bin of one probe ({names}): gates and triggers (_g0_t0, "
@@ -147,7 +151,7 @@ def choose_file(folder: Path, band: str, probe: str | None = None) -> Path:
         msg = f"{folder} holds no *.{band}.bin, but {compressed_message(compressed)}"
     elif files:
         msg = f"{folder} holds no *.{band}.bin, only {', '.join(f.path.name for f in files[:6])}"
-    elif any(folder.rglob("structure.oebin")):
+    elif files_below(folder, "structure.oebin"):
         msg = (
             f"{folder} is an Open Ephys recording (structure.oebin), not one of SpikeGLX; open it with open_open_ephys"
         )

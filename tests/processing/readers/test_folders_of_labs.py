@@ -1,0 +1,122 @@
+"""Folders as labs keep them: links, litter of other systems, names as other programs write them, half copies."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from allen_ecephys.errors import MissingFileError, UnknownNameError
+from allen_ecephys.processing.readers import list_probes, open_bands
+from allen_ecephys.processing.readers.finding import files_below
+from allen_ecephys.processing.simulation.raw import SimulatedProbe, write_probes
+from allen_ecephys.processing.simulation.raw.several_probes import RUN, Recorder
+
+pytest.importorskip("probeinterface")
+
+NAMES: dict[Recorder, tuple[str, str]] = {"open_ephys": ("ProbeA", "ProbeB"), "spikeglx": ("imec0", "imec1")}
+
+
+@pytest.fixture(scope="module", params=["open_ephys", "spikeglx"])
+def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    one, other = NAMES[request.param]
+    setups = {
+        one: SimulatedProbe("NP1000", n_channels=8, n_units=1),
+        other: SimulatedProbe("NP2013", n_channels=8, n_units=1),
+    }
+    folder = tmp_path_factory.mktemp("lab") / request.param
+    write_probes(folder, setups, recorder=request.param, duration=0.1)
+    shutil.rmtree(folder / "ground_truth")
+    return folder, one, other
+
+
+@pytest.fixture
+def lab(written: tuple[Path, str, str], tmp_path: Path) -> tuple[Path, str, str]:
+    """Give a folder of two probes to be changed, and their names."""
+    return Path(shutil.copytree(written[0], tmp_path / "lab")), *written[1:]
+
+
+def is_whole(folder: Path, *names: str) -> bool:
+    found = list_probes(folder)
+    assert [probe.problem for probe in found] == [""] * len(found)
+    assert [probe.probe for probe in found] == list(names)
+    return all(open_bands(folder, stream=name).spike_band.n_samples == 3000 for name in names)
+
+
+def test_litter_of_other_systems_is_no_recording(lab: tuple[Path, str, str]) -> None:
+    folder, *names = lab
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7" + bytes(60))
+        shutil.copy(path, path.with_name(f"{path.stem} - Copy{path.suffix}"))
+    assert is_whole(folder, *names)
+
+
+def test_linked_folders_are_looked_into(lab: tuple[Path, str, str], tmp_path: Path) -> None:
+    folder, *names = lab
+    place = folder / (f"{RUN}/{RUN}_{names[0]}" if names[0] == "imec0" else "Record Node 101")
+    shutil.move(place, tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    (folder / "around").symlink_to(folder)  # a link to itself is walked once
+    assert is_whole(folder, *names)
+    assert len(files_below(folder, "*.meta")) in {0, 3}
+
+
+def test_probes_are_named_as_other_programs_name_them(lab: tuple[Path, str, str]) -> None:
+    folder, one, other = lab
+    of_other = ("imec1.ap", "IMEC1") if other == "imec1" else ("Record Node 101#Neuropix-PXI-100.ProbeB", "probeb")
+    for name in (other, *of_other):
+        assert open_bands(folder, stream=name).probe == other
+    with pytest.raises((UnknownNameError, MissingFileError), match=one):
+        open_bands(folder, stream="ProbeC")
+
+
+def test_any_place_in_a_recording_says_what_is_there(lab: tuple[Path, str, str], tmp_path: Path) -> None:
+    folder, one, other = lab
+    if one == "imec0":
+        for path in sorted(folder.rglob("*imec1.ap.*")):
+            assert [found.probe for found in list_probes(path)] == ["imec1"]
+        return
+    recording = folder / "Record Node 101/experiment1/recording1"
+    for path in (folder / "Record Node 101", recording, recording / "continuous", recording / "structure.oebin"):
+        assert [found.probe for found in list_probes(path)] == [one, other]
+        assert open_bands(path, stream=other).probe == other
+    shutil.move(recording / "structure.oebin", tmp_path)
+    with pytest.raises(MissingFileError, match=r"structure\.oebin"):
+        open_bands(recording)
+
+
+def test_streams_that_are_no_probes_are_left_alone(lab: tuple[Path, str, str]) -> None:
+    """A data acquisition card and a OneBox's converters beside the probes; nidq beside imec files."""
+    folder, *names = lab
+    if names[0] == "imec0":
+        np.zeros((100, 3), np.int16).tofile(folder / RUN / f"{RUN}_t0.nidq.bin")
+        (folder / RUN / f"{RUN}_t0.nidq.meta").write_text("typeThis=nidq\nnSavedChans=3\n")
+    else:
+        (index,) = folder.rglob("structure.oebin")
+        held = json.loads(index.read_text())
+        for name in ("PXI-6133", "OneBox-ADC"):
+            inputs = [{"channel_name": f"AI{i}", "description": "Analog input", "bit_volts": 1.0} for i in range(8)]
+            described = {"folder_name": f"X-105.{name}/", "stream_name": name, "sample_rate": 30000.0}
+            held["continuous"].append(described | {"num_channels": 8, "channels": inputs})
+            (index.parent / "continuous" / f"X-105.{name}").mkdir()
+        index.write_text(json.dumps(held))
+    assert is_whole(folder, *names)
+
+
+def test_samples_without_numbers_are_read_with_a_warning(
+    lab: tuple[Path, str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, one, _ = lab
+    if one == "imec0":
+        pytest.skip("SpikeGLX numbers no samples")
+    with caplog.at_level(logging.WARNING):
+        open_bands(folder, stream=one)
+        assert "numbers" not in caplog.text
+        for path in folder.rglob("sample_numbers.npy"):
+            path.unlink()
+        assert open_bands(folder, stream=one).spike_band.n_samples == 3000
+    assert "samples that were lost would not be seen" in caplog.text
