@@ -15,7 +15,8 @@ folder or reuses it. In the order of the data:
 :mod:`.noise_units`           which units are no neurons
 :mod:`.features`              amplitude and projections of every spike
 :mod:`.units`                 the table of everything measured on the units
-:mod:`.session`               the session file
+:mod:`.session`               the session file of units alone
+:mod:`.whole_session`         the session file with all that the rig left, LFP files, clocks
 :mod:`.stimulus_metrics`      how its units respond to each stimulus
 ============================= ============================================================
 

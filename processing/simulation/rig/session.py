@@ -135,7 +135,7 @@ def write_rig(
             first_count=first_count,
             seconds=stop,
         )
-        write_python2_pickle(place / "stimulus.pkl", _stimulus_pickle(scripts, shown, wheel))
+        write_python2_pickle(place / "stimulus.pkl", stimulus_pickle(scripts, shown, wheel))
         conditions, levels = rng.permutation(np.arange(12) % 3 + 1), rng.permutation(np.arange(12) % 3 * 1.5 + 1.0)
         write_python2_pickle(
             place / "optotagging.pkl",
@@ -175,7 +175,8 @@ def _moved(recorded: tuple[probes.RigProbe, ...], folder: Path) -> tuple[probes.
     return tuple(replace(p, recording=replace(p.recording, folder=folder / p.name)) for p in recorded)
 
 
-def _stimulus_pickle(scripts: list[screen.Script], shown: screen.ShownFrames, wheel: animal.Wheel) -> dict[str, Any]:
+def stimulus_pickle(scripts: list[screen.Script], shown: screen.ShownFrames, wheel: animal.Wheel) -> dict[str, Any]:
+    """Return what the stimulus computer writes of a session."""
     encoder = {"dx": wheel.dx, "vsig": wheel.vsig, "vin": wheel.vin}
     return {
         "fps": screen.FPS,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -191,6 +193,63 @@ def test_pynwb_opens_the_files(stage: StageResult) -> None:
             warnings.simplefilter("ignore")  # of the extension's cached namespace
             with NWBHDF5IO(path, "r", load_namespaces=True) as io:
                 assert io.read().identifier
+
+
+@pytest.mark.peers
+def test_nwbinspector_finds_nothing_critical(stage: StageResult) -> None:
+    from nwbinspector import Importance, inspect_nwbfile
+
+    for path in sorted(stage.folder.glob("*.nwb")):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the extension's cached namespace
+            found = list(inspect_nwbfile(nwbfile_path=path))
+        assert not [m.message for m in found if m.importance.value >= Importance.CRITICAL.value]
+
+
+@pytest.mark.peers
+@pytest.mark.filterwarnings("ignore")
+def test_pynapple_and_spikeinterface_open_the_files(stage: StageResult) -> None:
+    import pynapple
+    from spikeinterface.extractors import read_nwb_recording, read_nwb_sorting
+
+    path = stage.folder / "session.nwb"
+    with EcephysSession(path, unit_filter=UnitFilter.none()) as session:
+        spikes = {int(unit): times for unit, times in session.spike_times.items()}
+    group = pynapple.load_file(str(path))["units"]
+    assert [len(group[unit]) for unit in group] == [len(spikes[int(unit)]) for unit in spikes]
+    sorting = read_nwb_sorting(path, sampling_frequency=30_000.0, t_start=0.0)
+    assert [len(sorting.get_unit_spike_train(u)) for u in sorting.unit_ids] == [len(spikes[int(u)]) for u in spikes]
+    for lfp in sorted(stage.folder.glob("probe_*_lfp.nwb")):
+        recording = read_nwb_recording(lfp)
+        with h5py.File(lfp) as file:
+            data = next(iter(file["acquisition"].values()))
+            data = data if "data" in data else next(iter(data.values()))
+            counts, volts = data["data"][:100], data["data"].attrs["conversion"]
+        microvolts = recording.get_traces(start_frame=0, end_frame=100, return_in_uV=True)
+        assert np.allclose(microvolts, counts * volts * 1e6, rtol=1e-6)
+        assert recording.get_sampling_frequency() == pytest.approx(1250.0, abs=0.5)
+
+
+@pytest.mark.peers
+def test_the_oldest_pynwb_reads_the_files(stage: StageResult) -> None:
+    """``ALLEN_ECEPHYS_OLDEST_PYNWB_PYTHON`` has pynwb 3.1 and hdmf 4.2."""
+    python = os.environ.get("ALLEN_ECEPHYS_OLDEST_PYNWB_PYTHON")
+    if not python:
+        pytest.skip("ALLEN_ECEPHYS_OLDEST_PYNWB_PYTHON names no interpreter that has pynwb 3.1")
+    script = (
+        "import sys, pynwb\n"
+        "for path in sys.argv[1:]:\n"
+        "    with pynwb.NWBHDF5IO(path, 'r', load_namespaces=True) as io:\n"
+        "        file = io.read()\n"
+        "        print(pynwb.__version__, file.identifier, len(file.units or []), sorted(file.intervals))\n"
+    )
+    files = [str(path) for path in sorted(stage.folder.glob("*.nwb"))]
+    done = subprocess.run([python, "-c", script, *files], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    answers = done.stdout.splitlines()
+    assert len(answers) == 3
+    assert "3.1" in answers[0]
+    assert any(" 8 [" in answer and "drifting_gratings_presentations" in answer for answer in answers)
 
 
 def test_saturation_is_an_invalid_time(rig: RigTruth, stage: StageResult) -> None:

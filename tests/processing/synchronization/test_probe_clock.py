@@ -135,6 +135,22 @@ def test_barcodes_that_never_match_or_collide() -> None:
         clock_from_barcodes(probe_events(seconds, [5] * 6, RATE, 0.0), same, RATE)
 
 
+def test_barcodes_that_wrap(caplog: pytest.LogCaptureFixture) -> None:
+    """Codes of few bits look alike around zero; those are left out, and counted."""
+    from allen_ecephys.processing.synchronization import decode_barcodes
+
+    seconds = 12 + 30.0 * np.arange(30)
+    codes = [(2**32 - 15 + k) % 2**32 for k in range(30)]
+    session = decode_barcodes(*code_line(seconds, codes))
+    clock = clock_from_barcodes(probe_events(seconds, codes, RATE, 0.0), session, RATE, name="probeA")
+    between = np.linspace(20, 880, 99)
+    assert np.abs(clock.seconds(between * RATE) - between).max() < 1e-4
+    report = clock.report()
+    assert report["n_matched"] + report["n_ambiguous"] == 30
+    assert report["n_ambiguous"] > 0
+    assert f"{report['n_matched']} of 30 barcodes" in caplog.text
+
+
 def test_square_wave() -> None:
     edges = 0.5 + np.arange(600.0)
     rate = RATE * (1 + 40e-6)
