@@ -40,6 +40,7 @@ __all__ = [
     "RecordingTooShortError",
     "RemoteChangedError",
     "RemoteNotFoundError",
+    "SchedulerError",
     "SortingError",
     "SpikeTrainError",
     "StageError",
@@ -209,6 +210,10 @@ class SynchronizationError(AllenEcephysError, ValueError):
 
 class SortingError(AllenEcephysError, RuntimeError):
     """A spike sorter that failed."""
+
+
+class SchedulerError(AllenEcephysError, ConnectionError):
+    """Workers that cannot be had, or cannot do the work: no scheduler, another version, too little memory."""
 
 
 class StageError(AllenEcephysError, RuntimeError):

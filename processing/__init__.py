@@ -10,7 +10,8 @@ depend on changed:
 * :func:`run_whole_session`: from a session description, what the rig left and measured units to the session's files;
 * :func:`run_stimulus_metrics`: from a session file to the table of stimulus metrics;
 * :func:`process_sessions`: all of this for whole sessions, from one file each (:func:`read_session_file`);
-  :func:`session_status` says what is done of them.
+  :func:`describe_folder` writes that file from a rig's folder, :func:`plan_sessions` says what it would take,
+  :func:`session_status` what is done.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from allen_ecephys.lazy_names import lazy_names
 if TYPE_CHECKING:
     from .recording import Recording
     from .sorted_spikes import SortedSpikes
+    from .stages.describing import describe_folder
     from .stages.opening import ProbeData, open_probe
     from .stages.probe import SortedProbe, sort_raw
     from .stages.session import package_units
     from .stages.session_file import SessionFile, read_session_file
+    from .stages.session_plan import PlannedStage, SessionPlan, plan_sessions
     from .stages.session_run import SessionOutputs, process_sessions, session_outputs
     from .stages.session_schema import session_schema
     from .stages.session_status import StageStatus, session_status
@@ -35,18 +38,22 @@ if TYPE_CHECKING:
     from .stages.whole_session import run_whole_session, whole_session_inputs
 
 __all__ = [
+    "PlannedStage",
     "ProbeData",
     "Recording",
     "SessionFile",
     "SessionOutputs",
+    "SessionPlan",
     "SortedProbe",
     "SortedSpikes",
     "SpikeBand",
     "StageStatus",
     "UnitParameters",
+    "describe_folder",
     "measure_units",
     "open_probe",
     "package_units",
+    "plan_sessions",
     "process_sessions",
     "process_spike_band",
     "read_session_file",
@@ -62,18 +69,22 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "PlannedStage": ".stages.session_plan",
         "ProbeData": ".stages.opening",
         "Recording": ".recording",
         "SessionFile": ".stages.session_file",
         "SessionOutputs": ".stages.session_run",
+        "SessionPlan": ".stages.session_plan",
         "SortedProbe": ".stages.probe",
         "SortedSpikes": ".sorted_spikes",
         "SpikeBand": ".stages.spike_band",
         "StageStatus": ".stages.session_status",
         "UnitParameters": ".stages.units",
+        "describe_folder": ".stages.describing",
         "measure_units": ".stages.units",
         "open_probe": ".stages.opening",
         "package_units": ".stages.session",
+        "plan_sessions": ".stages.session_plan",
         "process_sessions": ".stages.session_run",
         "process_spike_band": ".stages.spike_band",
         "read_session_file": ".stages.session_file",

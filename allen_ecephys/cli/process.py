@@ -7,7 +7,14 @@ import logging
 import click
 
 from .raw import list_command
-from .session import log_command, schema_command, session_command, status_command
+from .session import (
+    describe_command,
+    log_command,
+    plan_command,
+    schema_command,
+    session_command,
+    status_command,
+)
 from .sorting import run_command, sort_command, sorters_command
 from .spike_band import simulate_command, spike_band_command
 from .units import package_command, units_command
@@ -28,6 +35,8 @@ process.add_command(sorters_command)
 process.add_command(units_command)
 process.add_command(package_command)
 process.add_command(run_command)
+process.add_command(describe_command)
+process.add_command(plan_command)
 process.add_command(session_command)
 process.add_command(status_command)
 process.add_command(log_command)

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,59 @@ def status_command(files: tuple[Path, ...], as_json: bool) -> None:
                 click.echo(line)
     if as_json:
         click.echo(json.dumps(told, indent=1))
+
+
+@click.command("plan")
+@click.argument("files", nargs=-1, required=True, type=_FILE)
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that work at once.")
+@click.option(
+    "--like",
+    multiple=True,
+    type=_FILE,
+    help="File of a session that was processed on this machine: its records say what stages cost. May be repeated.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def plan_command(files: tuple[Path, ...], workers: int, like: tuple[Path, ...], as_json: bool) -> None:
+    """Show what would run, and the time, memory and disk it is expected to take. Runs nothing.
+
+    \b
+    EXAMPLES
+      allen-ecephys process plan tuesday.toml --workers 4 --like monday.toml
+    """
+    from allen_ecephys.processing import plan_sessions
+
+    plan = plan_sessions(files, workers=workers, like=like)
+    if as_json:
+        click.echo(json.dumps(asdict(plan), indent=1))
+        return
+    for stage in plan.stages:
+        cost, reason = stage.cost, f"  ({stage.status.reason})" if stage.status.reason else ""
+        click.echo(
+            f"{stage.status.key:<40} {cost.seconds:>9,.0f} s {cost.memory / 1e9:>6.2f} GB memory "
+            f"{cost.disk / 1e9:>8.2f} GB disk{reason}"
+        )
+    click.echo(
+        f"{plan.n_done} stages are done, {len(plan.stages)} would run: about {plan.seconds / 3600:,.2f} h with "
+        f"{workers} {'process' if workers == 1 else 'processes'}, {plan.memory / 1e9:.1f} GB of memory at once, "
+        f"{plan.disk / 1e9:,.1f} GB of disk"
+    )
+
+
+@click.command("describe")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Default: FOLDER/session.toml.")
+def describe_command(folder: Path, output: Path | None) -> None:
+    """Write a session's file from what a rig's FOLDER holds; what cannot be read from it is named in comments.
+
+    \b
+    EXAMPLES
+      allen-ecephys process describe recordings/2024-05-01/
+    """
+    from allen_ecephys.processing import describe_folder
+
+    path = describe_folder(folder, output)
+    click.echo(path.read_text(encoding="utf-8"), nl=False)
+    click.echo(f"written to {path}; look at it, then run `allen-ecephys process session {path}`", err=True)
 
 
 @click.command("log")

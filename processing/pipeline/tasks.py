@@ -40,6 +40,8 @@ class Task:
         Keys of the tasks whose results it reads.
     run
         Runs the stage or reuses what is there. It must be picklable.
+    memory
+        Bytes that it is expected to need; 0 where nobody knows.
     """
 
     session: str
@@ -49,6 +51,7 @@ class Task:
     output: Path
     after: tuple[str, ...]
     run: Callable[[], StageResult]
+    memory: int = 0
 
     @property
     def key(self) -> str:

@@ -6,16 +6,20 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from allen_ecephys.config import THREADS
 
+from ..pipeline.cluster import job_queue, local_workers, run_on, running_scheduler
 from ..pipeline.digests import digest_of
 from ..pipeline.tasks import TaskResult, run_here
 from ..sorting.sorters import check_sorter
 from . import sorting, stimulus_metrics, whole_session
 from .session import SESSION_FILE
 from .session_file import SessionFile, Where, check_session_files, read_session_file
+from .session_plan import with_memory
 from .session_steps import session_tasks
 
 Name = str | os.PathLike[str]
@@ -57,6 +61,8 @@ def process_sessions(
         If two sessions have one id, or write into one another's folders.
     UnknownNameError, MissingExtraError, SortingError
         If a sorter is not there, before anything runs.
+    SchedulerError
+        If workers cannot be had, or cannot do the work.
 
     Examples
     --------
@@ -70,16 +76,39 @@ def process_sessions(
     if not sessions:
         return []
     where = _where(sessions[0].where, Where(workers=workers, scheduler=scheduler, threads=threads))
-    tasks = [task for session in sessions for task in session_tasks(session)]
-    with _threads(where.threads):
-        return run_here(tasks, tell)
+    with _threads(where.threads), _client(where) as client:
+        if client is None:
+            return run_here([task for session in sessions for task in session_tasks(session)], tell)
+        tasks = [task for session in sessions for task in with_memory(session)]
+        return run_on(client, tasks, tell, prepare=partial(_use_threads, where.threads) if where.threads else None)
+
+
+@contextmanager
+def _client(where: Where) -> Iterator[Any]:
+    """Give a client of the workers that are asked for, or None for this process."""
+    if where.scheduler:
+        with running_scheduler(where.scheduler) as client:
+            yield client
+    elif where.cluster:
+        told = dict(where.cluster)
+        with job_queue(told["kind"], told.get("jobs", 1), told.get("options", {})) as client:
+            yield client
+    elif (where.workers or 1) > 1:
+        with local_workers(int(where.workers or 1)) as client:
+            yield client
+    else:
+        yield None
 
 
 def _where(said: Where, asked: Where) -> Where:
     """Return where to run: what is asked for, else what the file says; a scheduler asked for replaces workers."""
     if asked.scheduler or asked.workers:
         said = replace(said, scheduler=asked.scheduler, workers=asked.workers, cluster=None)
-    return replace(said, threads=asked.threads or said.threads)
+    said = replace(said, threads=asked.threads or said.threads)
+    if not said.threads and (said.workers or 1) > 1:
+        # Workers of one machine share its cores.
+        said = replace(said, threads=max(1, (os.cpu_count() or 1) // int(said.workers or 1)))
+    return said
 
 
 def _check_sorter(session: SessionFile) -> None:
@@ -124,6 +153,10 @@ class SessionOutputs:
     metrics: Path
     lfp: dict[int, Path]
     digest: str
+
+
+def _use_threads(number: int) -> None:
+    os.environ[THREADS.variable] = str(number)
 
 
 def session_outputs(session: SessionFile) -> SessionOutputs:

@@ -13,7 +13,13 @@ from click.testing import CliRunner
 
 from allen_ecephys.cache import EcephysProjectCache
 from allen_ecephys.cli import main
-from allen_ecephys.processing import process_sessions, read_session_file, session_outputs, session_status
+from allen_ecephys.processing import (
+    plan_sessions,
+    process_sessions,
+    read_session_file,
+    session_outputs,
+    session_status,
+)
 from allen_ecephys.processing.pipeline import read_log
 from allen_ecephys.processing.simulation.raw.recording import read_ground_truth
 from allen_ecephys.processing.simulation.rig import write_rig
@@ -154,6 +160,56 @@ def test_a_sorter_that_is_not_there_is_told_before_anything_runs(session: Path) 
     assert done.exit_code == 1
     assert "kilosrt4" in done.output
     assert not (session.parents[1] / "done").exists()
+
+
+def test_the_plan_scales_what_was_measured(session: Path) -> None:
+    nothing = plan_sessions([session])
+    assert (nothing.stages, nothing.n_done, nothing.seconds) == ((), 18, 0.0)
+    shutil.copytree(session.parent, session.parents[1] / "other")
+    other = session.parents[1] / "other" / "session.toml"
+    other.write_text(other.read_text().replace("../done", "../elsewhere").replace("700000", "700001"))
+    plan = plan_sessions([other], like=[session])
+    assert (len(plan.stages), plan.n_done) == (18, 0)
+    measured = {status.key[7:]: status.cost for status in session_status(session)}
+    spent = sum(cost["seconds"] for cost in measured.values() if cost)
+    assert plan.seconds == pytest.approx(spent, rel=0.1)
+    two = plan_sessions([other], like=[session], workers=2)
+    assert 0.4 * plan.seconds < two.seconds < plan.seconds
+    assert two.memory > plan.memory
+    assert plan.disk > 0.9 * sum(p.stat().st_size for p in (session.parents[1] / "done").rglob("*") if p.is_file())
+    assert plan_sessions([other]).seconds > 0  # by what was measured elsewhere
+    shown = CliRunner().invoke(main, ["process", "plan", str(other), "--like", str(session), "--workers", "2"])
+    assert "0 stages are done, 18 would run: about" in shown.output
+    told = json.loads(CliRunner().invoke(main, ["process", "plan", str(other), "--json"]).output)
+    assert told["stages"][0]["status"]["state"] == "to do"
+
+
+def test_a_rig_describes_itself(session: Path) -> None:
+    session.unlink()
+    done = CliRunner().invoke(main, ["process", "describe", str(session.parent)])
+    assert done.exit_code == 0, done.output
+    found = read_session_file(session)
+    told = read_session_file(session.with_suffix(".json"))
+    assert found.told.facts() == told.told.facts()
+    again = CliRunner().invoke(main, ["process", "describe", str(session.parent)])
+    assert "is there already, and is not replaced" in again.output
+    # Without the rig's own description, and from another folder.
+    (session.parent / "session.json").unlink()
+    path = session.parents[1] / "described" / "session.toml"
+    done = CliRunner().invoke(main, ["process", "describe", str(session.parent), "-o", str(path)])
+    assert done.exit_code == 0, done.output
+    found = read_session_file(path)
+    assert [probe.name for probe in found.told.probes] == ["probeA", "probeB"]
+    assert [Path(p.channels or "").name for p in found.told.probes] == ["probeA_channels.csv", "probeB_channels.csv"]
+    assert found.told.sync is not None
+    assert found.told.stimulus is not None
+    assert (found.told.sync.name, found.told.stimulus.name) == ("rig.sync", "stimulus.pkl")
+    assert found.told.optotagging is not None
+    assert found.told.optotagging.name == "optotagging.pkl"
+    text = path.read_text()
+    assert "who was recorded" in text
+    assert "where monitor, camera and light stood" in text
+    assert "NOT TOLD" in text
 
 
 def test_status_as_json_and_schema(session: Path) -> None:

@@ -1,0 +1,282 @@
+"""Tasks on dask: on worker processes of this machine, on a running scheduler, or on jobs of a queue.
+
+Tasks hand on files and not arrays, so every worker must see the same folders. A worker that is lost takes no finished
+stage with it: its tasks run again elsewhere, find what was finished, and go on from the sorter's checkpoints.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from inspect import signature
+from pathlib import Path
+from shutil import which
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from allen_ecephys.errors import AllenEcephysError, SchedulerError, UnknownNameError, missing_extra, suggest
+
+from .tasks import Task, TaskResult, blocked, in_order, perform
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+logger = logging.getLogger(__name__)
+
+#: Kinds of job queues -> dask-jobqueue's class.
+QUEUES: Final = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster", "sge": "SGECluster"}
+#: How long a scheduler is waited for, and its first worker (s).
+CONNECT_S: Final = 10.0
+WORKERS_S: Final = 60.0
+#: Stages map large files, whose pages the system takes back when it needs them: dask must not stop or kill for these.
+_MEMORY: Final = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause", "terminate")}
+
+
+@contextmanager
+def local_workers(number: int) -> Iterator[Client]:
+    """Start worker processes on this machine, each of which runs one stage at a time."""
+    dask, distributed = _dask()
+    with (
+        dask.config.set(_MEMORY),
+        distributed.LocalCluster(n_workers=number, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def running_scheduler(address: str) -> Iterator[Client]:
+    """Use the workers of a running scheduler.
+
+    Raises
+    ------
+    SchedulerError
+        If there is no scheduler at the address, or it has no worker.
+    """
+    _, distributed = _dask()
+    try:
+        client = distributed.Client(address, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        msg = f"no dask scheduler answers at {address!r} ({error}); start one (`dask scheduler`), or mend the address"
+        raise SchedulerError(msg) from error
+    with client:
+        _wait_for_workers(client, 1, f"the scheduler at {address}", "start one with `dask worker ADDRESS`")
+        yield client
+
+
+@contextmanager
+def job_queue(kind: str, jobs: int, options: Mapping[str, Any]) -> Iterator[Client]:
+    """Ask a job queue for workers, through dask-jobqueue.
+
+    Parameters
+    ----------
+    kind
+        One of `QUEUES`.
+    jobs
+        How many jobs to ask for.
+    options
+        What dask-jobqueue's cluster of that kind takes (cores, memory, queue, walltime, ...).
+
+    Raises
+    ------
+    SchedulerError
+        If the queue takes no job, or none of its jobs starts.
+    UnknownNameError
+        If there is no such kind, or it does not take an option.
+    MissingExtraError
+        If dask-jobqueue is not installed.
+    """
+    if kind not in QUEUES:
+        msg = f"no kind of job queue is called {kind!r}{suggest(kind, QUEUES)}; there are {', '.join(QUEUES)}"
+        raise UnknownNameError(msg)
+    dask, distributed = _dask()
+    try:
+        import dask_jobqueue
+    except ImportError as error:
+        raise missing_extra(library="dask-jobqueue", extra="distributed", purpose=f"a {kind} queue") from error
+    made = getattr(dask_jobqueue, QUEUES[kind])
+    _check_options(made, options, kind)
+    with ExitStack() as stack:
+        stack.enter_context(dask.config.set(_MEMORY))
+        # One process a job: stages use the job's cores by threads.
+        cluster = made(**({"processes": 1} | dict(options)))
+        stack.callback(_close, cluster)
+        client = stack.enter_context(distributed.Client(cluster, set_as_default=False))
+        cluster.scale(jobs=jobs)
+        _wait_for_workers(client, 1, f"the {kind} queue", "does it take jobs, and do they start? Look at its own tools")
+        yield client
+
+
+def _check_options(made: Any, options: Mapping[str, Any], kind: str) -> None:
+    """Raise if a job queue cannot be asked with these options, or is not on this machine."""
+    homes = (made, made.job_cls, *made.job_cls.__mro__, *made.__mro__)
+    known = {name for home in homes for name in signature(home.__init__).parameters} - {"self", "kwargs"}
+    for name in options:
+        if name not in known:
+            msg = f"a {kind} queue has no option {name!r}{suggest(name, known)}; see dask-jobqueue's {made.__name__}"
+            raise UnknownNameError(msg)
+    missing = [name for name in ("cores", "memory") if name not in options]
+    if missing:
+        msg = f"the options of a {kind} queue do not say {' and '.join(missing)}, of each job"
+        raise UnknownNameError(msg)
+    command = str(made.job_cls.submit_command).split()[0]
+    if which(command) is None:
+        msg = f"there is no command {command} here, which submits jobs of a {kind} queue; run where it is"
+        raise SchedulerError(msg)
+
+
+def _close(cluster: Any) -> None:
+    try:
+        cluster.close()
+    except Exception as error:  # a cluster whose jobs were refused does not close without complaint
+        logger.warning("the cluster did not close: %s", error or type(error).__name__)
+
+
+def run_on(
+    client: Client,
+    tasks: Sequence[Task],
+    tell: Callable[[TaskResult], None] = lambda _: None,
+    *,
+    prepare: Callable[[], None] | None = None,
+) -> list[TaskResult]:
+    """Run tasks on the workers of a client; those that wait for a failed one are not reached.
+
+    Parameters
+    ----------
+    client
+        Connected to a scheduler that has workers.
+    tasks
+        In any order.
+    tell
+        Is called with each result as it comes.
+    prepare
+        Is called on a worker before each task; it must be picklable.
+
+    Raises
+    ------
+    SchedulerError
+        If workers have another version of the package or of Python, do not see the folders, or have too little memory.
+    """
+    _, distributed = _dask()
+    ordered = in_order(tasks)
+    check_workers(client, sorted({task.output.parent for task in ordered}))
+    large = _workers_for(client, ordered)
+    run = uuid4().hex[:8]
+    futures: dict[str, Any] = {}
+    for task in ordered:
+        # The dashboard groups tasks by the name before the first number: the stage.
+        name = "-".join((task.stage, task.session, task.probe or "session", run))
+        earlier = [futures[key] for key in task.after]
+        where = {"workers": large[task.key]} if large[task.key] else {}
+        futures[task.key] = client.submit(_perform_after, prepare, task, *earlier, key=name, pure=False, **where)
+    keys = {future.key: key for key, future in futures.items()}
+    results: dict[str, TaskResult] = {}
+    with client.as_current():
+        for future in distributed.as_completed(futures.values(), raise_errors=False):
+            key = keys[future.key]
+            results[key] = _result_of(future, key)
+            tell(results[key])
+    return [results[task.key] for task in ordered]
+
+
+def check_workers(client: Client, folders: Sequence[Path]) -> None:
+    """Raise if a worker cannot do the work, saying which and why.
+
+    Raises
+    ------
+    SchedulerError
+        If a worker has another Python, no or another version of the package, or does not see a folder.
+    """
+    from allen_ecephys.version import __version__
+
+    for address, facts in client.get_versions()["workers"].items():
+        found = ".".join(facts["host"]["python"].split(".")[:2])
+        ours = ".".join(platform.python_version_tuple()[:2])
+        if found != ours:
+            msg = f"worker {address} runs Python {found}, and this is {ours}; start workers of the same Python"
+            raise SchedulerError(msg)
+    for address, told in client.run(_about_worker, [str(folder) for folder in folders], on_error="return").items():
+        if isinstance(told, Exception):
+            msg = f"worker {address} cannot import allen_ecephys ({told}); install {__version__} where it runs"
+            raise SchedulerError(msg)
+        if told["version"] != __version__:
+            msg = f"worker {address} has allen-ecephys {told['version']}, and this is {__version__}; install the same"
+            raise SchedulerError(msg)
+        if told["missing"]:
+            msg = (
+                f"worker {address} does not see {', '.join(told['missing'])}; workers and this process need the same "
+                "folders under the same names"
+            )
+            raise SchedulerError(msg)
+
+
+def _about_worker(folders: Sequence[str]) -> dict[str, Any]:
+    from allen_ecephys.version import __version__
+
+    return {"version": __version__, "missing": [folder for folder in folders if not Path(folder).is_dir()]}
+
+
+def _workers_for(client: Client, tasks: Sequence[Task]) -> dict[str, list[str]]:
+    """Return, for each task that not every worker has the memory for, the addresses of those that have.
+
+    Raises
+    ------
+    SchedulerError
+        If no worker has the memory that a task needs.
+    """
+    limits = {
+        address: int(facts.get("memory_limit") or 0)
+        for address, facts in client.scheduler_info(n_workers=-1)["workers"].items()
+    }
+    found = {}
+    for task in tasks:
+        fits = [address for address, limit in limits.items() if not limit or limit >= task.memory]
+        if not fits:
+            largest = max(limits.values())
+            msg = (
+                f"{task.key} needs about {task.memory / 1e9:.1f} GB, and the largest worker may use "
+                f"{largest / 1e9:.1f} GB; start workers with more memory (fewer on a machine, or a larger memory limit)"
+            )
+            raise SchedulerError(msg)
+        found[task.key] = fits if len(fits) < len(limits) else []
+    return found
+
+
+def _perform_after(prepare: Callable[[], None] | None, task: Task, *earlier: TaskResult) -> TaskResult:
+    if prepare is not None:
+        prepare()
+    return blocked(task, {result.key: result for result in earlier}) or perform(task)
+
+
+def _result_of(future: Any, key: str) -> TaskResult:
+    """Return a task's result; that a worker died of it, or could not begin it, is a failure of that task."""
+    try:
+        result: TaskResult = future.result()
+    except AllenEcephysError as error:
+        return TaskResult(key, "failed", str(error))
+    except Exception as error:
+        if type(error).__name__ == "KilledWorker":
+            message = "several workers died while they ran it; out of memory is the likeliest cause"
+        else:
+            message = f"{type(error).__name__}: {error}"
+        return TaskResult(key, "failed", message)
+    return result
+
+
+def _wait_for_workers(client: Client, number: int, what: str, advice: str) -> None:
+    try:
+        client.wait_for_workers(number, timeout=WORKERS_S)
+    except TimeoutError as error:
+        msg = f"{what} has no worker after {WORKERS_S:g} s; {advice}"
+        raise SchedulerError(msg) from error
+
+
+def _dask() -> tuple[Any, Any]:
+    try:
+        import dask
+        import distributed
+    except ImportError as error:
+        raise missing_extra(library="dask", extra="distributed", purpose="work on several processes") from error
+    return dask, distributed

@@ -1,0 +1,158 @@
+"""What processing a session would take: which stages run, how long, how much memory and disk; nothing runs."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..pipeline.costs import MEASURED, Cost, Rate, Size, rates_of
+from ..pipeline.stages import read_manifest
+from ..pipeline.tasks import Task, in_order
+from ..readers.raw_folder import open_bands
+from ..recording import duration
+from .session_file import SessionFile, check_session_files, read_session_file
+from .session_status import StageStatus, task_states
+from .session_steps import session_tasks
+
+Name = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage that would run, and what it is expected to cost.
+
+    Attributes
+    ----------
+    status
+        Which, and why it would run.
+    cost
+        Seconds, bytes of memory and bytes that it leaves.
+    """
+
+    status: StageStatus
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class SessionPlan:
+    """What processing some sessions would take.
+
+    Attributes
+    ----------
+    stages
+        Stages that would run, in order.
+    n_done
+        Stages that are done.
+    seconds
+        Expected until all is done, with `workers` processes.
+    workers
+        Processes that work at once.
+    memory
+        Bytes that the hungriest stages may need, as many as there are processes.
+    disk
+        Bytes that the stages leave.
+    """
+
+    stages: tuple[PlannedStage, ...]
+    n_done: int
+    seconds: float
+    workers: int
+    memory: float
+    disk: float
+
+
+def plan_sessions(files: Sequence[Name], *, workers: int = 1, like: Sequence[Name] = ()) -> SessionPlan:
+    """Tell what processing sessions would take, by what their own stages and those of other sessions cost.
+
+    Parameters
+    ----------
+    files
+        Files of the sessions.
+    workers
+        Processes that work at once.
+    like
+        Files of sessions that were processed on the same machine, whose records say what stages cost there.
+
+    Raises
+    ------
+    MissingFileError, FileFormatError
+        As :func:`.session_file.read_session_file`, and if raw data cannot be opened.
+
+    Examples
+    --------
+    >>> plan_sessions([]).seconds
+    0.0
+    """
+    sessions = [read_session_file(path) for path in files]
+    check_session_files(sessions)
+    rates = known_rates([*sessions, *(read_session_file(path) for path in like)])
+    tasks, planned, n_done = [], list[PlannedStage](), 0
+    for session in sessions:
+        sizes = probe_sizes(session)
+        for task, status in task_states(session_tasks(session)):
+            if status.state == "done":
+                n_done += 1
+                continue
+            tasks.append(task)
+            planned.append(PlannedStage(status, rates[task.stage].of(_size(task, sizes))))
+    seconds = {task.key: stage.cost.seconds for task, stage in zip(tasks, planned, strict=True)}
+    hungriest = heapq.nlargest(workers, (stage.cost.memory for stage in planned))
+    return SessionPlan(
+        stages=tuple(planned),
+        n_done=n_done,
+        seconds=until_done(tasks, seconds, workers),
+        workers=workers,
+        memory=float(sum(hungriest)),
+        disk=float(sum(stage.cost.disk for stage in planned)),
+    )
+
+
+def with_memory(session: SessionFile) -> list[Task]:
+    """Return a session's tasks with the memory that each is expected to need."""
+    rates, sizes = known_rates([session]), probe_sizes(session)
+    return [
+        replace(task, memory=int(rates[task.stage].of(_size(task, sizes)).memory)) for task in session_tasks(session)
+    ]
+
+
+def probe_sizes(session: SessionFile) -> dict[str, Size]:
+    """Return length and channels of each probe's recording."""
+    found = {}
+    for probe in session.told.probes:
+        recording = open_bands(probe.recording, stream=probe.stream).spike_band
+        found[probe.name] = Size(duration(recording), recording.n_channels)
+    return found
+
+
+def known_rates(sessions: Sequence[SessionFile]) -> dict[str, Rate]:
+    """Return what stages cost: as the records of these sessions say, else as was once measured."""
+    return MEASURED | rates_of(record for session in sessions for record in _records(session))
+
+
+def until_done(tasks: Sequence[Task], seconds: Mapping[str, float], workers: int) -> float:
+    """Return when all tasks are done, if each free worker takes the first task whose turn it can be."""
+    waiting = in_order([replace(task, after=tuple(k for k in task.after if k in seconds)) for task in tasks])
+    running, done, now = list[tuple[float, str]](), set[str](), 0.0
+    while waiting or running:
+        for task in [task for task in waiting if set(task.after) <= done][: workers - len(running)]:
+            heapq.heappush(running, (now + seconds[task.key], task.key))
+            waiting.remove(task)
+        now, key = heapq.heappop(running)
+        done.add(key)
+    return now
+
+
+def _size(task: Task, sizes: Mapping[str, Size]) -> Size:
+    if task.probe:
+        return sizes[task.probe]
+    return Size(max(s.seconds for s in sizes.values()), sum(s.channels for s in sizes.values()))
+
+
+def _records(session: SessionFile) -> Iterator[tuple[str, Size, dict[str, Any]]]:
+    manifests = [(task, read_manifest(task.place / task.stage)) for task in session_tasks(session)]
+    if any(manifest is not None for _, manifest in manifests):
+        sizes = probe_sizes(session)
+        yield from ((task.stage, _size(task, sizes), manifest) for task, manifest in manifests if manifest is not None)
