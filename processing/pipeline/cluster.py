@@ -191,7 +191,8 @@ def check_workers(client: Client, folders: Sequence[Path]) -> None:
     """
     from allen_ecephys.version import __version__
 
-    for address, facts in client.get_versions()["workers"].items():
+    versions: Any = client.get_versions()
+    for address, facts in versions["workers"].items():
         found = ".".join(facts["host"]["python"].split(".")[:2])
         ours = ".".join(platform.python_version_tuple()[:2])
         if found != ours:

@@ -252,8 +252,9 @@ def _clock(one: ProbeListing, *, has_sync: bool) -> dict[str, Any]:
 
 def _start_time(folder: Path, base: Path, probes: list[dict[str, Any]]) -> tuple[str, str]:
     """Return when it was recorded and where that is said; the clock's time zone is this machine's."""
-    places = [folder, *(base / row["recording"] for row in probes)]
-    for place in places:
+    # The folder of the session's file need not be there yet.
+    places = [Path(os.path.normpath(base.absolute() / row["recording"])) for row in probes]
+    for place in [folder, *places]:
         for path in sorted((place if place.is_dir() else place.parent).rglob("*.meta")):
             said = re.search(r"^fileCreateTime=(\S+)", path.read_text(encoding="utf-8", errors="replace"), re.M)
             if said:
@@ -263,8 +264,7 @@ def _start_time(folder: Path, base: Path, probes: list[dict[str, Any]]) -> tuple
         if said:
             when = datetime.strptime(said[1].strip(), "%d %b %Y %H:%M:%S").astimezone()
             return when.isoformat(), f"{path.name}, in the time zone of this machine"
-    raw = base / probes[0]["recording"]
-    oldest = min(path.stat().st_mtime for path in [raw, *raw.rglob("*")])
+    oldest = min(path.stat().st_mtime for path in [places[0], *places[0].rglob("*")])
     when = datetime.fromtimestamp(oldest, UTC).replace(microsecond=0)
     return when.isoformat(), "NOT TOLD: when the oldest raw file was last written; mend it"
 
