@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from .speaking import announce_compiling
+
 
 @click.command()
 @click.argument("session", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -13,7 +15,7 @@ import click
 @click.option("--all-units", is_flag=True, help="Show every unit of the file, not only those of the quality filter.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing page.")
 def report(session: Path, output: Path, all_units: bool, overwrite: bool) -> None:
-    """Write one HTML page on SESSION, an NWB file: units, quality, stimuli, behaviour, example responses.
+    """Write one HTML page on SESSION, an NWB file: each of its units, quality, stimuli, behaviour, LFP, light.
 
     \b
     EXAMPLE
@@ -27,6 +29,7 @@ def report(session: Path, output: Path, all_units: bool, overwrite: bool) -> Non
     if output.exists() and not overwrite:
         msg = f"{output} exists already; name another file, or pass --overwrite"
         raise click.ClickException(msg)
+    announce_compiling()
     with EcephysSession(session, unit_filter=UnitFilter.none() if all_units else UnitFilter()) as opened:
         written = opened.report(output, overwrite=overwrite)
     click.echo(f"{written}: {written.stat().st_size / 1e6:.1f} MB")

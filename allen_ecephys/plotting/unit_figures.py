@@ -191,6 +191,8 @@ def plot_units_on_probe(
         ax.plot(x, y, marker, color=color, markersize=3.5, alpha=0.75, markeredgewidth=0, label=f"{name} ({len(x)})")
     if (here[against] > 0).all() and len(here) and here[against].max() > 20 * here[against].min():
         ax.set_xscale("log")
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_formatter("")
     if len(depth):
         ax.legend(fontsize="x-small", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), handletextpad=0.2)
     ax.set_xlabel(QUALITY_METRICS.get(against, (against.replace("_", " "),))[0])

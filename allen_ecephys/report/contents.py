@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import ArrayLike
 
+    from ..spikes.store import MeanWaveforms, SpikeAmplitudes, SpikeTimes
     from ..stimulus.trials import Trials
     from ..units.filter import UnitFilter
 
@@ -99,3 +100,41 @@ class ReportedSession(Protocol):
 
     def psth(self, bin_edges: ArrayLike, stimulus_presentation_ids: Trials, unit_ids: ArrayLike | None) -> xr.Dataset:
         """Return firing rates around stimulus onset."""
+
+    def responses(
+        self, stimulus_name: str, window: tuple[float, float] | None, unit_ids: ArrayLike | None
+    ) -> xr.Dataset:
+        """Return counts and rates of one stimulus, trials x units."""
+
+    @property
+    def spike_times(self) -> SpikeTimes:
+        """Unit id -> spike times (s)."""
+
+    @property
+    def spike_amplitudes(self) -> SpikeAmplitudes:
+        """Unit id -> amplitude of each spike (V)."""
+
+    @property
+    def mean_waveforms(self) -> MeanWaveforms:
+        """Unit id -> mean waveform (microvolts)."""
+
+    @property
+    def has_running_speed(self) -> bool:
+        """Whether there is a running speed."""
+
+    @property
+    def has_optotagging(self) -> bool:
+        """Whether there are pulses of light."""
+
+    @property
+    def optogenetic_stimulation_epochs(self) -> pd.DataFrame:
+        """Each pulse of light."""
+
+    def local_lfp_probes(self) -> list[int]:
+        """Return the probes whose LFP can be read without fetching it."""
+
+    def get_lfp(self, probe_id: int | str) -> xr.DataArray:
+        """Return a probe's LFP (V), lazily."""
+
+    def get_current_source_density(self, probe_id: int | str) -> xr.DataArray:
+        """Return a probe's current source density."""

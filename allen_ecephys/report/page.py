@@ -6,6 +6,9 @@ PNG. Both come with ``pip install 'allen-ecephys[report]'``. Equal files give eq
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +18,15 @@ from ..errors import AlreadyPresentError, MissingFileError, missing_extra
 from ..files import write_atomically
 from ..units.filter import UnitFilter
 from ..version import __version__
-from . import sections
+from .along_probes import depths, field_potential
+from .responding import examples, light
+from .sections import Section, identity, quality, structures, time_course
+from .unit_details import unit_details, unit_table
 
 if TYPE_CHECKING:
     import os
+
+    import pandas as pd
 
     from .contents import ReportedSession
 
@@ -48,6 +56,7 @@ def render(session: ReportedSession) -> str:
     try:
         import matplotlib as mpl
         from jinja2 import Environment, StrictUndefined
+        from markupsafe import Markup
     except ImportError as error:
         library, extra, purpose = "jinja2 and matplotlib", "report", "a session report"
         raise missing_extra(library, extra, purpose) from error
@@ -59,14 +68,45 @@ def render(session: ReportedSession) -> str:
         "axes.spines.top": False,
         "axes.spines.right": False,
     }
+    whole = session.with_units(UnitFilter.none())
+    everything = whole.units
     with mpl.rc_context(style):
-        everything = session.with_units(UnitFilter.none()).units
         content = [
-            sections.identity(session, len(everything)),
-            sections.units(session, everything),
-            sections.quality(session, everything),
-            sections.time_course(session),
-            sections.examples(session),
+            identity(session, len(everything)),
+            time_course(session),
+            Section("Units", note=_note(session, everything), is_unit_table=len(everything) > 0),
+            structures(session, everything),
+            depths(session),
+            quality(session, everything),
+            examples(session),
+            field_potential(session),
+            light(session),
         ]
-    page = template.from_string(files("allen_ecephys.report").joinpath("report.html").read_text("utf-8"))
-    return page.render(title=f"Session {session.ecephys_session_id}", sections=content, version=__version__)
+    table = unit_table(session, everything)
+    details = unit_details(whole, [int(unit) for unit in table["id"]], n_units=len(everything)) if table["id"] else {}
+    folder = files("allen_ecephys.report")
+    script = folder.joinpath("report.js").read_text("utf-8")
+    page = template.from_string(folder.joinpath("report.html").read_text("utf-8"))
+    return page.render(
+        title=f"Session {session.ecephys_session_id}",
+        sections=content,
+        version=__version__,
+        unit_data=Markup(_json({"table": table, "details": details})),  # noqa: S704  no element can end in it
+        script=Markup(script),  # noqa: S704  our own
+        script_digest=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+    )
+
+
+def _json(data: object) -> str:
+    """Return data as JSON that can stand in a page: no element ends or begins in it."""
+    return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _note(session: ReportedSession, everything: pd.DataFrame) -> str:
+    if not len(everything):
+        return "The file holds no units."
+    hidden = {name: n for name, n in session.hidden_units().items() if n}
+    said = ", ".join(f"{name} {n:,}" for name, n in hidden.items())
+    return "Click a heading to sort, a unit to see its waveform, autocorrelogram, amplitudes and responses." + (
+        f" The filter hides units (one can fail several bounds): {said}." if said else ""
+    )

@@ -85,6 +85,21 @@ class SessionFile:
             self.lfp_readers[probe_id] = open_reader(path)
         return self.lfp_readers[probe_id]
 
+    def local_lfp_probes(self) -> list[int]:
+        """Return the probes whose LFP lies in a file beside the session's."""
+        from ..errors import MissingDataError, MissingFileError
+        from ..signals.lfp import locate_lfp
+
+        found = []
+        for probe in self.probes.index.tolist():
+            try:
+                path = locate_lfp(probe, self.probes, self.reader.source, None)
+            except (MissingDataError, MissingFileError):
+                continue
+            if isinstance(path, str) and "://" not in path:
+                found.append(probe)
+        return found
+
     @cached_property
     def nwbfile(self) -> NWBFile:
         """The file as pynwb sees it, through the same handle."""

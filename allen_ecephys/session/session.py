@@ -949,6 +949,10 @@ class EcephysSession:
         """
         return self._signals.lfp(self._file.probe_id(probe_id), mask_invalid_intervals)
 
+    def local_lfp_probes(self) -> list[int]:
+        """Return the ids of the probes whose LFP file lies beside the session's: their LFP is read, never fetched."""
+        return self._file.local_lfp_probes()
+
     def get_current_source_density(self, probe_id: int | str) -> xr.DataArray:
         """Return a probe's flash-triggered current source density (:func:`.lfp.read_current_source_density`)."""
         return self._signals.current_source_density(self._file.probe_id(probe_id))
@@ -1009,8 +1013,11 @@ class EcephysSession:
     def report(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write an HTML page that shows what the session holds; it needs no other file and no network.
 
-        Identity, units by structure, quality metrics with the bounds of the filter, stimuli, running and pupil over
-        time, and some responding units. What the session lacks is said. Needs the extra ``report``.
+        Identity; stimuli, running and pupil over time; a table of all units that sorts and filters, where a click opens
+        a unit's waveform, autocorrelogram, rate and amplitudes over time, receptive field, tuning and responses; units
+        by structure and depth; quality metrics with the bounds of the filter; some responding units; field potential of
+        the probes whose LFP file is there (none is fetched); light. What the session lacks is said. Each unit's spikes,
+        amplitudes and waveform are read once, and not kept. Needs the extra ``report``.
 
         Parameters
         ----------

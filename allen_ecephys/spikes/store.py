@@ -133,6 +133,16 @@ class SpikeStore:
                 kept[row] = self._ascending(name, row, values)
             return [kept[int(r)] for r in rows]
 
+    def once(self, name: str, row: int) -> np.ndarray[Any, Any]:
+        """Return the spike times or amplitudes of a row, and keep nothing that was not kept before."""
+        with self._lock:
+            if row in self._kept[name]:
+                found: np.ndarray[Any, Any] = self._kept[name][row]
+                return found
+            if name == "spike_amplitudes":
+                self._learn_order([row])
+            return self._ascending(name, row, self.column(name).read(row))
+
     def _ascending(self, name: str, row: int, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return a row's values in the order of its spike times, read-only."""
         if name == "spike_times" and row not in self._order:
@@ -327,6 +337,23 @@ class UnitMapping(dict[int, Any]):
         wanted = list(self._rows if unit_ids is None else unit_ids)
         return dict(zip((int(unit) for unit in wanted), self._read(wanted), strict=True))
 
+    def each(self, unit_ids: Iterable[Any] | None = None) -> Iterator[Any]:
+        """Yield what is held of some units (default: all shown), one after the other, and keep none of it.
+
+        For a pass over a session that is larger than memory; ``items()`` and ``values()`` keep what they read.
+
+        Raises
+        ------
+        UnknownIdError
+            If a unit is hidden by the filter or not in the file.
+        """
+        for unit in self._rows if unit_ids is None else unit_ids:
+            yield self._once(unit, self.row(unit))
+
+    def _once(self, unit_id: Any, row: int) -> Any:
+        """Return what is held of one unit, unkept."""
+        raise NotImplementedError
+
     def copy(self) -> dict[int, Any]:
         """Return a plain dict of all units shown."""
         return self.to_dict()
@@ -389,6 +416,9 @@ class SpikeTimes(UnitMapping):
     def _read(self, unit_ids: list[Any]) -> list[Any]:
         return self._store.get(self._column, [self.row(unit) for unit in unit_ids])
 
+    def _once(self, unit_id: Any, row: int) -> Any:
+        return self._store.once(self._column, row)
+
     def values(self) -> Any:
         """Return all arrays, read at once."""
         return self.to_dict().values()
@@ -445,6 +475,10 @@ class MeanWaveforms(UnitMapping):
             if unit not in self._kept:
                 self._kept[unit] = self._made(unit, self._store.column("waveform_mean").read(row))
         return [self._kept[unit].copy() for unit in unit_ids]
+
+    def _once(self, unit_id: Any, row: int) -> Any:
+        kept = self._kept.get(unit_id)
+        return self._made(unit_id, self._store.column("waveform_mean").read(row)) if kept is None else kept.copy()
 
     def _made(self, unit_id: int, waveform: np.ndarray[Any, Any]) -> xr.DataArray:
         import xarray as xr

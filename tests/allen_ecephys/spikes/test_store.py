@@ -286,3 +286,24 @@ def test_mean_waveforms_leave_out_invalid_channels(write_session: Write) -> None
     assert waveform["channel_id"].to_numpy().tolist() == [1000, 1001, 1003]
     np.testing.assert_array_equal(waveform[:, 0], np.array([0.0, 82.0, 246.0]))
     assert EcephysSession(path, unit_filter=UnitFilter.none()).mean_waveforms[900].shape == (4, 82)
+
+
+def test_a_pass_over_units_keeps_nothing(write_session: Callable[..., Path]) -> None:
+    """Each unit is read as by its id, sorted ones with their amplitudes, and read anew afterwards."""
+    path = write_session(
+        spike_times=[[1.0, 2.0], [5.0, 3.0, 4.0], []], spike_amplitudes=[[0.1, 0.2], [0.5, 0.3, 0.4], []]
+    )
+    with EcephysSession(path) as session:
+        passed = list(
+            zip(session.spike_times.each(), session.spike_amplitudes.each(), session.mean_waveforms.each(), strict=True)
+        )
+        store = session.spike_times._store
+        assert all(not kept for kept in store._kept.values())
+        assert not session.mean_waveforms._kept
+        for unit, (times, amplitudes, waveform) in zip(session.units.index, passed, strict=True):
+            np.testing.assert_array_equal(times, session.spike_times[unit])
+            np.testing.assert_array_equal(amplitudes, session.spike_amplitudes[unit])
+            assert waveform.identical(session.mean_waveforms[unit])
+        np.testing.assert_array_equal(passed[1][1], [0.3, 0.4, 0.5])
+        [again] = session.spike_times.each([session.units.index[0]])
+        assert again is session.spike_times[session.units.index[0]]  # what was kept is not read twice
