@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from .offline.plan import Selection
     from .population.population import Population
     from .project_cache import EcephysProjectCache
+    from .raw_data import RawData
 
-__all__ = ["EcephysProjectCache", "Population", "Selection"]
+__all__ = ["EcephysProjectCache", "Population", "RawData", "Selection"]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "EcephysProjectCache": ".project_cache",
         "Population": ".population.population",
+        "RawData": ".raw_data",
         "Selection": ".offline.plan",
     },
 )

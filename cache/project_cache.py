@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from allen_ecephys.compatibility import Compatibility, is_compatible, without_effect
+from allen_ecephys.errors import UnknownIdError
 from allen_ecephys.units.filter import UnitBounds, UnitFilter
 
 from .manifest import Manifest
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from .offline.plan import Plan, Selection
     from .population.population import Population
+    from .raw_data import RawData
     from .tables.analysis_metrics import MetricNames
     from .tables.project_tables import ProjectTables
     from .transfer.streaming import RemoteStream
@@ -525,6 +527,44 @@ class EcephysProjectCache:
         Raises as :meth:`lfp_path` does.
         """
         return self._sessions.lfp_stream(session_id, probe_id)
+
+    def get_raw_data(self, session_id: int, probe_id: int, *, download: bool = False) -> RawData:
+        """Return the published raw data of a probe, some 200 GB: read by byte ranges, or downloaded.
+
+        Events and sync file, which are small, are fetched in any case.
+
+        Parameters
+        ----------
+        session_id, probe_id
+            Of the session table, and of :meth:`get_probes`.
+        download
+            Fetch the two bands, too; a download that was cut goes on where it was. Else what is read of them is
+            kept, and nothing else.
+
+        Returns
+        -------
+        RawData
+            Five files. ``allen_ecephys.processing.synchronization.open_released_probe`` opens them on the session's
+            clock; with that, ``session.raw_snippets`` and ``session.raw_traces`` show what units were found in.
+
+        Raises
+        ------
+        UnknownIdError
+            If the tables at hand tell that the session has no such probe.
+        RemoteNotFoundError
+            If there are no raw data of it.
+        OfflineError
+            If a file is not in the cache and may not be fetched.
+        """
+        from .raw_data import raw_data_of
+
+        session_id, probe_id = whole_number(session_id, "session"), whole_number(probe_id, "probe")
+        probes = self._queries.at_hand("probes")
+        if probes is not None and probe_id not in probes.index[probes["ecephys_session_id"] == session_id]:
+            known = ", ".join(map(str, probes.index[probes["ecephys_session_id"] == session_id]))
+            msg = f"session {session_id} of this project has no probe {probe_id}; it has {known or 'none'}"
+            raise UnknownIdError(msg)
+        return raw_data_of(self.files, session_id, probe_id, download=download)
 
     def get_cache_path(self, file_name: str | Path | None, manifest_key: str, *args: int | str) -> Path:
         """Return where a file of the cache lies or would lie, under AllenSDK's name; nothing is fetched.

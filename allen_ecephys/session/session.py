@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from ..interop import SpikeInterfaceUnits
     from ..nwb.opening import BinaryFile
+    from ..spikes.raw_windows import RawProbe
     from ..spikes.sparse_counts import SparseCounts
     from ..spikes.store import MeanWaveforms, SpikeAmplitudes, SpikeTimes
     from ..stimulus.trials import Trials
@@ -815,6 +816,93 @@ class EcephysSession:
 
         unmasked_lfp = partial(self.get_lfp, mask_invalid_intervals=False)
         return spike_sample_indices(self.spike_times, self._tables.units, unmasked_lfp, unit_id, probe_start_time)
+
+    def raw_snippets(
+        self,
+        unit_id: int,
+        raw: RawProbe,
+        n: int = 100,
+        *,
+        channel_ids: ArrayLike | None = None,
+        seed: int = 0,
+    ) -> xr.DataArray:
+        """Return the raw data around some of a unit's spikes.
+
+        Parameters
+        ----------
+        unit_id
+            The unit.
+        raw
+            Its probe's raw data on the session's clock:
+            ``open_released_probe(cache.get_raw_data(session_id, probe_id))``.
+        n
+            How many spikes, drawn without regard to their time; all if the unit has fewer.
+        channel_ids
+            Channels of its probe; by default all.
+        seed
+            Decides the draw.
+
+        Returns
+        -------
+        DataArray
+            ``raw`` (uV, float32), dims ``spike_time`` (s) x ``channel_id`` x ``time`` (s around the spike): 82 samples,
+            20 of them before, as in :attr:`mean_waveforms`.
+
+        Raises
+        ------
+        UnknownIdError
+            For a unit that is not shown, or a channel of another probe.
+        SampleRangeError
+            If none of its spikes lies in the raw data. Some that do not are left out, and the log says so.
+        """
+        from ..spikes.raw_windows import channels_of, raw_snippets
+
+        times = self.spike_times[unit_id]
+        probe = int(self._tables.units["probe_id"].loc[unit_id])
+        channels = channels_of(self._file.channels, probe, channel_ids)
+        return raw_snippets(unit_id, times, raw, channels, n, seed)
+
+    def raw_traces(
+        self,
+        probe_id: int | str,
+        raw: RawProbe,
+        times: ArrayLike,
+        window: tuple[float, float] = (-0.05, 0.25),
+        *,
+        channel_ids: ArrayLike | None = None,
+    ) -> xr.DataArray:
+        """Return a probe's raw data around times, such as the starts of presentations.
+
+        Parameters
+        ----------
+        probe_id
+            Id or name of the probe.
+        raw
+            Its raw data on the session's clock, as for :meth:`raw_snippets`.
+        times
+            Session times (s).
+        window
+            Seconds around each.
+        channel_ids
+            Channels of the probe; by default all.
+
+        Returns
+        -------
+        DataArray
+            ``raw`` (uV, float32), dims ``event_time`` (s) x ``channel_id`` x ``time`` (s). Windows that do not lie
+            wholly in the raw data are NaN, and the log says how many.
+
+        Raises
+        ------
+        UnknownIdError
+            For another session's probe, or a channel of another probe.
+        SampleRangeError
+            If no window lies in the raw data.
+        """
+        from ..spikes.raw_windows import channels_of, raw_traces
+
+        channels = channels_of(self._file.channels, self._file.probe_id(probe_id), channel_ids)
+        return raw_traces(raw, times, window, channels)
 
     # --- behaviour -----------------------------------------------------------------------------------------------
 

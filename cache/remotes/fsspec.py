@@ -133,6 +133,10 @@ class FsspecRemote:
         """The base URL without credentials."""
         return without_credentials(self._base)
 
+    def above(self) -> FsspecRemote:
+        """Return the folder that this one lies in, opened in the same way."""
+        return FsspecRemote(self._base.rpartition("/")[0], storage_options=self._options)
+
     @property
     def file_system(self) -> Any:
         """The fsspec file system."""

@@ -70,6 +70,11 @@ class HttpRemote:
         return f"{type(self).__name__}({self.url!r})"
 
     @property
+    def base(self) -> str:
+        """The base URL as it was given."""
+        return self._base
+
+    @property
     def url(self) -> str:
         """The base URL without credentials."""
         return without_credentials(self._base)

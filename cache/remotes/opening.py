@@ -12,6 +12,7 @@ from .protocol import Remote
 
 #: Bucket and folder of the release, and the hosts under which S3 serves it (AWS, "Virtual hosting of buckets").
 _PUBLIC_PLACE: Final = "allen-brain-observatory/visual-coding-neuropixels/ecephys-cache"
+_RELEASE_FOLDER: Final = "ecephys-cache"
 _S3_HOST: Final = re.compile(r"(?:(?P<bucket>[\w.-]+)\.)?s3(?:[.-]dualstack)?(?:[.-]us-west-2)?\.amazonaws\.com")
 
 
@@ -45,6 +46,26 @@ def remote_at(place: Remote | str | Path, *, storage_options: Mapping[str, Any] 
     if scheme in {"", "file", "local"}:
         return FolderRemote(text.partition("://")[2] if scheme else text)
     return FsspecRemote(text, storage_options=storage_options)
+
+
+def beside(remote: Remote) -> Remote:
+    """Return the remote in which a project's raw data lie: one folder above ``ecephys-cache``, as in the bucket.
+
+    A remote whose address ends otherwise holds its raw data itself.
+    """
+    from .fsspec import FolderRemote, FsspecRemote
+    from .http import HttpRemote
+
+    place = remote.url.rstrip("/")
+    if not place.endswith(f"/{_RELEASE_FOLDER}"):
+        return remote
+    if isinstance(remote, HttpRemote):
+        return HttpRemote(remote.base.rstrip("/").removesuffix(_RELEASE_FOLDER))
+    if isinstance(remote, FolderRemote):
+        return FolderRemote(remote.folder.parent)
+    if isinstance(remote, FsspecRemote):
+        return remote.above()
+    return remote
 
 
 def _is_public_bucket(url: str) -> bool:

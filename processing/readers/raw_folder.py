@@ -31,9 +31,10 @@ from .open_ephys_index import (
     open_ephys_streams,
     recording_folder,
 )
+from .released import LFP_BAND_FILE, SPIKE_BAND_FILE, open_released_band
 from .spikeglx import FILE_NAME, choose_file, compressed_message, lf_file_of, open_spikeglx, spikeglx_files
 
-Recorder = Literal["SpikeGLX", "Open Ephys", "described binary"]
+Recorder = Literal["SpikeGLX", "Open Ephys", "described binary", "the release"]
 #: Names of the two bands of a described binary recording.
 DESCRIBED: Final = {"ap": "ap.json", "lfp": "lfp.json"}
 
@@ -69,7 +70,7 @@ def open_bands(
     """Open the spike band and, where there is one, the LFP band of a probe.
 
     A SpikeGLX folder is told by its ``.ap.bin`` files, an Open Ephys folder by ``structure.oebin`` or
-    ``continuous.dat``, a described binary recording by ``ap.json``.
+    ``continuous.dat``, a described binary recording by ``ap.json``, the release's raw data by ``spike_band.dat``.
 
     Parameters
     ----------
@@ -101,6 +102,10 @@ def open_bands(
         return _open_spikeglx_bands(place, stream, allow_cut=allow_cut)
     if recorder == "Open Ephys":
         return _open_open_ephys_bands(place, stream, allow_cut=allow_cut)
+    if recorder == "the release":
+        lfp_file = place / LFP_BAND_FILE
+        lfp = open_released_band(lfp_file, "lfp") if lfp_file.is_file() else None
+        return RawBands(open_released_band(place / SPIKE_BAND_FILE), lfp, recorder, place.name)
     lfp = open_described(place, "lfp") if (place / DESCRIBED["lfp"]).is_file() else None
     return RawBands(open_described(place, "ap"), lfp, recorder, place.name)
 
@@ -123,6 +128,8 @@ def recorder_of(place: Path) -> Recorder:
             return "SpikeGLX"
     elif (place / DESCRIBED["ap"]).is_file():
         return "described binary"
+    elif (place / SPIKE_BAND_FILE).is_file():
+        return "the release"
     elif any(file.band == "ap" for file in spikeglx_files(place)):
         return "SpikeGLX"
     elif open_ephys_recordings(place) or (place / SAMPLES_FILE).is_file():

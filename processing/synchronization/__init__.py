@@ -5,6 +5,7 @@ from .barcodes import Barcodes, ProbeEvents, decode_barcodes
 from .clock_figure import plot_clock
 from .probe_clock import ProbeClock, TwoPointFit, fit_clock
 from .probe_events import probe_event_files, read_probe_events, read_recorder_times, square_wave_edges
+from .released_probe import ReleasedProbe, open_released_probe
 from .shared_events import clock_from_barcodes, clock_from_square_wave, clock_from_timestamps
 from .sync_file import SyncFile, open_sync_file
 
@@ -13,6 +14,7 @@ __all__ = [
     "Barcodes",
     "ProbeClock",
     "ProbeEvents",
+    "ReleasedProbe",
     "SyncFile",
     "TwoPointFit",
     "clock_from_barcodes",
@@ -20,6 +22,7 @@ __all__ = [
     "clock_from_timestamps",
     "decode_barcodes",
     "fit_clock",
+    "open_released_probe",
     "open_sync_file",
     "plot_clock",
     "probe_event_files",

@@ -1,0 +1,102 @@
+"""The published raw data of a probe: flat files beside the project's, streamed or downloaded.
+
+In the bucket they lie beside ``ecephys-cache``: ``raw-data/<session>/<probe>/`` with the two bands and the events of
+the barcode line, and the session's sync file above them. In a cache they lie below its root under the same names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from allen_ecephys.errors import OfflineError, RemoteNotFoundError
+
+from .remotes.opening import beside
+
+if TYPE_CHECKING:
+    from .project_files import ProjectFiles
+    from .transfer.streaming import RemoteStream
+
+FOLDER = "raw-data"
+SPIKE_BAND, LFP_BAND = "spike_band.dat", "lfp_band.dat"
+
+
+@dataclass(frozen=True)
+class RawData:
+    """The raw data of one probe, as files.
+
+    ``allen_ecephys.processing.synchronization.open_released_probe`` puts them on the session's clock; a probe's folder
+    that was downloaded is what ``allen-ecephys process run`` takes.
+
+    Attributes
+    ----------
+    session_id, probe_id
+        Whose they are.
+    spike_band
+        int16, 384 channels at 30 kHz: a path where it was downloaded, else an open file that reads byte ranges.
+    lfp_band
+        The same at 2.5 kHz; None where there is none.
+    event_timestamps, channel_states
+        Changes of the barcode line: samples at which, and what it changed to.
+    sync
+        The session's sync file.
+    """
+
+    session_id: int
+    probe_id: int
+    spike_band: Path | RemoteStream
+    lfp_band: Path | RemoteStream | None
+    event_timestamps: Path
+    channel_states: Path
+    sync: Path
+
+    @property
+    def folder(self) -> Path:
+        """The probe's folder in the cache."""
+        return self.event_timestamps.parent
+
+
+def raw_data_of(files: ProjectFiles, session_id: int, probe_id: int, *, download: bool) -> RawData:
+    """Return a probe's raw data (:meth:`.EcephysProjectCache.get_raw_data`)."""
+    of_session = f"{FOLDER}/{session_id}"
+    of_probe = f"{of_session}/{probe_id}"
+    spike_band = _band(files, f"{of_probe}/{SPIKE_BAND}", download=download)
+    lfp_band: Path | RemoteStream | None
+    try:
+        lfp_band = _band(files, f"{of_probe}/{LFP_BAND}", download=download)
+    except (RemoteNotFoundError, OfflineError):
+        lfp_band = None
+    return RawData(
+        session_id,
+        probe_id,
+        spike_band,
+        lfp_band,
+        _fetched(files, f"{of_probe}/event_timestamps.npy"),
+        _fetched(files, f"{of_probe}/channel_states.npy"),
+        _fetched(files, f"{of_session}/sync.h5"),
+    )
+
+
+def _fetched(files: ProjectFiles, key: str) -> Path:
+    """Return the path of a file, fetching it if it is not there."""
+    path = files.root / key
+    if path.is_file():
+        return path
+    if files.remote is None:
+        msg = f"{path} is not there, and this cache never fetches (fixed). Copy it there, or use a cache with a remote"
+        raise OfflineError(msg)
+    from .transfer.fetch import fetch
+
+    return fetch(beside(files.remote), key, path)
+
+
+def _band(files: ProjectFiles, key: str, *, download: bool) -> Path | RemoteStream:
+    """Return a band as a path if it is there or is to be, else as an open file that reads byte ranges."""
+    if download or files.remote is None or (files.root / key).is_file():
+        return _fetched(files, key)
+    from .transfer.streaming import open_stream
+
+    stream = open_stream(beside(files.remote), key, files.root)
+    stream.closes_with_reader = True
+    return stream

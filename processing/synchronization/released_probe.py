@@ -1,0 +1,165 @@
+"""A probe of the release's raw data on its session's clock."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from allen_ecephys.errors import FileFormatError
+
+from ..readers.arrays import read_npy
+from ..readers.released import open_released_band
+from ..readers.streamed import SeekableFile, StreamedRecording
+from .band_clock import BandClock
+from .barcodes import ProbeEvents, decode_barcodes
+from .shared_events import clock_from_barcodes
+from .sync_file import open_sync_file
+
+if TYPE_CHECKING:
+    from ..readers.binary import BinaryRecording
+    from .probe_clock import ProbeClock
+
+logger = logging.getLogger(__name__)
+
+Floats = npt.NDArray[np.float64]
+
+#: Barcodes come every 30 s; a recording that goes on for longer than this after the last one lost them (s).
+LONGEST_WITHOUT_EVENT: Final = 120.0
+
+
+class RawFiles(Protocol):
+    """The raw data of one probe, as ``cache.get_raw_data`` gives them."""
+
+    @property
+    def spike_band(self) -> Path | SeekableFile:
+        """Spike band, a path or open for reading."""
+
+    @property
+    def lfp_band(self) -> Path | SeekableFile | None:
+        """LFP band; None where there is none."""
+
+    @property
+    def event_timestamps(self) -> Path:
+        """Sample numbers of the changes of the barcode line."""
+
+    @property
+    def channel_states(self) -> Path:
+        """What the line changed to."""
+
+    @property
+    def sync(self) -> Path:
+        """The session's sync file."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReleasedProbe:
+    """A probe's raw data, placed in the session's time.
+
+    Attributes
+    ----------
+    spike_band, lfp
+        Its bands; `lfp` is None where there is none.
+    clock
+        Of the probe, with its residuals and drift.
+    """
+
+    spike_band: BinaryRecording
+    lfp: BinaryRecording | None
+    clock: ProbeClock
+
+    @property
+    def sampling_rate(self) -> float:
+        """Samples of the spike band in a second of the session's clock (Hz)."""
+        return self.clock.rate
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of the spike band."""
+        return self.spike_band.n_samples
+
+    def seconds(self, samples: npt.ArrayLike) -> Floats:
+        """Return the session time of samples of the spike band (s); NaN where the clock has a gap."""
+        return BandClock(self.clock, self.spike_band.timeline).seconds(samples)
+
+    def samples(self, seconds: npt.ArrayLike) -> Floats:
+        """Return the samples of the spike band, with their fractions, at session times (s).
+
+        NaN where the probe did not record: before its first sample, after its last, and in gaps of its clock.
+        """
+        wanted = np.asarray(seconds, dtype=np.float64)
+        found = np.full(wanted.shape, np.nan)
+        for segment in self.clock.segments:
+            numbers = segment.numbers(wanted)
+            inside = (numbers >= max(segment.start, 0.0)) & (numbers < min(segment.stop, float(self.n_samples)))
+            found = np.where(inside, numbers, found)
+        return found
+
+    def read_uv(self, start: int, stop: int, channels: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.float32]:
+        """Return samples ``[start, stop)`` of the spike band in microvolts, (stop - start, channels)."""
+        return self.spike_band.read_uv(start, stop, channels)
+
+    def prefetch(self, windows: Sequence[tuple[int, int]]) -> None:
+        """Have the samples of many windows fetched together, where the spike band lies elsewhere."""
+        if isinstance(self.spike_band, StreamedRecording):
+            self.spike_band.prefetch(windows)
+
+
+def open_released_probe(files: RawFiles) -> ReleasedProbe:
+    """Open the release's raw data of a probe, on its session's clock.
+
+    Parameters
+    ----------
+    files
+        What ``cache.get_raw_data(session_id, probe_id)`` returns, or anything with the same five files.
+
+    Returns
+    -------
+    ReleasedProbe
+        For ``session.raw_snippets`` and every step of the processing (``.spike_band`` is a recording).
+
+    Raises
+    ------
+    FileFormatError
+        If the spike band ends before the barcodes do: it was cut, or is of another recording.
+    SynchronizationError
+        If no barcode of the probe is among those of the sync file.
+    FileFormatError, CorruptFileError, MissingFileError
+        If a file is not there, or is not what it should be.
+    """
+    spike_band = open_released_band(files.spike_band)
+    lfp = None if files.lfp_band is None else open_released_band(files.lfp_band, "lfp")
+    where = str(Path(os.fspath(files.event_timestamps)).parent)
+    events = ProbeEvents.from_arrays(read_npy(files.event_timestamps), read_npy(files.channel_states), where)
+    _check_length(spike_band, events, where)
+    sync = open_sync_file(files.sync)
+    rising, falling = sync.rising("barcode"), sync.falling("barcode")
+    clock = clock_from_barcodes(
+        events, decode_barcodes(rising, falling), spike_band.sampling_rate, name=f"the probe of {where}"
+    )
+    return ReleasedProbe(spike_band, lfp, clock)
+
+
+def _check_length(spike_band: BinaryRecording, events: ProbeEvents, where: str) -> None:
+    """Refuse a spike band that its events outlast; tell of one that outlasts them by far."""
+    if not len(events.samples):
+        return
+    last = int(events.samples[-1])
+    if last >= spike_band.n_samples:
+        msg = (
+            f"{spike_band.path} holds {spike_band.n_samples:,} samples, but the events of {where} go on to sample "
+            f"{last:,}: the file was cut, or they are of another recording. Fetch both again"
+        )
+        raise FileFormatError(msg)
+    beyond = (spike_band.n_samples - last) / spike_band.sampling_rate
+    if beyond > LONGEST_WITHOUT_EVENT:
+        logger.warning(
+            "%s goes on for %.0f s after the last event of %s: times there are extrapolated", spike_band.path, beyond,
+            where,
+        )  # fmt: skip
