@@ -18,6 +18,7 @@ from allen_ecephys.errors import GeometryError, InvalidContentsError, MissingDat
 
 from ..packaging.lfp import CurrentSourceDensity
 from ..recording import Recording
+from .subsampling import decimated, decimation_factors
 
 if TYPE_CHECKING:
     from ..synchronization.band_clock import BandClock
@@ -32,6 +33,9 @@ BAND: Final = (5.0, 150.0)
 ORDER: Final = 5
 #: A channel whose signal varies more than this (counts, as in the release) measures something else.
 NOISY: Final = 1500.0
+#: Rate of the LFP band (Hz), and how far the filter that thins a wide band to it reaches (s).
+BAND_RATE: Final = 2500.0
+DECIMATION_REACH: Final = 0.1
 #: Virtual channels: distance (um) and column.
 SPACING_UM: Final = 10.0
 COLUMN_UM: Final = 24.0
@@ -197,12 +201,12 @@ def flash_response(
 ) -> FlashResponse:
     """Return the mean LFP of all channels after flashes, band-passed, in counts.
 
-    Only what lies around a flash is read.
+    Only what lies around a flash is read; a wide band is thinned to 2,500 Hz first.
 
     Parameters
     ----------
     recording
-        LFP band.
+        LFP band, or the wide band of a probe without one.
     clock
         Of this band.
     onsets
@@ -219,19 +223,24 @@ def flash_response(
     InvalidContentsError
         If no channel measures anything.
     """
-    rate = recording.sampling_rate
+    factors = decimation_factors(recording.sampling_rate, BAND_RATE)
+    step = int(np.prod(factors, dtype=np.int64))
+    rate = recording.sampling_rate / step
+    beside = DECIMATION_REACH if factors else 0.0
     windows, relative = flash_windows(onsets, rate, before, after)
     reference = np.asarray(outside, dtype=np.int64)
     channels = np.arange(recording.n_channels, dtype=np.int64)
     total, spread, count = np.zeros((len(channels), len(relative))), np.zeros(len(channels)), 0
     for window in windows:
-        rows = clock.around(float(window[0]), float(window[-1]))
+        rows = clock.around(float(window[0]) - beside, float(window[-1]) + beside)
         if rows is None:
             continue
         values = recording.read(*rows).astype(np.float64)
+        if factors:
+            values = decimated(values.T, factors).T
         if len(reference):
             values -= np.median(values[:, reference], axis=1, keepdims=True)
-        trace = lfp_around(values, clock.seconds(np.arange(*rows)), window[None], channels)[0]
+        trace = lfp_around(values, clock.seconds(np.arange(*rows, step)), window[None], channels)[0]
         total += trace
         spread += trace.std(axis=1)
         count += 1

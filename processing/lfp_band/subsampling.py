@@ -56,7 +56,7 @@ def decimation_factors(sampling_rate: float, rate: float = RATE) -> tuple[int, .
     Raises
     ------
     UnknownNameError
-        If the rate is no multiple of 1,250 Hz, to a hundredth.
+        If it is no multiple of `rate`, to a hundredth.
     """
     factor = round(sampling_rate / rate)
     if factor < 1 or abs(sampling_rate / rate / factor - 1.0) > 0.01:
@@ -199,11 +199,11 @@ def _keep(values: Floats) -> Floats:
 
 def _thin(group: slice, raw: npt.NDArray[Any], into: Floats, skip: int, factors: Sequence[int]) -> None:
     """Low-pass a group of columns of `raw`, and put them, without the first `skip` samples, into rows of `into`."""
-    found = _decimated(np.ascontiguousarray(raw[:, group].T), factors)
+    found = decimated(np.ascontiguousarray(raw[:, group].T), factors)
     into[group] = found[:, skip : skip + into.shape[1]]
 
 
-def _decimated(raw: npt.NDArray[Any], factors: Sequence[int]) -> Floats:
+def decimated(raw: npt.NDArray[Any], factors: Sequence[int]) -> Floats:
     """Low-pass channels (channels, samples) and keep one of `factor` samples, factor by factor."""
     from scipy.signal import cheby1, sosfiltfilt
 

@@ -119,14 +119,9 @@ def write_probe_lfp(
         "n_stretches": len(pieces),
         "n_flashes": 0,
     }
-    without_csd = ""
-    if bands.lfp is None:
-        without_csd = "its LFP is made of the wide band"
-    elif not len(flashes):
-        without_csd = "no flashes were shown"
-    if without_csd:
-        logger.warning("%s gets no current source density: %s", clock.name, without_csd)
-        described["without_csd"] = without_csd
+    if not len(flashes):
+        described["without_csd"] = "no flashes were shown"
+        logger.warning("%s gets no current source density: %s", clock.name, described["without_csd"])
     else:
         response = flash_response(band, of_band, flashes, np.flatnonzero(~in_brain & valid))
         volts = band.uv_per_bit[response.channels] * 1e-6

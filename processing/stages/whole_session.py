@@ -18,6 +18,7 @@ import numpy as np
 from allen_ecephys.errors import InvalidContentsError, MissingExtraError
 
 from ..behavior import EyeRig, eye_tracking, optotagging_table, read_ellipses, running_speed
+from ..lfp_band.subsampling import RATE
 from ..packaging.contents import SessionContents
 from ..packaging.session import write_session_nwb
 from ..packaging.session_description import SessionDescription, read_session_description
@@ -140,10 +141,9 @@ def write_whole_session(
     presentations, running, raw_running = _stimuli_and_running(told, sync, stop)
     presentations = within_recording(presentations, stop)
     trains, sizes, lost = _trains(probes)
-    has_lfp = [lfp and probe.bands.lfp is not None for probe in probes]
     contents = SessionContents(
         metadata=told.metadata,
-        probes=_probe_table(probes, has_lfp),
+        probes=_probe_table(probes, has_lfp=lfp),
         channels=_concat([probe.packaged.channels for probe in probes]),
         units=_concat([probe.packaged.units for probe in probes]),
         spike_times=trains,
@@ -239,20 +239,19 @@ def _trains(
     return trains, sizes, lost
 
 
-def _probe_table(probes: Sequence[SynchronizedProbe], has_lfp: Sequence[bool]) -> pd.DataFrame:
+def _probe_table(probes: Sequence[SynchronizedProbe], *, has_lfp: bool) -> pd.DataFrame:
     import pandas as pd
 
     rates = [probe.clock.rate for probe in probes]
-    lfp_rates = [
-        probe.bands.lfp.sampling_rate / probe.bands.spike_band.sampling_rate * rate / 2 if probe.bands.lfp else np.nan
-        for probe, rate in zip(probes, rates, strict=True)
-    ]
+    # An LFP has a sample for every 24th of the spike band's, whichever band it is made of.
+    every = [round(probe.bands.spike_band.sampling_rate / RATE) for probe in probes]
+    lfp_rates = [rate / n if has_lfp else np.nan for rate, n in zip(rates, every, strict=True)]
     return pd.DataFrame(
         {
             "description": [probe.packaged.name for probe in probes],
             "sampling_rate": rates,
             "lfp_sampling_rate": lfp_rates,
-            "has_lfp_data": list(has_lfp),
+            "has_lfp_data": has_lfp,
         },
         index=pd.Index([probe.packaged.probe_id for probe in probes], name="id"),
     )

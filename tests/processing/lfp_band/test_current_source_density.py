@@ -86,19 +86,22 @@ def test_calibrated_density_of_a_known_potential() -> None:
         calibrated_density(FlashResponse(potential[:4], np.arange(4), response.times, 1), geometry, 1.0)
 
 
-def test_response_to_flashes() -> None:
+@pytest.mark.parametrize("rate", [2500, 30_000])
+def test_response_to_flashes(rate: int) -> None:
+    """In an LFP band, and in the wide band of a probe without one."""
     rng = np.random.default_rng(2)
     ppm = 30e-6
     clock = fit_clock(30_000 * (1 + ppm) * (np.arange(0, 40, 4.0) - 1.0), np.arange(0, 40, 4.0), 30_000.0)
-    seconds = clock.seconds(12 * np.arange(60_000))
-    flashes = np.arange(3.0, 23.0, 2.0)
+    step = 30_000 // rate
+    seconds = clock.seconds(step * np.arange(13 * rate))
+    flashes = np.arange(3.0, 13.0, 1.0)
     since = seconds - flashes[(np.searchsorted(flashes, seconds) - 1).clip(0)]
     depth = neuropixels_1_geometry(24)[:, 1]
     profile = np.where(depth < 200, np.exp(-0.5 * ((depth - 120) / 40) ** 2), 0)
     signal = -800 * np.exp(-0.5 * ((since - 0.06) / 0.01) ** 2)[:, None] * profile
     common = 400 * np.sin(2 * np.pi * 50 * seconds)[:, None]
-    recording = ArrayRecording(np.rint(signal + common + rng.normal(0, 5, (60_000, 24))).astype(np.int16))
-    of_band = BandClock(clock, Timeline.unbroken(60_000), step=12)
+    recording = ArrayRecording(np.rint(signal + common + rng.normal(0, 5, (13 * rate, 24))).astype(np.int16), rate)
+    of_band = BandClock(clock, Timeline.unbroken(13 * rate), step=step)
     found = flash_response(recording, of_band, [*flashes, 500.0], np.flatnonzero(depth > 200))
     assert found.n_flashes == 10
     lowest = np.unravel_index(found.potential.argmin(), found.potential.shape)

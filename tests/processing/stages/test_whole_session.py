@@ -263,6 +263,30 @@ def test_saturation_is_an_invalid_time(rig: RigTruth, stage: StageResult) -> Non
     assert found[row] == pytest.approx([start - 0.05, stop + 0.05], abs=1e-3)
 
 
+def test_a_probe_without_an_lfp_band(rig: RigTruth, folders: dict[str, Path], tmp_path: Path) -> None:
+    """Its LFP, and the answer to flashes, are made of the wide band."""
+    wide, recorded = rig.folder / "wide", rig.folder / "probeA"
+    (wide / "continuous").mkdir(parents=True)
+    (wide / "continuous" / "Neuropix-3a-100.0").symlink_to(recorded / "continuous" / "Neuropix-3a-100.0")
+    (wide / "events").symlink_to(recorded / "events")
+    index = json.loads((recorded / "structure.oebin").read_text())
+    index["continuous"] = [stream for stream in index["continuous"] if stream["sample_rate"] > 10_000]
+    (wide / "structure.oebin").write_text(json.dumps(index))
+    told = json.loads((rig.folder / "session.json").read_text())
+    told["probes"] = [told["probes"][0] | {"recording": "wide", "events": "probeA"}]
+    (rig.folder / "wide.json").write_text(json.dumps(told))
+    stage = run_whole_session(rig.folder / "wide.json", {"probeA": folders["probeA"]}, tmp_path)
+    lfp = stage.report["lfp"]["probeA"]
+    assert lfp["n_flashes"] == 8
+    assert (stage.folder / "probe_7000000_lfp.nwb").exists()
+    with EcephysSession(stage.folder / "session.nwb") as session:
+        (row,) = session.probes.to_dict("records")
+        assert row["has_lfp_data"]
+        assert row["lfp_sampling_rate"] == pytest.approx(1250.0 * (1 + 37e-6), abs=1e-3)
+        seconds = rig.probes[0].recording.n_samples / 30_000
+        assert lfp["n_samples"] == pytest.approx(1250 * seconds, abs=2)
+
+
 def test_a_rig_without_a_sync_file(rig: RigTruth, folders: dict[str, Path], tmp_path: Path) -> None:
     """Open Ephys put the probe in time itself; a table says what was shown."""
     probe = rig.probes[0]
