@@ -181,7 +181,7 @@ def test_raw_data_events_and_what_is_told_are_inputs(
     assert {path.name for path in inputs} >= {"event_timestamps.npy", "channel_states.npy", "stimulus.pkl", "units"}
     renamed = replace(told, path=told.path.with_name("session.toml"))
     assert renamed.facts() == told.facts() == stage.manifest["parameters"]["description"]
-    with pytest.raises(StageError, match="holds no finished stage 'depth_estimation'"):
+    with pytest.raises(StageError, match="holds no finished stage 'units'"):
         run_whole_session(told, dict.fromkeys(folders, tmp_path), tmp_path / "out")
 
 
@@ -216,9 +216,10 @@ def test_pynapple_and_spikeinterface_open_the_files(stage: StageResult) -> None:
     with EcephysSession(path, unit_filter=UnitFilter.none()) as session:
         spikes = {int(unit): times for unit, times in session.spike_times.items()}
     group = pynapple.load_file(str(path))["units"]
-    assert [len(group[unit]) for unit in group] == [len(spikes[int(unit)]) for unit in spikes]
+    assert {int(unit): len(group[unit]) for unit in group} == {unit: len(times) for unit, times in spikes.items()}
     sorting = read_nwb_sorting(path, sampling_frequency=30_000.0, t_start=0.0)
-    assert [len(sorting.get_unit_spike_train(u)) for u in sorting.unit_ids] == [len(spikes[int(u)]) for u in spikes]
+    found = {int(unit): len(sorting.get_unit_spike_train(unit)) for unit in sorting.unit_ids}
+    assert found == {unit: len(times) for unit, times in spikes.items()}
     for lfp in sorted(stage.folder.glob("probe_*_lfp.nwb")):
         recording = read_nwb_recording(lfp)
         with h5py.File(lfp) as file:
