@@ -37,6 +37,8 @@ REFRACTORY: Final = 15
 #: Rounds of accepting and looking again; a handful is needed, the limit is for what is no neural signal.
 MOST_ROUNDS: Final = 60
 REACH: Final = LENGTH - 1
+#: Templates that are multiplied with a window at once.
+AT_ONCE: Final = 16
 
 #: Columns of a possible spike: where its energy peaks, and the template, start and delay that explain most of it.
 PEAK_TIME, PEAK_CHANNEL, TEMPLATE, TIME, DELAY = range(5)
@@ -60,8 +62,11 @@ class Templates(NamedTuple):
         float32 (n,): its mean size, noise SDs.
     by_channel
         int64 (n_channels, m): templates to compare with a spike there, -1 at the end.
-    near, interacts
+    near, interacts, around
         Of :class:`~.template_bank.ProbeLayout`.
+    together
+        float32 (n_channels, m, n_around * K): for each channel the weights of the templates of `by_channel` on the
+        channels of `around` (:func:`side_by_side`).
     """
 
     main: Int64
@@ -73,6 +78,8 @@ class Templates(NamedTuple):
     by_channel: Int64
     near: Int64
     interacts: Bool
+    around: Int64
+    together: Float32
 
 
 class Spikes(NamedTuple):
@@ -97,13 +104,23 @@ class Spikes(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """Room for possible spikes: `peaks` int64 (n, 2), `found` and `sizes` as in :class:`Spikes`."""
+    """Room for possible spikes: `peaks` int64 (n, 2), `found` and `sizes` as in :class:`Spikes`.
+
+    `changed` int16 (n_channels, n_times) is the iteration in which something was taken out there.
+    """
 
     peaks: Int64
     found: Int64
     sizes: Float32
-    products: Float32
     changed: npt.NDArray[np.int16]
+
+
+class Desk(NamedTuple):
+    """Room for one peak: `window` float32 (n_around * K, LAGS), `products` (m, LAGS), `again` (LAGS,)."""
+
+    window: Float32
+    products: Float32
+    again: Float32
 
 
 def room_for_spikes(n: int, n_templates: int) -> Spikes:
@@ -118,8 +135,36 @@ def room_for_candidates(n_channels: int, n_times: int) -> Candidates:
     n = most_peaks(n_channels, n_times, PEAK_REACH)
     return Candidates(
         np.empty((n, 2), np.int64), np.empty((n, 5), np.int64), np.empty((n, 2), np.float32),
-        np.empty(LAGS, np.float32), np.empty((n_channels, n_times), np.int16),
+        np.empty((n_channels, n_times), np.int16),
     )  # fmt: skip
+
+
+@numba.njit(cache=True, nogil=True)
+def side_by_side(by_channel: Int64, around: Int64, channels: Int64, units: Float32) -> Float32:
+    """Return for each channel the weights of its templates on the channels around, 0 where a template has none.
+
+    Parameters
+    ----------
+    by_channel, around
+        Of :class:`Templates`.
+    channels, units
+        int64 (n, n_local) and float32 (n, n_local, K): the channels and weights of each template.
+    """
+    n_components = units.shape[2]
+    together = np.zeros((by_channel.shape[0], by_channel.shape[1], around.shape[1] * n_components), np.float32)
+    place = np.full(by_channel.shape[0], -1, np.int64)
+    for c in range(by_channel.shape[0]):
+        for slot in range(around.shape[1]):
+            if around[c, slot] >= 0:
+                place[around[c, slot]] = slot * n_components
+        for j in range(by_channel.shape[1]):
+            i = by_channel[c, j]
+            if i < 0:
+                break
+            for a in range(channels.shape[1]):
+                first = place[channels[i, a]]
+                together[c, j, first : first + n_components] = units[i, a]
+    return together
 
 
 @numba.njit(cache=True, nogil=True)
@@ -144,6 +189,32 @@ def match_template(projections: Float32, templates: Templates, i: int, first: in
 
 
 @numba.njit(cache=True, nogil=True)
+def _match_around(projections: Float32, templates: Templates, channel: int, first: int, desk: Desk) -> None:
+    """Write to ``desk.products`` what :func:`match_template` gives of all templates near a channel.
+
+    They are multiplied together: the window of projections is copied once and stays in the first-level cache. A few
+    templates at a time, so that no library shares the work out to threads.
+    """
+    n_components, around = projections.shape[1], templates.around[channel]
+    for slot in range(len(around)):
+        if around[slot] < 0:
+            break
+        p = projections[around[slot]]
+        for k in range(n_components):
+            row, to = p[k, first : first + LAGS], desk.window[slot * n_components + k]
+            for lag in range(LAGS):
+                to[lag] = row[lag]
+    listed = templates.by_channel[channel]
+    n = 0
+    while n < len(listed) and listed[n] >= 0:
+        n += 1
+    rows = templates.together[channel]
+    for start in range(0, n, AT_ONCE):
+        stop = min(start + AT_ONCE, n)
+        np.dot(rows[start:stop], desk.window, desk.products[start:stop])
+
+
+@numba.njit(cache=True, nogil=True)
 def _is_refractory(spikes: Spikes, template: int, time: int) -> bool:
     """Tell whether an accepted spike of this template is too near."""
     row = spikes.last[template]
@@ -156,19 +227,19 @@ def _is_refractory(spikes: Spikes, template: int, time: int) -> bool:
 
 @numba.njit(cache=True, nogil=True)
 def _evaluate(
-    projections: Float32, lam: float, templates: Templates, spikes: Spikes, products: Float32, found: Int64,
-    sizes: Float32,
-) -> None:  # fmt: skip
+    projections: Float32, lam: float, templates: Templates, spikes: Spikes, desk: Desk, found: Int64, sizes: Float32
+) -> None:
     """Find what explains most of the energy peak named by `found`; cost 0 if nothing does."""
     sizes[COST] = 0
     first = found[PEAK_TIME] - LAGS // 2
     if first < 0 or first + LAGS > projections.shape[2]:
         return
+    _match_around(projections, templates, found[PEAK_CHANNEL], first, desk)
     for j in range(templates.by_channel.shape[1]):
         i = templates.by_channel[found[PEAK_CHANNEL], j]
         if i < 0:
             break
-        match_template(projections, templates, i, first, products)
+        products = desk.products[j]
         top = 1
         for lag in range(2, LAGS - 1):
             if products[lag] > products[top]:
@@ -182,6 +253,7 @@ def _evaluate(
             begin = first - (LAGS - 2) if products[top - 1] > products[top] else first + LAGS - 2
             if begin < 0 or begin + LAGS > projections.shape[2]:
                 continue
+            products = desk.again
             match_template(projections, templates, i, begin, products)
             top = 1
             for lag in range(2, LAGS - 1):
@@ -206,16 +278,18 @@ def subtract(projections: Float32, templates: Templates, i: int, amplitude: floa
     """Take a spike of template `i` out of the projections, `table` being the cross-correlations at its delay."""
     first = time - REACH
     start, stop = max(first, 0), min(time + REACH + 1, projections.shape[2])
-    for a in range(templates.n_active[i]):
-        c = templates.active[i, a]
-        unit, p = templates.units[i, c], projections[templates.channels[i, c]]
-        for k in range(unit.shape[0]):
+    n, n_components, length = templates.n_active[i], table.shape[0], table.shape[2]
+    sizes = np.empty((n, n_components), np.float32)
+    for a in range(n):
+        sizes[a] = np.float32(amplitude) * templates.units[i, templates.active[i, a]]
+    waves = np.dot(sizes, table.reshape(n_components, n_components * length))
+    for a in range(n):
+        p = projections[templates.channels[i, templates.active[i, a]]]
+        for k in range(n_components):
             row = p[k, start:stop]
-            for j in range(unit.shape[0]):
-                w = np.float32(amplitude) * unit[j]
-                wave = table[j, k, start - first : stop - first]
-                for t in range(row.shape[0]):
-                    row[t] -= w * wave[t]
+            wave = waves[a, k * length + start - first : k * length + stop - first]
+            for t in range(row.shape[0]):
+                row[t] -= wave[t]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -293,7 +367,7 @@ def _subtract_spikes(
 @numba.njit(cache=True, nogil=True)
 def _rescore_candidates(
     projections: Float32, lam: float, threshold: float, templates: Templates, spikes: Spikes, first: int, stop: int,
-    candidates: Candidates, n: int, order: Int64, iteration: int,
+    candidates: Candidates, n: int, order: Int64, iteration: int, desk: Desk,
 ) -> int:  # fmt: skip
     """Forget candidates at changed places, evaluate those that overlap with new spikes; return how many are left."""
     found, sizes = candidates.found, candidates.sizes
@@ -309,7 +383,7 @@ def _rescore_candidates(
         s = nearest
         while s < stop and spikes.found[s, TIME] <= time + REACH + 3 * LAGS:
             if templates.interacts[channel, templates.main[spikes.found[s, TEMPLATE]]]:
-                _evaluate(projections, lam, templates, spikes, candidates.products, found[m], sizes[m])
+                _evaluate(projections, lam, templates, spikes, desk, found[m], sizes[m])
                 break
             s += 1
     kept = 0
@@ -349,7 +423,7 @@ def _changed_peaks(
 @numba.njit(cache=True, nogil=True)
 def _evaluate_peaks(
     projections: Float32, lam: float, threshold: float, templates: Templates, spikes: Spikes, candidates: Candidates,
-    n_peaks: int, n: int,
+    n_peaks: int, n: int, desk: Desk,
 ) -> int:  # fmt: skip
     """Append to the `n` candidates those peaks that a template explains well enough; return how many there are."""
     for m in range(n_peaks):
@@ -357,7 +431,7 @@ def _evaluate_peaks(
             break
         found, sizes = candidates.found[n], candidates.sizes[n]
         found[PEAK_TIME], found[PEAK_CHANNEL] = candidates.peaks[m, 0], candidates.peaks[m, 1]
-        _evaluate(projections, lam, templates, spikes, candidates.products, found, sizes)
+        _evaluate(projections, lam, templates, spikes, desk, found, sizes)
         n += sizes[COST] > threshold
     return n
 
@@ -387,13 +461,19 @@ def match(
     int
         Number of spikes; equal to ``len(spikes.found)`` if they did not fit (give more room then).
     """
+    n_around, n_components = templates.around.shape[1], projections.shape[1]
+    desk = Desk(
+        np.zeros((n_around * n_components, LAGS), np.float32),
+        np.empty((templates.by_channel.shape[1], LAGS), np.float32),
+        np.empty(LAGS, np.float32),
+    )
     candidates.changed[:] = 0
     spikes.last[:] = -1
     for c in range(energy.shape[0]):
         waveform_energy(projections[c], energy[c], 0, energy.shape[1])
     peaks = candidates.peaks
     n_peaks = find_peaks(energy, templates.near, energy_threshold, PEAK_REACH, 0, energy.shape[1], peaks)
-    n = _evaluate_peaks(projections, lam, threshold, templates, spikes, candidates, n_peaks, 0)
+    n = _evaluate_peaks(projections, lam, threshold, templates, spikes, candidates, n_peaks, 0, desk)
     n_spikes = 0
     for iteration in range(1, MOST_ROUNDS + 1):
         order = np.argsort(candidates.found[:n, TIME], kind="mergesort")
@@ -403,10 +483,10 @@ def match(
             break
         _subtract_spikes(projections, energy, tables, templates, spikes, first, n_spikes, candidates.changed, iteration)
         n = _rescore_candidates(
-            projections, lam, threshold, templates, spikes, first, n_spikes, candidates, n, order, iteration
+            projections, lam, threshold, templates, spikes, first, n_spikes, candidates, n, order, iteration, desk
         )
         n_peaks = _changed_peaks(energy, energy_threshold, templates, spikes, first, n_spikes, candidates, iteration)
-        n = _evaluate_peaks(projections, lam, threshold, templates, spikes, candidates, n_peaks, n)
+        n = _evaluate_peaks(projections, lam, threshold, templates, spikes, candidates, n_peaks, n, desk)
     return n_spikes
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from allen_ecephys.config import threads
 
+from ...spike_band.whitening import SCALE
 from .caution import Caution
 from .initial_templates import Peaks, peaks_in
 from .matching import (
@@ -28,9 +29,10 @@ from .matching import (
     match,
     room_for_candidates,
     room_for_spikes,
+    side_by_side,
     subtract,
 )
-from .projections import FRACTIONS, LENGTH, PADDED, correlation_tables, padded_components, project
+from .projections import FRACTIONS, LENGTH, PADDED, correlation_tables, padded_components, project, spread_channels
 from .template_bank import ProbeLayout, TemplateBank
 
 if TYPE_CHECKING:
@@ -209,7 +211,8 @@ class Searcher:
             unit[order[n:]] = 0
         return Templates(
             bank.main, layout.local[bank.main], units, active, n_active.astype(np.int64),
-            bank.norms.astype(np.float32), bank.by_channel(), layout.near, layout.interacts,
+            bank.norms.astype(np.float32), (listed := bank.by_channel()), layout.near, layout.interacts, layout.around,
+            side_by_side(listed, layout.around, layout.local[bank.main], units),
         )  # fmt: skip
 
     def _unbroken(self, starts: Int64) -> npt.NDArray[np.bool_]:
@@ -232,7 +235,8 @@ class Searcher:
         first = start - HALO
         low, high = max(first, 0), min(stop + HALO + PADDED - 1, self.recording.n_samples)
         space.samples[:] = 0
-        space.samples[:, low - first : high - first] = self.recording.read(low, high).T
+        counts = np.asarray(self.recording.counts()[low:high])
+        spread_channels(counts, 1 / SCALE, space.samples[:, low - first : high - first])
         project(space.samples, self._components, space.projections)
         return space
 

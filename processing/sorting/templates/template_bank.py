@@ -37,12 +37,15 @@ class ProbeLayout:
         int64 (n_channels, n): channels within the evaluation radius, nearest first, padded with -1.
     interacts
         bool (n_channels, n_channels): whether templates with these main channels share a channel.
+    around
+        int64 (n_channels, n): channels that templates near each channel span, padded with -1.
     """
 
     positions: npt.NDArray[np.float64]
     local: Int64
     near: Int64
     interacts: npt.NDArray[np.bool_]
+    around: Int64
 
     @classmethod
     def of(cls, positions: npt.NDArray[np.float64], n_local: int) -> ProbeLayout:
@@ -55,7 +58,12 @@ class ProbeLayout:
         local = np.stack(nearest_channels(positions, np.ones(len(positions), np.bool_), max(n_local, within)))
         member = np.zeros((len(positions), len(positions)), np.float32)
         np.put_along_axis(member, local, 1.0, axis=1)
-        return cls(positions, local, channels_within(positions, EVALUATION_UM), member @ member.T > 0)
+        near = channels_within(positions, EVALUATION_UM)
+        spanned = [np.unique(local[row[row >= 0]]) for row in near]
+        around = np.full((len(positions), max(map(len, spanned), default=1)), -1, np.int64)
+        for row, channels in zip(around, spanned, strict=True):
+            row[: len(channels)] = channels
+        return cls(positions, local, near, member @ member.T > 0, around)
 
     @property
     def n_channels(self) -> int:

@@ -28,6 +28,7 @@ from allen_ecephys.processing.sorting.templates.matching import (
     match_template,
     room_for_candidates,
     room_for_spikes,
+    side_by_side,
     subtract,
 )
 from allen_ecephys.processing.sorting.templates.projections import (
@@ -57,6 +58,8 @@ def kernels_view(bank: TemplateBank) -> Templates:
     return Templates(
         bank.main, bank.layout.local[bank.main], bank.units(), np.tile(np.arange(n_local), (n, 1)),
         np.full(n, n_local), bank.norms.astype(np.float32), bank.by_channel(), bank.layout.near, bank.layout.interacts,
+        bank.layout.around,
+        side_by_side(bank.by_channel(), bank.layout.around, bank.layout.local[bank.main], bank.units()),
     )  # fmt: skip
 
 
