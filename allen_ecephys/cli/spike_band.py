@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import click
 from click.core import ParameterSource
@@ -11,16 +12,19 @@ from .raw import raw_options
 from .rig import simulate_rig
 from .speaking import announce_compiling
 
+#: No probe has as many sites.
+MOST_SITES: Final = 100_000
+
 
 @click.command("simulate")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "--duration", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True, help="Length in seconds."
 )
-@click.option("--units", type=click.IntRange(0), default=100, show_default=True, help="Number of units.")
+@click.option("--units", type=click.IntRange(0), default=100, show_default=True, help="Number of units of each probe.")
 @click.option(
     "--channels",
-    type=click.IntRange(1, 384),
+    type=click.IntRange(1, 1536),
     default=384,
     show_default=True,
     help="Channels of the probe, from the tip up.",
@@ -32,10 +36,10 @@ from .speaking import announce_compiling
     multiple=True,
     default=("NP1000",),
     show_default=True,
-    metavar="PART[:FIRST-LAST]",
+    metavar="PART[:SITES]",
     help="Part number of the probe, such as NP2013, and its sites; repeated for several probes in one folder.",
 )
-@click.option("--sites", metavar="FIRST-LAST", help="Sites to record from, such as 192-575, instead of the lowest.")
+@click.option("--sites", metavar="FIRST-LAST", help="Sites to record from, such as 192-575 or 0-47,1280-1375.")
 @click.option("--surface", type=float, help="Where the brain ends, um up the shank; 82 % up the sites by default.")
 @click.option(
     "--form",
@@ -174,13 +178,16 @@ def _simulate_probes(
         )
 
 
-def _sites(text: str) -> range:
-    """Read ``FIRST-LAST``."""
-    first, _, last = text.partition("-")
-    if not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
-        msg = f"{text!r} is no range of sites; write the first and the last, such as 192-575"
-        raise click.BadParameter(msg, param_hint="--sites, --probe PART:FIRST-LAST")
-    return range(int(first), int(last) + 1)
+def _sites(text: str) -> list[int]:
+    """Read ``FIRST-LAST``, or several such ranges with commas between them."""
+    sites: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if not (first.isdigit() and last.isdigit() and int(first) <= int(last) < MOST_SITES):
+            msg = f"{part!r} is no range of sites; write the first and the last, such as 192-575 or 0-47,1280-1375"
+            raise click.BadParameter(msg, param_hint="--sites, --probe PART:FIRST-LAST")
+        sites += range(int(first), int(last) + 1)
+    return sites
 
 
 @click.command("spike-band")

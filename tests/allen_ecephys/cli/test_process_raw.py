@@ -56,7 +56,12 @@ def test_what_is_asked_of_the_simulator_is_what_it_makes(tmp_path: Path) -> None
     assert "NP2003, 8 channels on 1 shank" in run("list", tmp_path / "a")[1]
     assert run("simulate", tmp_path / "b", "--sites", "192-199", *brief)[0] == 0
     assert "NP1000, 8 channels on 1 shank" in run("list", tmp_path / "b")[1]
+    blocks = ("--probe", "NP2013:0-47,1280-1327")
+    assert run("simulate", tmp_path / "d", *blocks, *brief)[0] == 0
+    assert "NP2013, 96 channels on 2 shanks" in run("list", tmp_path / "d")[1]
     for options, said in (
+        (("--probe", "NP2013:0-9,"), "no range of sites"),
+        (("--probe", "NP2003:0-999999999999"), "no range of sites"),
         (("--probe", "NP2003", "--probe", "NP1000", "--form", "spikeglx"), "--recorder"),
         (("--probe", "NP2003", "--probe", "NP1000", "--sites", "0-9"), "of which probe"),
         (("--probe", "NP1000:9-0"), "no range of sites"),
