@@ -131,11 +131,12 @@ def contacts_near_peak(waveform: xr.DataArray, channels: pd.DataFrame, n_channel
     import pandas as pd
 
     ids = waveform["channel_id"].to_numpy()
-    known = np.isin(ids, channels.index.to_numpy())
-    if not known.all():
-        msg = f"channel {ids[~known][0]} of the waveform is not among the {len(channels)} channels given"
+    rows = channels.index.get_indexer(ids)
+    if (rows < 0).any():
+        msg = f"channel {ids[rows < 0][0]} of the waveform is not among the {len(channels)} channels given"
         raise UnknownIdError(msg)
-    here = channels.loc[ids, ["probe_horizontal_position", "probe_vertical_position"]].to_numpy(np.float64)
+    axes = ("probe_horizontal_position", "probe_vertical_position")
+    here = np.column_stack([channels[axis].to_numpy(np.float64)[rows] for axis in axes])
     peak = int(np.argmax(np.ptp(waveform.to_numpy(), axis=1)))
     nearest = np.argsort(np.hypot(*(here - here[peak]).T), kind="stable")[:n_channels]
     return pd.DataFrame({"across": here[nearest, 0], "along": here[nearest, 1]}, index=nearest)

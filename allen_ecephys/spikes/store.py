@@ -139,6 +139,7 @@ class SpikeStore:
             if row in self._kept[name]:
                 found: np.ndarray[Any, Any] = self._kept[name][row]
                 return found
+            self._by_blocks()  # so that what is seen of a unit's order is noted there, too
             if name == "spike_amplitudes":
                 self._learn_order([row])
             return self._ascending(name, row, self.column(name).read(row))
@@ -466,8 +467,10 @@ class MeanWaveforms(UnitMapping):
     ) -> None:
         super().__init__(store, unit_ids, why_hidden)
         self._channels = channels
-        self._units = units
         self._kept: dict[int, xr.DataArray] = {}
+        self._probe_of = dict(zip(units.index.tolist(), units["probe_id"].tolist(), strict=True))
+        self._rate_of = dict(zip(units.index.tolist(), units["probe_sampling_rate"].tolist(), strict=True))
+        self._numbers: dict[Any, pd.Series[int]] = {}  # probe -> numbers of its channels, ascending
 
     def _read(self, unit_ids: list[Any]) -> list[Any]:
         for unit in unit_ids:
@@ -483,10 +486,11 @@ class MeanWaveforms(UnitMapping):
     def _made(self, unit_id: int, waveform: np.ndarray[Any, Any]) -> xr.DataArray:
         import xarray as xr
 
-        probe = self._units.loc[[unit_id], "probe_id"].to_numpy()[0]
-        rate = self._units.loc[[unit_id], "probe_sampling_rate"].to_numpy(np.float64)[0]
-        channels = self._channels[self._channels["probe_id"] == probe]
-        numbers = channels["probe_channel_number"].sort_values(kind="stable")
+        probe, rate = self._probe_of[unit_id], float(self._rate_of[unit_id])
+        if probe not in self._numbers:
+            channels = self._channels[self._channels["probe_id"] == probe]
+            self._numbers[probe] = channels["probe_channel_number"].sort_values(kind="stable")
+        numbers = self._numbers[probe]
         numbers = numbers[(numbers >= 0) & (numbers < len(waveform))]
         time = np.arange(waveform.shape[1]) / rate
         return xr.DataArray(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import json
 import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -19,6 +21,7 @@ from click.testing import CliRunner
 from allen_ecephys import EcephysSession, UnitFilter
 from allen_ecephys.cli import main
 from allen_ecephys.errors import AlreadyPresentError, MissingExtraError, MissingFileError
+from allen_ecephys.report import unit_details
 from allen_ecephys.report.responding import EXAMPLES, responding_units
 
 VOID = {"meta", "img", "input"}
@@ -201,3 +204,50 @@ def test_command(small: Path, tmp_path: Path) -> None:
     again = CliRunner().invoke(main, command)
     assert again.exit_code == 1
     assert "--overwrite" in again.output
+
+
+def test_texts_of_the_file_are_never_markup(write_session: Callable[..., Path], tmp_path: Path) -> None:
+    from tests.allen_ecephys.conftest import default_channels
+
+    name = "</script><script>alert(1)</script><!"
+    channels = default_channels().assign(location=name)
+    with EcephysSession(write_session(spike_times=[[1.0, 2.0]], channels=channels)) as session:
+        written = session.report(tmp_path / "report.html")
+    page = Page(written)
+    assert page.tags.count("script") == 2
+    text = written.read_text("utf-8")
+    data = json.loads(text.partition('id="unit-data">')[2].partition("</script>")[0])
+    assert data["table"]["structure"]["names"] == [name]
+    script = text.rpartition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in text  # this script runs, and no other
+
+
+def test_curves_are_packed_within_half_a_level() -> None:
+    values = np.random.default_rng(0).normal(3, 5, (4, 60))
+    values[1, 7], values[2] = np.nan, np.nan
+    found = unit_details.packed(values)
+    levels = np.frombuffer(base64.b64decode(found["bytes"]), np.uint8).reshape(values.shape).astype(float)
+    levels[levels == unit_details.MISSING] = np.nan
+    back = np.array(found["low"])[:, None] + np.array(found["span"])[:, None] * levels / 254
+    np.testing.assert_array_equal(np.isnan(back), np.isnan(values))
+    worst = np.nanmax(np.abs(back - values)[[0, 1, 3]] / np.ptp(values[0]))
+    assert worst < 0.005
+
+
+def test_rates_by_place_and_direction_are_those_of_the_session(simulated: Path) -> None:
+    with EcephysSession(simulated, unit_filter=UnitFilter.none()) as session:
+        units = session.units.index[:3].tolist()
+        tuning, fields = unit_details._tuning(session, units), unit_details._receptive_fields(session, units)
+        gratings = session.responses("drifting_gratings", None, units)
+        gabors = session.responses("gabors", None, units)
+    assert tuning is not None
+    assert fields is not None
+    by_direction = gratings["rate"].groupby("orientation").mean().transpose("unit_id", "orientation").to_numpy()
+    by_place = gabors["rate"].groupby(["y_position", "x_position"]).mean()
+    by_place = by_place.transpose("unit_id", "y_position", "x_position").to_numpy()[:, ::-1].reshape(len(units), -1)
+    for found, wanted in ((tuning["mean"], by_direction), (fields, by_place)):
+        levels = np.frombuffer(base64.b64decode(found["bytes"]), np.uint8).reshape(wanted.shape)
+        back = np.array(found["low"])[:, None] + np.array(found["span"])[:, None] * levels / 254
+        np.testing.assert_allclose(back, wanted, atol=0.005 * wanted.max())
+    assert fields["rows"][0] > fields["rows"][-1]

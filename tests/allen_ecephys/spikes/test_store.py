@@ -300,6 +300,8 @@ def test_a_pass_over_units_keeps_nothing(write_session: Callable[..., Path]) -> 
         store = session.spike_times._store
         assert all(not kept for kept in store._kept.values())
         assert not session.mean_waveforms._kept
+        counts = session.presentationwise_spike_counts([0, 9], pd.DataFrame({"start_time": [0.0]}))
+        assert counts.to_numpy().ravel().tolist() == [len(times) for times, _, _ in passed]
         for unit, (times, amplitudes, waveform) in zip(session.units.index, passed, strict=True):
             np.testing.assert_array_equal(times, session.spike_times[unit])
             np.testing.assert_array_equal(amplitudes, session.spike_amplitudes[unit])
@@ -308,3 +310,11 @@ def test_a_pass_over_units_keeps_nothing(write_session: Callable[..., Path]) -> 
         np.testing.assert_array_equal(passed[unsorted][1], [0.3, 0.4, 0.5])
         [again] = session.spike_times.each([session.units.index[0]])
         assert again is session.spike_times[session.units.index[0]]  # what was kept is not read twice
+
+
+def test_what_was_passed_over_can_be_counted(write_session: Callable[..., Path]) -> None:
+    """A pass keeps no spikes, so counting must not look for what is kept of the units that it saw."""
+    with EcephysSession(write_session(spike_times=[[1.0, 2.0], [3.0]])) as session:
+        passed = [len(times) for times in session.spike_times.each()]
+        counts = session.presentationwise_spike_counts([0, 9], pd.DataFrame({"start_time": [0.0]}))
+        assert counts.to_numpy().ravel().tolist() == passed
