@@ -131,7 +131,7 @@ def contacts_near_peak(waveform: xr.DataArray, channels: pd.DataFrame, n_channel
     import pandas as pd
 
     ids = waveform["channel_id"].to_numpy()
-    rows = channels.index.get_indexer(ids)
+    rows = channels.index.get_indexer(pd.Index(ids))
     if (rows < 0).any():
         msg = f"channel {ids[rows < 0][0]} of the waveform is not among the {len(channels)} channels given"
         raise UnknownIdError(msg)
