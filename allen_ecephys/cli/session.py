@@ -117,16 +117,21 @@ def plan_command(files: tuple[Path, ...], workers: int, like: tuple[Path, ...], 
 @click.command("describe")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Default: FOLDER/session.toml.")
-def describe_command(folder: Path, output: Path | None) -> None:
+@click.option(
+    "--cache-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the project cache that is to serve the session.",
+)
+def describe_command(folder: Path, output: Path | None, cache_dir: Path | None) -> None:
     """Write a session's file from what a rig's FOLDER holds; what cannot be read from it is named in comments.
 
     \b
     EXAMPLES
-      allen-ecephys process describe recordings/2024-05-01/
+      allen-ecephys process describe recordings/2024-05-01/ --cache-dir project/
     """
     from allen_ecephys.processing import describe_folder
 
-    path = describe_folder(folder, output)
+    path = describe_folder(folder, output, cache=cache_dir)
     click.echo(path.read_text(encoding="utf-8"), nl=False)
     click.echo(f"written to {path}; look at it, then run `allen-ecephys process session {path}`", err=True)
 

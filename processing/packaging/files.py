@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import NAMESPACE_OID, uuid5
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 import numpy as np
 
@@ -70,6 +70,9 @@ def write_with_pynwb(nwbfile: Any, path: Path) -> None:
 
     from .extension import build_manager
 
+    # Ids are drawn when objects are made, and stay in the file as unused bytes when name_objects replaces them.
+    for number, container in enumerate(nwbfile.all_children()):
+        vars(container)["_AbstractContainer__object_id"] = str(UUID(int=number))
     with NWBHDF5IO(str(path), "w", manager=build_manager()) as io:
         io.write(nwbfile)
 

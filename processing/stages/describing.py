@@ -49,7 +49,12 @@ class Found:
     open_questions: tuple[str, ...]
 
 
-def describe_folder(folder: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> Path:
+def describe_folder(
+    folder: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    cache: str | os.PathLike[str] | None = None,
+) -> Path:
     """Write a session's file from what a rig's folder holds, and return its path.
 
     Parameters
@@ -58,6 +63,8 @@ def describe_folder(folder: str | os.PathLike[str], output: str | os.PathLike[st
         Where the rig's computers left a session.
     output
         File to write, by default ``session.toml`` in the folder; one that is there is not replaced.
+    cache
+        Folder of the project cache that is to serve the session.
 
     Raises
     ------
@@ -75,6 +82,8 @@ def describe_folder(folder: str | os.PathLike[str], output: str | os.PathLike[st
     place = Path(folder)
     target = Path(output) if output is not None else place / SESSION_NAME
     found = look_into(place, target.parent)
+    if cache is not None:
+        found.facts["cache"] = _relative(Path(cache), target.parent)
     write_atomically(target, as_toml(found), replace=False)
     return target
 

@@ -23,7 +23,7 @@ from .session_schema import RESERVED, session_schema
 from .units import UnitParameters
 
 #: Keys that say how to process a session; all others say what it is.
-_HOW: Final = ("output", "cache", "seed", "stages", "run")
+_HOW: Final = ("output", "cache", "seed", "file_create_date", "stages", "run")
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,7 @@ def read_session_file(path: str | os.PathLike[str]) -> SessionFile:
     check(contents, session_schema(), place)
     _check_probe_names(contents["probes"], place)
     told = session_description({name: value for name, value in contents.items() if name not in _HOW}, place)
+    told = replace(told, metadata=replace(told.metadata, file_create_date=_made(contents, told, place)))
     output = place.parent / contents.get("output", f"{place.stem}_processed")
     _check_apart(output, told, place)
     return SessionFile(
@@ -175,6 +176,22 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(inner) for inner in value]
     return value.isoformat() if isinstance(value, datetime | date | time) else value
+
+
+def _made(contents: Mapping[str, Any], told: SessionDescription, place: Path) -> datetime:
+    """Return when the session's files count as made: not now, so that equal inputs give equal bytes."""
+    if "file_create_date" not in contents:
+        return told.metadata.session_start_time
+    text = contents["file_create_date"]
+    try:
+        made = datetime.fromisoformat(text)
+    except ValueError as error:
+        msg = f"{place}: file_create_date {text!r} is no time; write it as 2019-01-19T08:54:18-08:00"
+        raise FileFormatError(msg) from error
+    if made.tzinfo is None:
+        msg = f"{place}: file_create_date {text!r} has no time zone; write it as 2019-01-19T08:54:18-08:00"
+        raise FileFormatError(msg)
+    return made
 
 
 def _check_probe_names(probes: Sequence[Mapping[str, Any]], place: Path) -> None:

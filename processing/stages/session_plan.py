@@ -10,7 +10,7 @@ from typing import Any
 
 from ..pipeline.costs import MEASURED, Cost, Rate, Size, rates_of
 from ..pipeline.stages import read_manifest
-from ..pipeline.tasks import Task, in_order
+from ..pipeline.tasks import Task
 from ..readers.raw_folder import open_bands
 from ..recording import duration
 from .session_file import SessionFile, check_session_files, read_session_file
@@ -133,15 +133,28 @@ def known_rates(sessions: Sequence[SessionFile]) -> dict[str, Rate]:
 
 
 def until_done(tasks: Sequence[Task], seconds: Mapping[str, float], workers: int) -> float:
-    """Return when all tasks are done, if each free worker takes the first task whose turn it can be."""
-    waiting = in_order([replace(task, after=tuple(k for k in task.after if k in seconds)) for task in tasks])
-    running, done, now = list[tuple[float, str]](), set[str](), 0.0
-    while waiting or running:
-        for task in [task for task in waiting if set(task.after) <= done][: workers - len(running)]:
-            heapq.heappush(running, (now + seconds[task.key], task.key))
-            waiting.remove(task)
-        now, key = heapq.heappop(running)
-        done.add(key)
+    """Return when all tasks are done, if each free worker takes the first task whose turn it can be.
+
+    Tasks that are waited for and have no entry in `seconds` are done.
+    """
+    turn = {task.key: number for number, task in enumerate(tasks)}
+    waits = {task.key: {key for key in task.after if key in seconds} for task in tasks}
+    readers: dict[str, list[str]] = {}
+    for key, earlier in waits.items():
+        for other in earlier:
+            readers.setdefault(other, []).append(key)
+    ready = [(turn[key], key) for key, earlier in waits.items() if not earlier]
+    heapq.heapify(ready)
+    running, now = list[tuple[float, str]](), 0.0
+    while ready or running:
+        while ready and len(running) < workers:
+            key = heapq.heappop(ready)[1]
+            heapq.heappush(running, (now + seconds[key], key))
+        now, done = heapq.heappop(running)
+        for key in readers.get(done, ()):
+            waits[key].remove(done)
+            if not waits[key]:
+                heapq.heappush(ready, (turn[key], key))
     return now
 
 

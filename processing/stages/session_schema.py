@@ -60,6 +60,9 @@ def session_schema() -> Schema:
             "output": _file("folder that gets everything made of the session; by default the file's name, processed"),
             "cache": _file("folder of the project cache that serves the session at the end; none by default"),
             "seed": _number("of all random draws, the sorter's apart; 0 by default", "integer", minimum=0),
+            "file_create_date": _text(
+                "when the session's files count as made; by default its start: equal inputs give equal bytes"
+            ),
             "subject": _subject(),
             "rig": _rig(),
             "invalid_times": _invalid_times(),
