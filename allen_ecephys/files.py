@@ -11,6 +11,7 @@ import contextlib
 import errno
 import functools
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -245,6 +246,23 @@ def read_regular(path: Path, limit: int = 64 << 20) -> bytes:
         return file.read()
 
 
+def read_json(path: Path, limit: int = 64 << 20) -> Any:
+    """Return what a JSON file holds.
+
+    Raises
+    ------
+    FileFormatError
+        If it is no JSON, no regular file, or longer than `limit` bytes.
+    """
+    try:
+        return json.loads(read_regular(path, limit))
+    except FileFormatError:
+        raise
+    except (ValueError, RecursionError) as error:
+        msg = f"{path} is no JSON ({error})"
+        raise FileFormatError(msg) from error
+
+
 def open_regular(path: Path) -> IO[bytes]:
     """Open a regular file for reading.
 
@@ -253,10 +271,11 @@ def open_regular(path: Path) -> IO[bytes]:
     FileFormatError
         If it is a pipe, a device or a folder.
     """
-    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115  the caller closes it; Path has no opener
-    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        return file
-    file.close()
+    with contextlib.suppress(IsADirectoryError):
+        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115  the caller closes it; Path has no opener
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return file
+        file.close()
     msg = f"{path} is no regular file"
     raise FileFormatError(msg)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Final, Self
 
 from allen_ecephys.config import OFFLINE, expanded, offline
 from allen_ecephys.errors import (
@@ -59,6 +59,10 @@ class OpenFileResponse:
             return self._handle.read(size)
         except Exception as error:
             raise _translated(error, self._url) from error
+
+
+#: How long S3 may be silent (s). Its library would go on for minutes; what is tried again is decided by our callers.
+_S3_PATIENCE: Final[Mapping[str, Any]] = {"connect_timeout": 10, "read_timeout": 30, "retries": {"max_attempts": 0}}
 
 
 class FolderRemote:
@@ -118,8 +122,10 @@ class FsspecRemote:
     def __init__(self, url: str, *, storage_options: Mapping[str, Any] | None = None) -> None:
         self._base = url.rstrip("/")
         self._options = dict(storage_options or {})
-        if self._base.startswith("s3://") and not {"key", "profile", "session", "anon"} & set(self._options):
-            self._options["anon"] = True
+        if self._base.startswith("s3://"):
+            if not {"key", "profile", "session", "anon"} & set(self._options):
+                self._options["anon"] = True
+            self._options["config_kwargs"] = _S3_PATIENCE | self._options.get("config_kwargs", {})
         self._opened: tuple[Any, str] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -190,6 +196,8 @@ class FsspecRemote:
             except ValueError as error:
                 msg = f"{self.url} is no address that fsspec knows: {error}"
                 raise UnknownNameError(msg) from error
+            except OSError as error:
+                raise _translated(error, self.url) from error
         return self._opened
 
     def _fresh(self) -> dict[str, bool]:

@@ -90,9 +90,9 @@ class HttpRemote:
         with contextlib.closing(self.request("HEAD", url)) as answer:
             if answer.status_code not in {405, 501}:
                 _raise_for_status(answer, url)
-                return RemoteFile(
-                    key, without_credentials(url), _content_length(answer), answer.headers.get("ETag"), _digest(answer)
-                )
+                size = _content_length(answer)
+                if size != 0:  # which servers say that do not count what they would send
+                    return RemoteFile(key, without_credentials(url), size, answer.headers.get("ETag"), _digest(answer))
         with contextlib.closing(self.request("GET", url, headers={"Range": "bytes=0-0"})) as answer:
             _raise_for_status(answer, url)
             size = _content_range(answer)[1] if answer.status_code == 206 else _content_length(answer)

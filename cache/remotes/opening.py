@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from allen_ecephys.errors import InvalidValueError
+
 from .protocol import Remote
 
 #: Bucket and folder of the release, and the hosts under which S3 serves it (AWS, "Virtual hosting of buckets").
@@ -28,10 +30,20 @@ def remote_at(place: Remote | str | Path, *, storage_options: Mapping[str, Any] 
         returned as it is.
     storage_options
         Passed to the fsspec file system (``{"anon": False}``, ``{"endpoint_url": ...}``); not for HTTP or folders.
+
+    Raises
+    ------
+    InvalidValueError
+        If it is no address.
     """
     if not isinstance(place, str | Path):
         return place
     text = str(place)
+    try:
+        urlsplit(text)
+    except ValueError as error:
+        msg = f"{text!r} is no address: {error}"
+        raise InvalidValueError(msg) from error
     scheme = text.partition("://")[0].lower() if "://" in text else ""
     if _is_public_bucket(text) and (scheme != "s3" or set(storage_options or {}) <= {"anon"}):
         from .public_bucket import PublicBucket

@@ -26,7 +26,7 @@ from allen_ecephys.errors import (
     OfflineError,
     RemoteNotFoundError,
 )
-from allen_ecephys.files import file_lock, publish
+from allen_ecephys.files import file_lock, publish, remove_abandoned_drafts
 from allen_ecephys.progress import progress_bar
 
 from ..remotes.asking import locate_patiently
@@ -121,6 +121,7 @@ def clear_leftovers(destination: Path, policy: TransferPolicy = DEFAULT_POLICY) 
     if lock_path(destination).exists():
         with _turn(destination, None, policy), contextlib.suppress(OSError):
             remove_litter(destination, policy)
+        remove_abandoned_drafts(destination.parent)  # of the index
 
 
 def is_present(destination: Path, expected: RemoteFile | None = None) -> bool:

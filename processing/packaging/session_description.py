@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from allen_ecephys.errors import FileFormatError, MissingFileError, suggest
+from allen_ecephys.files import read_json
 
 from .contents import RigGeometry, SessionMetadata
 
@@ -138,7 +139,7 @@ def read_session_description(path: str | os.PathLike[str]) -> SessionDescription
         msg = f"there is no session description {place}"
         raise MissingFileError(msg)
     try:
-        told = json.loads(place.read_text(encoding="utf-8"))
+        told = read_json(place)
     except ValueError as error:
         msg = f"{place} is no JSON ({error})"
         raise FileFormatError(msg) from error

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from allen_ecephys.errors import AllenEcephysError, StageError
-from allen_ecephys.files import write_atomically
+from allen_ecephys.files import read_json, write_atomically
 
 NOTES: Final = ".digests"
 #: A file younger than this (s) may change once more without a change of its times: its digest is not noted.
@@ -87,7 +87,7 @@ def _read(note: Path | None) -> dict[str, Any]:
     if note is None:
         return {}
     try:
-        noted = json.loads(note.read_text(encoding="utf-8"))
+        noted = read_json(note)
     except (OSError, ValueError):
         return {}
     return noted if isinstance(noted, dict) and "sha256" in noted else {}

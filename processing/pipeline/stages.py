@@ -22,10 +22,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
 
-from allen_ecephys.errors import StageError, explains_unknown_names
+from allen_ecephys.errors import FileFormatError, StageError, explains_unknown_names
 from allen_ecephys.files import (
     abandoned_drafts,
     draft_of,
+    read_json,
     remove_abandoned_drafts,
     sync_files,
     sync_folder,
@@ -335,12 +336,24 @@ def input_files(*recordings: Any) -> list[Path]:
 
 
 def read_manifest(folder: str | os.PathLike[str]) -> Json | None:
-    """Return the manifest of a stage's folder, or None if the stage is not finished."""
+    """Return the manifest of a stage's folder, or None if the stage is not finished.
+
+    One that is damaged is none: the stage runs again, and nothing is believed.
+    """
     try:
-        manifest = json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        manifest = read_json(Path(folder) / MANIFEST)
+    except (FileNotFoundError, NotADirectoryError, FileFormatError):
         return None
-    return manifest if isinstance(manifest, dict) and "outputs" in manifest else None
+    return manifest if _is_manifest(manifest) else None
+
+
+def _is_manifest(found: Any) -> bool:
+    outputs = found.get("outputs") if isinstance(found, dict) else None
+    return (
+        isinstance(outputs, dict)
+        and isinstance(found.get("report"), dict)
+        and all(isinstance(facts, dict) and {"size", "sha256"} <= facts.keys() for facts in outputs.values())
+    )
 
 
 def verify_stage(folder: str | os.PathLike[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, Final, Literal
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from allen_ecephys.errors import FileFormatError
+from allen_ecephys.files import open_regular
 
 #: Files below this size (bytes) are read whole: an empty array cannot be mapped.
 LEAST_MAPPED: Final = 4096
@@ -25,7 +27,9 @@ def read_npy(path: Path, *, mapped: bool = False) -> npt.NDArray[Any]:
     FileFormatError
         If the file is no array, holds objects, or was cut.
     """
-    mode: Literal["r"] | None = "r" if path.stat().st_size >= LEAST_MAPPED else None
+    with open_regular(path) as file:  # nobody waits for the other end of a pipe
+        size = os.fstat(file.fileno()).st_size
+    mode: Literal["r"] | None = "r" if size >= LEAST_MAPPED else None
     try:
         values = np.asarray(np.load(path, mmap_mode=mode, allow_pickle=False))
     except (ValueError, EOFError, OSError, MemoryError, OverflowError, SyntaxError, TokenError) as error:

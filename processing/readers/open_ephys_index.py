@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from allen_ecephys.errors import FileFormatError, MissingFileError
+from allen_ecephys.files import read_json
 
 from ..probes import N_CHANNELS
 from .finding import files_below
@@ -120,7 +120,7 @@ def open_ephys_streams(folder: str | os.PathLike[str]) -> list[OpenEphysStream]:
 
 def _indexed_streams(recording: Path, index: Path) -> list[OpenEphysStream]:
     try:
-        entries = json.loads(index.read_text(encoding="utf-8"))["continuous"]
+        entries = read_json(index)["continuous"]
         streams = [_stream(recording, entry) for entry in entries]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         msg = f"{index} is not an Open Ephys index of continuous data: {error!r}; copy it again from the recording"

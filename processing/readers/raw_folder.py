@@ -17,6 +17,7 @@ from allen_ecephys.errors import (
     UnknownNameError,
     explains_unknown_names,
 )
+from allen_ecephys.files import read_json
 
 from ..probes import AdcWiring
 from ..recording import duration
@@ -226,7 +227,7 @@ def open_described(folder: Path, band: Literal["ap", "lfp"]) -> BinaryRecording:
     """
     description = folder / DESCRIBED[band]
     try:
-        facts = json.loads(description.read_text(encoding="utf-8"))
+        facts = read_json(description)
         name = Path(str(facts.pop("file"))).name  # beside the description, wherever it says
         adc = AdcWiring.of_facts(facts.pop("adc", None))
         return BinaryRecording(folder / name, adc=adc, **facts)

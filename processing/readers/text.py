@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from allen_ecephys.errors import FileFormatError
+from allen_ecephys.files import read_regular
 
 #: Tried in turn; the last reads any bytes. What matters to a reader is ASCII; notes and folders may come out garbled.
 ENCODINGS: Final = ("utf-8-sig", "cp1252", "latin-1")
@@ -21,7 +22,7 @@ def read_text(path: Path) -> str:
     FileFormatError
         If it is no text, or far too large.
     """
-    data = path.read_bytes() if path.stat().st_size <= MOST_BYTES else b"\0"
+    data = read_regular(path, MOST_BYTES)
     if b"\0" in data:
         msg = f"{path} is not text, or far larger than such a file is; copy it again"
         raise FileFormatError(msg)

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from allen_ecephys.config import sorter_python, threads
 from allen_ecephys.errors import SortingError, UnknownNameError, missing_extra, suggest
+from allen_ecephys.files import read_json
 
 from ..pipeline.outputs import SampleFile
 from ..recording import Recording, chunk_bounds
@@ -246,6 +247,6 @@ def _raise_problem(answer: Json, sorter: str, python: str | os.PathLike[str] | N
 
 def _read_json(path: Path) -> Json | None:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(read_json(path))
     except (FileNotFoundError, ValueError):
         return None

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from allen_ecephys.errors import FileFormatError, explains_unknown_names
+from allen_ecephys.files import read_json
 
 #: Microvolts per count of the release; thresholds of power are in counts squared of this size.
 COUNT_UV: Final = 0.195
@@ -148,7 +149,7 @@ def read_probe_info(path: str | os.PathLike[str]) -> ProbeInfo:
         If it lacks offsets, mask or the channels of surface and air.
     """
     try:
-        contents = json.loads(Path(path).read_text(encoding="utf-8"))
+        contents = read_json(Path(path))
         heights = contents.get("height_um")
         return ProbeInfo(
             offsets=np.asarray(contents["offset"], dtype=np.int64),

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from allen_ecephys.config import threads
 from allen_ecephys.errors import FileFormatError, InvalidValueError, RecordingTooShortError, explains_unknown_names
+from allen_ecephys.files import read_json
 from allen_ecephys.progress import progress_bar
 
 from ..pipeline.outputs import SampleFile
@@ -95,7 +96,7 @@ def open_processed(folder: str | os.PathLike[str]) -> BinaryRecording:
     """
     place = Path(folder)
     try:
-        facts = json.loads((place / FACTS_FILE).read_text(encoding="utf-8"))
+        facts = read_json(place / FACTS_FILE)
         return BinaryRecording(
             place / SAMPLES_FILE,
             n_columns=facts["n_channels"],

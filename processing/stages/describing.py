@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from allen_ecephys.errors import AllenEcephysError, MissingFileError
-from allen_ecephys.files import write_atomically
+from allen_ecephys.files import read_json, write_atomically
 
 from ..behavior.eye_tracking import read_ellipses
 from ..readers.raw_folder import ProbeListing, list_probes, open_bands
@@ -146,7 +146,7 @@ def _told_by_rig(folder: Path) -> tuple[dict[str, Any], str]:
     """Return what the rig's own description says, and its name; nothing where there is none."""
     for path in sorted(folder.glob("*.json")):
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))
+            told = read_json(path)
         except (OSError, ValueError):
             continue
         if isinstance(told, dict) and {"session_id", "probes"} <= set(told):

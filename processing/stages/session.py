@@ -6,7 +6,6 @@ leaves ``session.nwb``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from allen_ecephys.errors import StageError
+from allen_ecephys.files import read_json
 
 from ..packaging.contents import SessionContents, SessionMetadata
 from ..packaging.identities import channel_ids, check_session_id, probe_ids, unit_ids
@@ -248,7 +248,7 @@ def _channels(file: Path, probe_id: int, structure_acronym: str) -> pd.DataFrame
     import pandas as pd
 
     info = read_probe_info(file)
-    facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    facts: dict[str, Any] = read_json(file)
     number = np.arange(info.mask.size)
     return pd.DataFrame(
         {

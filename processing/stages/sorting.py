@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from allen_ecephys.errors import StageError
+from allen_ecephys.files import read_json
 
 from ..pipeline.stages import Stage, StageResult, input_files
 from ..recording import Recording
@@ -154,6 +155,6 @@ def _locked(folder: Path) -> Iterator[bool]:
 
 def _job(folder: Path) -> Any:
     try:
-        return json.loads((folder / JOB_FILE).read_text(encoding="utf-8"))
+        return read_json(folder / JOB_FILE)
     except (FileNotFoundError, ValueError):
         return None

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from allen_ecephys import files
-from allen_ecephys.errors import AccessError, AlreadyPresentError, DiskFullError
+from allen_ecephys.errors import AccessError, AlreadyPresentError, DiskFullError, FileFormatError
 from allen_ecephys.files import (
     atomic_file,
     atomic_folder,
@@ -21,6 +21,7 @@ from allen_ecephys.files import (
     draft_of,
     file_lock,
     is_dead,
+    read_json,
     remove_abandoned_drafts,
     this_process,
     write_atomically,
@@ -187,3 +188,22 @@ def test_a_lock_neither_follows_a_link_nor_waits_for_a_pipe(tmp_path: Path) -> N
     os.mkfifo(tmp_path / "pipe.lock")
     with file_lock(tmp_path / "pipe.lock", still_alive=lambda: False):
         pass  # it came back at all
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b"NaN,"])
+def test_json_that_is_none(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "facts.json"
+    path.write_bytes(content)
+    with pytest.raises(FileFormatError, match=r"facts\.json is no JSON"):
+        read_json(path)
+
+
+def test_json_in_the_place_of_which_something_else_lies(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "long").write_bytes(b" " * 101)
+    for name in ("pipe", "folder", "long"):
+        with pytest.raises(FileFormatError, match=f"{name} is"):
+            read_json(tmp_path / name, limit=100)
+    with pytest.raises(FileNotFoundError):
+        read_json(tmp_path / "gone")

@@ -568,3 +568,13 @@ def test_A14_a_network_fault_is_called_one(download: Download) -> None:
     with pytest.raises(DownloadError, match="8 attempts without progress"):
         download.fetch(fs.without_ranges(cut_after=700_000), segment_bytes=1 << 18)
     download.assert_absent(part=True)
+
+
+def head_says_nothing(handler: fs.Handler, file: fs.Served, request: fs.Request) -> None:
+    handler.reply(200, b"", {"Content-Length": "0"})
+
+
+def test_A21_a_server_whose_HEAD_counts_nothing(download: Download) -> None:
+    download.server.head_scripts[NAME] = [head_says_nothing]
+    fetch(download.remote, NAME, download.path)
+    download.assert_good()

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from allen_ecephys.errors import FileFormatError
-from allen_ecephys.files import atomic_file
+from allen_ecephys.files import atomic_file, read_json
 
 from ...ranges import check_positive, check_whole
 from ...recording import Channels, check_bounds
@@ -190,7 +190,7 @@ class ComputedRecording:
             If the file describes none.
         """
         try:
-            facts: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+            facts: dict[str, Any] = read_json(Path(path))
             who, how, what = (facts.pop(name) for name in ("population", "movement", "background"))
             fires = who.pop("trains")
             trains = TrainModel(**{**fires, "rate_range": tuple(fires["rate_range"])})

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import FileFormatError, InvalidValueError, RecordingTooShortError, UnknownNameError
-from allen_ecephys.files import atomic_folder
+from allen_ecephys.errors import (
+    AllenEcephysError,
+    FileFormatError,
+    InvalidValueError,
+    RecordingTooShortError,
+    UnknownNameError,
+)
+from allen_ecephys.files import atomic_folder, open_regular
 
 from ...ranges import check_positive, check_whole
 from ...readers.binary import BinaryRecording
@@ -427,8 +435,6 @@ def read_ground_truth(folder: str | os.PathLike[str], probe: str | None = None) 
     UnknownNameError
         If it holds several probes and none, or another, is named.
     """
-    import pandas as pd
-
     place, stored_in = Path(folder), truth_file(folder, probe)
     if not stored_in.exists():
         names = sorted(path.name for path in (place / TRUTH_FOLDER).glob("*"))
@@ -437,11 +443,24 @@ def read_ground_truth(folder: str | os.PathLike[str], probe: str | None = None) 
             raise UnknownNameError(msg)
         msg = f"{place} holds no {TRUTH_FILE}: it is not a folder that simulation.raw.write_recording wrote"
         raise FileFormatError(msg)
-    with np.load(stored_in) as stored:
+    try:
+        with open_regular(stored_in) as file:
+            return _stored_truth(place, file)
+    except (KeyError, TypeError, ValueError, EOFError, OSError, BadZipFile, zlib.error, RecursionError) as error:
+        if isinstance(error, AllenEcephysError):
+            raise
+        msg = f"{stored_in} is damaged ({error!r}); simulate the recording again, with the same seed"
+        raise FileFormatError(msg) from error
+
+
+def _stored_truth(place: Path, file: IO[bytes]) -> RawGroundTruth:
+    import pandas as pd
+
+    with np.load(file, allow_pickle=False) as stored:
         missing = {"facts", "sites", *_ARRAYS} - set(stored.files)
         if missing:
             msg = (
-                f"{stored_in} has no {', '.join(sorted(missing))}: another version of this package simulated "
+                f"{file.name} has no {', '.join(sorted(missing))}: another version of this package simulated "
                 "the recording. Simulate it again, with the same seed"
             )
             raise FileFormatError(msg)

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.files import draft_of, remove_abandoned_drafts
+from allen_ecephys.files import draft_of, read_json, remove_abandoned_drafts
 
 from ...recording import Recording
 from ...spike_band.blocks import BLOCK_SAMPLES
@@ -240,7 +240,7 @@ def _save(prepared: PreparedRecording, facts: dict[str, Any]) -> None:
 def _reopen(path: Path, facts: dict[str, Any], timeline: Timeline | None) -> PreparedRecording | None:
     """Return what an earlier call left, if it was made from the same facts and is whole."""
     try:
-        stored = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        stored = read_json(path.with_suffix(".json"))
         counts = stored.pop("counts")
         if facts["source"] is None or stored != facts:
             return None

@@ -25,7 +25,9 @@ from allen_ecephys.cache.remotes.protocol import (
 from allen_ecephys.cache.remotes.public_bucket import PublicBucket
 from allen_ecephys.errors import (
     AccessError,
+    AllenEcephysError,
     DownloadError,
+    InvalidValueError,
     OfflineError,
     RemoteNotFoundError,
     UnknownNameError,
@@ -390,7 +392,6 @@ def test_the_public_bucket_is_known_however_it_is_spelled(url, tmp_path):
         f"https://allen-brain-observatory.s3.us-west-2.amazonaws.com:8000/{PLACE}",
         f"https://user:secret@allen-brain-observatory.s3.us-west-2.amazonaws.com/{PLACE}",
         "https://allen-brain-observatory.s3.us-west-2.amazonaws.com:x/",
-        "https://[1/",
     ],
 )
 def test_another_server_is_not_taken_for_the_public_bucket(url):
@@ -415,3 +416,24 @@ def test_a_safe_key_stays_inside(tmp_path_factory, key):
         return
     assert (root / safe).resolve().is_relative_to(root.resolve())
     assert (root / safe).resolve() != root.resolve()
+
+
+@pytest.mark.parametrize("url", ["http://[::1/x", "https://[::1", "s3://[/x"])
+def test_what_is_no_address_is_said_at_once(url):
+    with pytest.raises(InvalidValueError, match="is no address"):
+        remote_at(url)
+
+
+def test_an_archive_that_is_not_there_is_a_named_error(tmp_path):
+    for place in (tmp_path, tmp_path / "gone.zip"):
+        with pytest.raises(AllenEcephysError):
+            FsspecRemote(f"zip://x::{place}").locate("sessions.csv")
+
+
+def test_s3_is_not_waited_for_longer_than_other_servers():
+    options = FsspecRemote("s3://bucket", storage_options={"config_kwargs": {"read_timeout": 5}})._options
+    assert {name: options["config_kwargs"][name] for name in ("connect_timeout", "read_timeout")} == {
+        "connect_timeout": 10,
+        "read_timeout": 5,
+    }
+    assert "retries" in options["config_kwargs"]

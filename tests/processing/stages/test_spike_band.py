@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -393,3 +394,37 @@ def test_command_line_goes_from_nothing_to_a_whitened_recording(tmp_path: Path) 
     assert "channels masked" in done.output
     assert open_processed(tmp_path / "out" / "whitening").n_samples == 36_000
     assert json.loads((tmp_path / "out" / "whitening" / MANIFEST).read_text())["stage"] == "whitening"
+
+
+DAMAGED_MANIFESTS: dict[str, Any] = {
+    "a list": [],
+    "outputs that are a list": {"outputs": [1], "report": {}},
+    "outputs that are numbers": {"outputs": {"a.txt": 5}, "report": {}},
+    "an output without facts": {"outputs": {"a.txt": {}}, "report": {}},
+    "no report": {"outputs": {}},
+}
+
+
+@pytest.mark.parametrize("damage", [*DAMAGED_MANIFESTS, "no JSON", "a folder", "a pipe"])
+def test_a23_a_damaged_manifest_costs_a_run_and_is_never_believed(tmp_path: Path, damage: str) -> None:
+    stage, runs = Stage("one", outputs=("a.txt",), editable=("b.txt",)), []
+
+    def work(folder: Path) -> dict[str, Any]:
+        runs.append(folder)
+        (folder / "a.txt").write_text("1")
+        return {"n": 1}
+
+    stage.run(tmp_path, work, inputs=[], parameters={})
+    manifest = tmp_path / "one" / "stage.json"
+    manifest.unlink()
+    if damage == "a folder":
+        manifest.mkdir()
+    elif damage == "a pipe":
+        os.mkfifo(manifest)
+    else:
+        manifest.write_text("[" * 100_000 if damage == "no JSON" else json.dumps(DAMAGED_MANIFESTS[damage]))
+    assert not stage.is_finished(tmp_path)
+    with pytest.raises(StageError, match="holds no finished stage"):
+        verify_stage(tmp_path / "one")
+    assert stage.run(tmp_path, work, inputs=[], parameters={}).report == {"n": 1}
+    assert len(runs) == 2
