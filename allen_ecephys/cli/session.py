@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .cache import add_to_project
+from .speaking import announce_compiling
 
 if TYPE_CHECKING:
     from allen_ecephys.processing import SessionFile, StageStatus
@@ -42,6 +43,7 @@ def session_command(files: tuple[Path, ...], workers: int | None, scheduler: str
     """
     from allen_ecephys.processing import process_sessions, read_session_file
 
+    announce_compiling()
     results = process_sessions(files, workers=workers, scheduler=scheduler, threads=threads, tell=_tell)
     failed = [result for result in results if not result.ok]
     for session in map(read_session_file, files):

@@ -23,7 +23,23 @@ _IF_STOPPED = {
     "process": _STAGES,
     "process package": "No session file was written; the same command starts anew.",
     "process simulate": "The unfinished recording was removed; the same command starts anew.",
-    "process list": "Nothing was written.",
+    **dict.fromkeys(
+        (
+            "config",
+            "info",
+            "sessions",
+            "units",
+            "cache plan",
+            "cache status",
+            "process list",
+            "process log",
+            "process plan",
+            "process schema",
+            "process sorters",
+            "process status",
+        ),
+        "It only reads.",
+    ),
 }
 
 

@@ -96,12 +96,12 @@ def light(session: ReportedSession) -> Section:
         rates = session.psth(np.arange(-found.before, found.after, 0.001), found.table, driven)["rate"]
     figure = figure_of(7.5, 1.0 + 0.055 * len(driven))
     ax = plot_spike_counts(rates.isel(unit_id=slice(None, None, -1)), figure.subplots(), label="firing rate (Hz)")
-    ax.axvspan(0, found.length, color="#56b4e9", alpha=0.3, linewidth=0)
+    ax.axvline(found.length, color="white", linewidth=0.8, linestyle=":")
     ax.set(xlabel="time from the onset of light (s)", ylabel="unit, most driven on top", yticks=[])
     section.figures.append((f"Firing rates around {found.name}", png_of(figure)))
     section.note = (
         f"{len(found.table)} of {found.of} {found.name}: rates in bins of 1 ms of the {len(driven)} units whose rate "
-        "rises most reliably within 20 ms. Spikes in the first millisecond can be artefacts of the light; a unit is "
-        "tagged if it follows within a few milliseconds."
+        "rises most reliably within 20 ms; dotted: begin and end of the light. Spikes in the first millisecond can be "
+        "artefacts of the light; a unit is tagged if it follows within a few milliseconds."
     )
     return section

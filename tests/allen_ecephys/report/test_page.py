@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,7 +22,7 @@ from click.testing import CliRunner
 from allen_ecephys import EcephysSession, UnitFilter
 from allen_ecephys.cli import main
 from allen_ecephys.errors import AlreadyPresentError, MissingExtraError, MissingFileError
-from allen_ecephys.report import unit_details
+from allen_ecephys.report import sections, unit_details
 from allen_ecephys.report.responding import EXAMPLES, responding_units
 
 VOID = {"meta", "img", "input"}
@@ -251,3 +252,14 @@ def test_rates_by_place_and_direction_are_those_of_the_session(simulated: Path) 
         back = np.array(found["low"])[:, None] + np.array(found["span"])[:, None] * levels / 254
         np.testing.assert_allclose(back, wanted, atol=0.005 * wanted.max())
     assert fields["rows"][0] > fields["rows"][-1]
+
+
+def test_what_nobody_told_has_no_row(small: Path, tmp_path: Path) -> None:
+    """A file of one's own often names no animal, and the commands that package one date it 2000-01-01 if not told."""
+    with h5py.File(small, "a") as file:
+        del file["general/subject"], file["session_start_time"]
+        file["session_start_time"] = "2000-01-01T00:00:00+00:00"
+        file.create_group("general/subject")
+    with EcephysSession(small) as session:
+        rows = dict(sections.identity(session, 3).rows)
+    assert {"session", "stimulus set", "file", "units", "stimulus presentations"} == set(rows)
