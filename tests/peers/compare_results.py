@@ -26,8 +26,9 @@ class Results:
 def differences(theirs: Results, ours: Results) -> list[str]:
     """Return ``"call: where: what"`` for everything in which the answers differ.
 
-    Values of stimulus parameters are compared by what they say: AllenSDK's text ``'[20.0, 20.0]'`` equals the pair, its
-    text ``'null'`` a missing value. Means and deviations are compared to a relative 1e-9, everything else exactly.
+    Values of stimulus parameters are compared by what they say: AllenSDK's text ``'[20.0, 20.0]'`` equals the pair and
+    the number 20.0, its text ``'null'`` a missing value. Means and deviations are compared to a relative 1e-9,
+    everything else exactly.
     """
     found: list[str] = []
     for name in theirs.calls:
@@ -104,15 +105,20 @@ def _distinct(array: np.ndarray) -> list[str]:
 
 
 def _meaning(value: Any) -> Any:
-    """Return what a text of AllenSDK's stimulus tables says: a number, a list of numbers, nothing, or itself."""
-    if not isinstance(value, str):
-        return value
-    if value in {"null", ""}:
-        return None
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
+    """Return what a text of AllenSDK's stimulus tables says: a number, a list of numbers, nothing, or itself.
+
+    A list of equal numbers, such as a size that is the same in both directions, is that number.
+    """
+    if isinstance(value, str):
+        if value in {"null", ""}:
+            return None
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return value
+    if isinstance(value, (list, tuple)):
+        return value[0] if len(value) > 1 and len(set(value)) == 1 else list(value)
+    return value
 
 
 def _frame(one: Any, other: Any, theirs: Results, ours: Results) -> list[str]:

@@ -114,7 +114,7 @@ def test_every_difference_is_a_named_correction(answers):
     assert set(theirs.calls) == set(ours.calls)
     found = load("compare_results").differences(theirs, ours)
     unnamed = [line for line in found if not any(re.fullmatch(pattern, line) for pattern in CORRECTIONS)]
-    assert unnamed == []
+    assert not unnamed, "\n".join(unnamed)
 
 
 def test_hardly_any_call_fails_and_spikes_are_compared(answers):
