@@ -1,0 +1,16 @@
+"""Write an NWB file as a Zarr store with hdmf-zarr: ``write_zarr_2.py FILE STORE``; run by its own interpreter."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# hdmf-zarr writes references as pickles, and reads its own back while it writes.
+os.environ["NUMCODECS_ALLOW_UNSAFE_PICKLE_DECODE"] = "1"
+
+from hdmf_zarr.nwb import NWBZarrIO
+from pynwb import NWBHDF5IO
+
+source, target = sys.argv[1:]
+with NWBHDF5IO(source, "r", load_namespaces=True) as file, NWBZarrIO(target, mode="w") as store:
+    store.export(src_io=file, write_args={"link_data": False})
