@@ -5,11 +5,12 @@ Each library is imported only here and only when asked for; one that is not inst
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+import inspect
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
-from .errors import UnknownIdError, missing_extra
+from .errors import MissingDataError, UnknownIdError, missing_extra
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import pynapple as nap
     import xarray as xr
     from probeinterface import Probe
-    from spikeinterface.core import BaseSorting, Templates
+    from spikeinterface.core import BaseSorting, SortingAnalyzer, Templates
 
 #: Library, extra that brings it, and what needs it.
 PYNAPPLE = ("pynapple", "interop", "session.to_pynapple()")
@@ -35,6 +36,13 @@ CONTACT_SIDE = 12.0
 
 #: Columns of the units table that are not metadata of a unit but of the file.
 NOT_METADATA = ("cluster_id", "local_index", "filtering", "location", "quality", "valid_data")
+
+#: Numbers of the units table that say where a unit is, not how good.
+NOT_METRICS = (
+    "peak_channel_id", "probe_id", "probe_channel_number", "probe_horizontal_position", "probe_vertical_position",
+    "ecephys_structure_id", "anterior_posterior_ccf_coordinate", "dorsal_ventral_ccf_coordinate",
+    "left_right_ccf_coordinate", "probe_sampling_rate", "probe_lfp_sampling_rate",
+)  # fmt: skip
 
 #: Names that pynapple keeps for itself.
 PYNAPPLE_NAMES = ("rate", "index", "start", "end")
@@ -243,6 +251,82 @@ def to_spikeinterface(session: ConvertibleSession, probe_id: int) -> SpikeInterf
         probe=_probe(channels.loc[ids]),
     )
     return SpikeInterfaceUnits(sorting, templates)
+
+
+def to_sorting_analyzer(session: ConvertibleSession, probe_id: int) -> SortingAnalyzer:
+    """Return the units shown of one probe as a SpikeInterface SortingAnalyzer, which its viewers and curation open.
+
+    Parameters
+    ----------
+    session
+        The session.
+    probe_id
+        The probe.
+
+    Returns
+    -------
+    SortingAnalyzer
+        In memory, without a recording, with the extensions ``random_spikes`` (500 a unit), ``templates`` (the published
+        mean waveforms, uV), ``unit_locations`` (centre of mass of the templates) and ``quality_metrics`` (the
+        numbers of the units table). ``analyzer.save_as(format="binary_folder", folder=...)`` keeps it.
+
+    Raises
+    ------
+    MissingExtraError
+        If SpikeInterface is not installed.
+    UnknownIdError
+        For a probe that the session does not have.
+    MissingDataError
+        If the session shows no unit of it.
+
+    Notes
+    -----
+    Samples are counted from time 0 of the session clock, as in :func:`to_spikeinterface`.
+    """
+    sorting, templates = to_spikeinterface(session, probe_id)
+    if not len(templates.unit_ids):
+        msg = f"the session shows no unit of probe {probe_id}: with_units(UnitFilter.none()) shows all"
+        raise MissingDataError(msg)
+    from spikeinterface.core import NumpyRecording, create_sorting_analyzer
+    from spikeinterface.core.sortinganalyzer import get_extension_class
+
+    rate = float(sorting.sampling_frequency)
+    last = max(int(sorting.get_unit_spike_train(unit)[-1:].sum()) for unit in sorting.unit_ids)
+    # SpikeInterface makes no analyzer without a recording: it is given one of zeros that take no memory, and loses it.
+    zeros = np.broadcast_to(np.float32(0), (last + round(rate), len(templates.channel_ids)))
+    silent = NumpyRecording([zeros], rate, channel_ids=[str(channel) for channel in templates.channel_ids])
+    silent = silent.set_probe(templates.probe) or silent  # in place, from SpikeInterface 0.105 on
+    array = np.asarray(templates.templates_array)
+    options: dict[str, Any] = {"sparse": False, "format": "memory"}
+    if "main_channel_indices" in inspect.signature(create_sorting_analyzer).parameters:
+        options["main_channel_indices"] = np.ptp(array, axis=1).argmax(axis=1)
+    analyzer = create_sorting_analyzer(sorting, silent, **options)
+    analyzer.compute("random_spikes", seed=0)
+    before, after = (n / rate * 1e3 for n in (templates.nbefore, templates.nafter))
+    _given(
+        analyzer,
+        get_extension_class("templates"),
+        {"average": array},
+        ms_before=before,
+        ms_after=after,
+        operators=["average"],
+    )
+    analyzer.compute("unit_locations", method="center_of_mass")
+    numbers = _metadata(session.units.loc[list(sorting.unit_ids)]).select_dtypes("number")
+    names = [str(name) for name in numbers.columns if name not in NOT_METRICS]
+    metrics = numbers[names].astype(np.float64).set_axis(np.asarray(analyzer.unit_ids), axis=0)
+    _given(analyzer, get_extension_class("quality_metrics"), {"metrics": metrics}, metric_names=[], metric_params={})
+    analyzer._recording = None  # noqa: SLF001 - as SpikeInterface does where it makes one of a phy folder
+    return cast("SortingAnalyzer", analyzer)
+
+
+def _given(analyzer: Any, kind: Any, data: dict[str, Any], **params: Any) -> None:
+    """Put an extension into an analyzer whose values are known already."""
+    extension = kind(analyzer)
+    extension.params = params
+    extension.data.update(data)
+    extension.run_info = {"run_completed": True, "runtime_s": 0.0}
+    analyzer.extensions[extension.extension_name] = extension
 
 
 def _probe(channels: pd.DataFrame) -> Probe:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import ArrayLike, DTypeLike
     from pynwb import NWBFile
+    from spikeinterface.core import SortingAnalyzer
 
     from ..interop import SpikeInterfaceUnits
     from ..nwb.opening import BinaryFile
@@ -1097,6 +1098,12 @@ class EcephysSession:
         from ..interop import to_spikeinterface
 
         return to_spikeinterface(self, self._file.probe_id(probe_id))
+
+    def to_sorting_analyzer(self, probe_id: int | str) -> SortingAnalyzer:
+        """Return a probe's units as a SpikeInterface SortingAnalyzer (:func:`.interop.to_sorting_analyzer`)."""
+        from ..interop import to_sorting_analyzer
+
+        return to_sorting_analyzer(self, self._file.probe_id(probe_id))
 
     def report(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write an HTML page that shows what the session holds; it needs no other file and no network.

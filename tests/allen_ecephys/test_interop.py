@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from allen_ecephys import EcephysProjectCache, EcephysSession, UnitFilter
-from allen_ecephys.errors import ClosedSessionError, MissingExtraError, UnknownIdError
+from allen_ecephys.errors import ClosedSessionError, MissingDataError, MissingExtraError, UnknownIdError
 
 pytestmark = [
     # Both come from the libraries' own imports of what they use, on every first import.
@@ -103,6 +104,33 @@ def test_spikeinterface(session: EcephysSession) -> None:
     assert shown == len(session.units)
     with pytest.raises(UnknownIdError, match="no probe 5; its probes are"):
         session.to_spikeinterface(5)
+
+
+def test_sorting_analyzer(replica: Path, tmp_path: Path) -> None:
+    """The published templates and metrics, in what SpikeInterface's viewers open; written and read by itself."""
+    core = pytest.importorskip("spikeinterface.core", reason="SpikeInterface is an extra")
+    session = EcephysSession(replica / "session_715093703.nwb", unit_filter=UnitFilter.none())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SpikeInterface says that there is no recording, and of its own imports
+        analyzer = session.to_sorting_analyzer("probeA")
+        analyzer.save_as(format="binary_folder", folder=tmp_path / "analyzer")
+        again = core.load_sorting_analyzer(tmp_path / "analyzer")
+    units = session.units[session.units["probe_description"] == "probeA"]
+    for made in (analyzer, again):
+        assert not made.has_recording()
+        assert sorted(made.unit_ids) == sorted(units.index)
+        templates = made.get_extension("templates").get_templates()
+        metrics = made.get_extension("quality_metrics").get_data()
+        for row, unit in enumerate(made.unit_ids):
+            np.testing.assert_allclose(templates[row].T, session.mean_waveforms[int(unit)], rtol=1e-5, atol=1e-4)
+            spikes = np.rint(session.spike_times[int(unit)] * made.sampling_frequency)
+            np.testing.assert_array_equal(made.sorting.get_unit_spike_train(unit), spikes)
+        np.testing.assert_array_equal(metrics["snr"], units["snr"].loc[list(made.unit_ids)])
+        assert made.get_extension("unit_locations").get_data().shape == (len(units), 2)
+    with pytest.raises(UnknownIdError):
+        session.to_sorting_analyzer(1)
+    with pytest.raises(MissingDataError, match="shows no unit of probe"):
+        session.with_units(UnitFilter(isi_violations_maximum=-1.0)).to_sorting_analyzer("probeA")
 
 
 def test_pynwb(session: EcephysSession) -> None:
