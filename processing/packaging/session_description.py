@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from allen_ecephys.errors import FileFormatError, MissingFileError, suggest
+from allen_ecephys.errors import FileFormatError, InvalidValueError, MissingFileError, suggest
 from allen_ecephys.files import read_json
 
 from .contents import RigGeometry, SessionMetadata
+from .identities import check_session_id
 
 _REQUIRED: Final = ("session_id", "session_start_time", "probes")
 _OPTIONAL: Final = (
@@ -26,6 +29,9 @@ _NEED_SYNC: Final = ("stimulus", "optotagging", "eye_ellipses", "square_wave")
 _PROBE: Final = ("name", "recording", "channels", "events", "stream", "clock", "start")
 #: What a probe's samples are put in time by.
 CLOCKS: Final = ("barcodes", "square_wave", "recorder")
+_SEXES: Final = (None, "M", "F", "U", "O")
+#: Names of probes become names of files.
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]*")
 _INVALID: Final = ("start_time", "stop_time", "type", "id", "label")
 
 
@@ -163,20 +169,30 @@ def session_description(told: Any, path: str | os.PathLike[str]) -> SessionDescr
     if told.get("stimulus") and told.get("presentations"):
         msg = f"{place} names a stimulus pickle and a table of presentations; one of them says what was shown"
         raise FileFormatError(msg)
-    probes = tuple(sorted((_probe(p, place) for p in told["probes"]), key=lambda p: p.name))
+    if subject.get("sex") not in _SEXES:
+        msg = f"{place}, subject: sex is {subject['sex']!r}; write M, F, O, or U where it was looked for"
+        raise FileFormatError(msg)
+    _number(subject, "age_in_days", f"{place}, subject", least=0.0)
+    _number(told, "monitor_lag", f"{place}")
+    probes = tuple(sorted((_probe(p, place) for p in _list(told, "probes", place)), key=lambda p: p.name))
     names = [probe.name for probe in probes]
     if not names or len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         msg = f"{place} names {'no probe' if not names else f'the probe {twice[0]} twice'}; each has a name of its own"
         raise FileFormatError(msg)
     _check_clocks(told, probes, place)
-    invalid = told.get("invalid_times", [])
+    invalid = _list(told, "invalid_times", place)
     for row in invalid:
-        _check_names(row, _INVALID, f"{place}, invalid_times", _INVALID)
+        where = f"{place}, invalid_times"
+        _check_names(row, _INVALID, where, _INVALID)
+        start, stop = (_number(row, name, where, least=0.0) or 0.0 for name in ("start_time", "stop_time"))
+        if not start < stop:
+            msg = f"{where}: an interval stops at {stop} s and starts at {start} s; it must stop after it starts"
+            raise FileFormatError(msg)
     return SessionDescription(
         path=place,
         metadata=SessionMetadata(
-            session_id=int(told["session_id"]),
+            session_id=_session_id(told["session_id"], place),
             session_start_time=_start(told["session_start_time"], place),
             session_type=told.get("session_type"),
             institution=told.get("institution"),
@@ -210,15 +226,48 @@ def _check_names(told: Any, known: tuple[str, ...], where: str, needed: tuple[st
 
 def _probe(told: Any, place: Path) -> ProbeDescription:
     _check_names(told, _PROBE, f"{place}, probes", ("name", "recording"))
+    name = str(told["name"])
+    if not _NAME.fullmatch(name):
+        msg = f"{place}, probes: {name!r} is no name of a probe, after which files are named; write it as probeA"
+        raise FileFormatError(msg)
     return ProbeDescription(
-        name=str(told["name"]),
-        recording=_file(told["recording"], place),
+        name=name,
+        recording=_file(told["recording"], place, folder=True),
         channels=None if told.get("channels") is None else _file(told["channels"], place),
-        events=None if told.get("events") is None else _file(told["events"], place),
+        events=None if told.get("events") is None else _file(told["events"], place, folder=True),
         stream=told.get("stream"),
         clock=told.get("clock", "barcodes"),
-        start=None if told.get("start") is None else float(told["start"]),
+        start=_number(told, "start", f"{place}, {name}"),
     )
+
+
+def _list(told: Mapping[str, Any], name: str, place: Path) -> list[Any]:
+    values = told.get(name, [])
+    if not isinstance(values, list | tuple):
+        msg = f"{place}: {name} is a {type(values).__name__}, not a list"
+        raise FileFormatError(msg)
+    return list(values)
+
+
+def _number(told: Mapping[str, Any], name: str, where: str, least: float = -math.inf) -> float | None:
+    """Return a number that may be absent."""
+    value = told.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < math.inf:
+        needed = "a number" if least == -math.inf else f"a number, {least:g} or more"
+        msg = f"{where}: {name} is {value!r}, not {needed}"
+        raise FileFormatError(msg)
+    return float(value)
+
+
+def _session_id(value: Any, place: Path) -> int:
+    try:
+        check_session_id(value)
+    except InvalidValueError as error:
+        msg = f"{place}: {error}"
+        raise FileFormatError(msg) from error
+    return int(value)
 
 
 def _check_clocks(told: Mapping[str, Any], probes: tuple[ProbeDescription, ...], place: Path) -> None:
@@ -259,10 +308,14 @@ def _rig(told: Mapping[str, Any], place: Path) -> RigGeometry:
     return RigGeometry(equipment=str(told["equipment"]), **vectors)
 
 
-def _file(name: Any, place: Path) -> Path:
+def _file(name: Any, place: Path, *, folder: bool = False) -> Path:
+    """Return where a file is, or a folder or a file in it."""
     path = place.parent / str(name)
     if not path.exists():
         msg = f"{place} names {name}, and there is no {path}"
+        raise MissingFileError(msg)
+    if not str(name) or (path.is_dir() and not folder):
+        msg = f"{place} names {str(name)!r}, which is a folder; name the file in it"
         raise MissingFileError(msg)
     return path
 

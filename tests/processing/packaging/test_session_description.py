@@ -20,6 +20,7 @@ TOLD: dict[str, Any] = {
 }
 
 RIG = {name: [0, 0, 0] for name in ("monitor_rotation", "camera_rotation", "monitor_position", "camera_position")}
+INVALID = {"start_time": 1, "stop_time": 3, "type": "EcephysSession", "id": 7, "label": "all_probes"}
 RIG |= {"equipment": "NP.1"}  # type: ignore[dict-item]
 
 
@@ -62,6 +63,19 @@ def test_what_is_not_said_is_not_known(tmp_path: Path) -> None:
         ({"session_start_time": "yesterday"}, "is no time"),
         ({"stimulus": "stimulus.pkl", "presentations": "table.csv"}, "one of them says"),
         ({"invalid_times": [{"start_time": 1}]}, "does not say stop_time"),
+        ({"session_id": "abc"}, "session.json: session_id is 'abc'; give a whole number"),
+        ({"session_id": 1.5}, "session_id is 1.5"),
+        ({"session_id": -3}, "session_id is -3"),
+        ({"probes": {"a": 1}}, "probes is a dict, not a list"),
+        ({"probes": [{"name": "../p", "recording": "a"}]}, "'../p' is no name of a probe"),
+        ({"probes": [{"name": "", "recording": "a"}]}, "'' is no name of a probe"),
+        ({"probes": [{"name": "p", "recording": "a", "start": "soon"}]}, "p: start is 'soon', not a number"),
+        ({"subject": {"sex": "female"}}, "sex is 'female'; write M, F, O, or U"),
+        ({"subject": {"age_in_days": "P118D"}}, "age_in_days is 'P118D', not a number, 0 or more"),
+        ({"monitor_lag": "0.01"}, "monitor_lag is '0.01', not a number"),
+        ({"invalid_times": 5}, "invalid_times is a int, not a list"),
+        ({"invalid_times": [INVALID | {"start_time": "a"}]}, "start_time is 'a'"),
+        ({"invalid_times": [INVALID | {"start_time": 5}]}, "stops at 3.0 s and starts at 5.0 s"),
         ({"rig": {"equipment": "NP.1"}}, "does not say monitor_position"),
         ({"rig": RIG | {"led_position": [1, 2]}}, "led_position is .* not three numbers"),
     ],
@@ -74,6 +88,10 @@ def test_what_is_said_wrongly(tmp_path: Path, changes: dict[str, Any], message: 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"names none\.pkl"):
         read_session_description(written(tmp_path, stimulus="none.pkl"))
+    with pytest.raises(MissingFileError, match="'a', which is a folder; name the file in it"):
+        read_session_description(written(tmp_path, sync="a"))
+    with pytest.raises(MissingFileError, match="'', which is a folder"):
+        read_session_description(written(tmp_path, sync=""))
     with pytest.raises(MissingFileError, match="no session description"):
         read_session_description(tmp_path / "other.json")
     (tmp_path / "session.json").write_text("{")
