@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -167,6 +167,8 @@ def check_contents(contents: SessionContents) -> None:
     if contents.metadata.session_start_time.tzinfo is None:
         msg = "session_start_time has no time zone; give one, for example datetime(2019, 1, 19, tzinfo=timezone.utc)"
         raise InvalidContentsError(msg)
+    for field in fields(contents.metadata):
+        _writable_texts(f"the metadata's {field.name}", [getattr(contents.metadata, field.name)])
     _require("probes", contents.probes, ("description", "sampling_rate", "lfp_sampling_rate", "has_lfp_data"))
     _require("channels", contents.channels, ("probe_id", "probe_vertical_position", "probe_horizontal_position"))
     _require("units", contents.units, ("peak_channel_id", "quality"))
@@ -183,6 +185,26 @@ def check_contents(contents: SessionContents) -> None:
     for name in ("stimulus_presentations", "invalid_times", "optogenetic_stimulation_epochs"):
         if getattr(contents, name) is not None:
             _intervals(name, getattr(contents, name))
+    for name in ("probes", "channels", "units", "stimulus_presentations"):
+        table: pd.DataFrame = getattr(contents, name)
+        for column in table.columns[[dtype.kind not in "biufcmM" for dtype in table.dtypes]]:
+            _writable_texts(f"{name}: {column}", table[column].unique() if table[column].map(_is_text).all() else [])
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _writable_texts(where: str, values: Iterable[object]) -> None:
+    """Refuse texts that no HDF5 file holds: with a NUL, or with bytes that were no text where they were read."""
+    for value in values:
+        if isinstance(value, str) and ("\0" in value or (not value.isascii() and _lone_surrogates(value))):
+            msg = f"{where} is {value!r:.100}, which holds characters that no file can: write it without them"
+            raise InvalidContentsError(msg)
+
+
+def _lone_surrogates(value: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def check_spikes(unit_id: int, times: Floats) -> None:

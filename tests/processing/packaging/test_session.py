@@ -243,6 +243,14 @@ BAD = {
         lambda c: with_spikes(c, 1, [1.0, 3.0, 2.0]),
         r"unit 102 are not ascending \(3.0 s is followed",
     ),
+    "text with NUL": (
+        lambda c: replace(c, metadata=replace(c.metadata, full_genotype="a\0b")),
+        "full_genotype is .* no file can",
+    ),
+    "text that was none": (
+        lambda c: replace(c, stimulus_presentations=c.stimulus_presentations.assign(stimulus_name="\udcff")),
+        "stimulus_presentations: stimulus_name is .* no file can",
+    ),
     "nan spikes": (lambda c: with_spikes(c, 1, [1.0, np.nan, 2.0]), r"unit 102 are not finite \(spike 1 is nan"),
     "infinite spikes": (lambda c: with_spikes(c, 1, [1.0, 2.0, np.inf]), "unit 102 are not finite"),
     "negative spikes": (lambda c: with_spikes(c, 1, [-0.5, 2.0]), "unit 102 begin at -0.5 s"),
