@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .stages.probe import SortedProbe, sort_raw
     from .stages.session import package_units
     from .stages.session_file import SessionFile, read_session_file
+    from .stages.session_page import write_session_page
     from .stages.session_plan import PlannedStage, SessionPlan, plan_sessions
     from .stages.session_run import SessionOutputs, process_sessions, session_outputs
     from .stages.session_schema import session_schema
@@ -64,6 +65,7 @@ __all__ = [
     "session_status",
     "sort_raw",
     "whole_session_inputs",
+    "write_session_page",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -95,5 +97,6 @@ __getattr__, __dir__ = lazy_names(
         "session_status": ".stages.session_status",
         "sort_raw": ".stages.probe",
         "whole_session_inputs": ".stages.whole_session",
+        "write_session_page": ".stages.session_page",
     },
 )

@@ -50,6 +50,7 @@ def session_command(files: tuple[Path, ...], workers: int | None, scheduler: str
         name = str(session.told.metadata.session_id)
         if not any(result.key.startswith(f"{name}/") for result in failed):
             _serve(session)
+        _write_page(session)
     if failed:
         done = len(results) - len(failed)
         click.echo(f"{done} of {len(results)} stages are done; the others are above, and in `process log`", err=True)
@@ -196,6 +197,17 @@ def _table(states: Sequence[StageStatus]) -> list[str]:
         lines.append(f"{stage:<{wide}}" + "".join(f"  {c:<{w}}" for c, w in zip(row, columns, strict=False)))
     told = [s for s in states if s.reason and s.state != "to do"]
     return [line.rstrip() for line in lines] + [f"  {s.key}: {s.state}: {s.reason}" for s in told]
+
+
+def _write_page(session: SessionFile) -> None:
+    """Write the page of a session, whether or not everything went well; without its libraries, say so."""
+    from allen_ecephys.errors import MissingExtraError
+    from allen_ecephys.processing import write_session_page
+
+    try:
+        click.echo(f"how it went: {write_session_page(session)}")
+    except MissingExtraError as error:
+        click.echo(f"no page: {error}", err=True)
 
 
 def _serve(session: SessionFile) -> None:

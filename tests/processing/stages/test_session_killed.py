@@ -16,9 +16,11 @@ import pytest
 
 from allen_ecephys.processing import describe_folder
 from allen_ecephys.processing.pipeline.digests import NOTES
+from allen_ecephys.processing.pipeline.log import LOG
 from allen_ecephys.processing.pipeline.marks import MARKS
 from allen_ecephys.processing.pipeline.stages import MANIFEST
 from allen_ecephys.processing.simulation.rig import write_rig
+from allen_ecephys.processing.stages.session_page import PAGE
 
 #: Runs a session with a sorter that knows the truth of the rig's folder beside the output.
 RUN = """
@@ -69,13 +71,13 @@ def run(file: Path, seconds: float | None = None) -> int:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Digests of all outputs; records tell costs, and are compared without."""
+    """Digests of all outputs; records, log and page tell costs and times, and are not compared."""
     beside = {NOTES, MARKS}
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not beside & set(path.parts)]
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
-        if path.name not in {MANIFEST, "log.jsonl"}
+        if path.name not in {MANIFEST, LOG, PAGE}
     }
 
 
@@ -95,6 +97,8 @@ def kill_and_compare(place: Path, n_kills: int, seed: int) -> None:
         assert digests(place / "done") == expected
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_session_killed_twice(tmp_path: Path) -> None:
     kill_and_compare(tmp_path, 2, seed=1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from allen_ecephys.processing import (
     read_session_file,
     session_outputs,
     session_status,
+    write_session_page,
 )
 from allen_ecephys.processing.pipeline import read_log
 from allen_ecephys.processing.simulation.raw.recording import read_ground_truth
@@ -72,6 +74,7 @@ def processed(truth_sorter: None, tmp_path_factory: pytest.TempPathFactory) -> P
     done = CliRunner().invoke(main, ["process", "session", str(place / "rig" / "session.toml")])
     assert done.exit_code == 0, done.output
     assert "is served: read it with" in done.output
+    assert f"how it went: {place / 'rig' / '..' / 'done' / 'session.html'}" in done.output
     return place / "rig" / "session.toml"
 
 
@@ -101,6 +104,17 @@ def test_the_cache_serves_what_was_processed(processed: Path) -> None:
     assert len(cache.get_probes()) == 2
     made = session_outputs(read_session_file(processed))
     assert len(made.lfp) == 2
+
+
+def test_a_page_says_how_it_went(session: Path) -> None:
+    page = write_session_page(read_session_file(session)).read_text()
+    assert "Every stage is done, and nothing stands out." in page
+    assert page.count("data:image/png;base64,") == 3  # the units, and the clock of each probe
+    assert re.search(r"<td>clock drift \(ppm\)</td><td>\+37\.0\d</td><td>-1[12]\.\d\d</td>", page)
+    shutil.rmtree(session.parents[1] / "done" / "probeB" / "units")
+    page = write_session_page(read_session_file(session)).read_text()
+    assert "<li>700000/probeB/units is to do</li>" in page
+    assert "<li>700000/whole_session is stale: after probeB/units</li>" in page
 
 
 def test_nothing_runs_twice_and_nothing_is_served_twice(session: Path) -> None:
@@ -176,7 +190,7 @@ def test_the_plan_scales_what_was_measured(session: Path) -> None:
     two = plan_sessions([other], like=[session], workers=2)
     assert 0.4 * plan.seconds < two.seconds < plan.seconds
     assert two.memory > plan.memory
-    assert plan.disk > 0.9 * sum(p.stat().st_size for p in (session.parents[1] / "done").rglob("*") if p.is_file())
+    assert plan.disk > 0.9 * sum(p.stat().st_size for p in (session.parents[1] / "done").rglob("*/*/*") if p.is_file())
     assert plan_sessions([other]).seconds > 0  # by what was measured elsewhere
     shown = CliRunner().invoke(main, ["process", "plan", str(other), "--like", str(session), "--workers", "2"])
     assert "0 stages are done, 18 would run: about" in shown.output
