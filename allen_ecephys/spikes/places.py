@@ -6,7 +6,6 @@ request: of a local file by ``pread``, of a remote one by a range of bytes.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import numpy as np
 from ..errors import InvalidValueError, UnknownIdError, truncated_file
 from ..nwb import layout
 from ..nwb.columns import whole_numbers
-from .store import GAP_BYTES, Floats, Integers, RaggedColumn, ascends, runs
+from .store import GAP_BYTES, Floats, Integers, RaggedColumn, order_of, runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from ..nwb.reader import NwbReader
     from .ragged import UnitTimes
     from .stored import NamedFile
-
-logger = logging.getLogger(__name__)
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -240,8 +237,7 @@ class HdfSpikes:
         self._column = RaggedColumn(reader, "spike_times", len(places.unit_ids))
 
     def __getitem__(self, unit_id: int) -> Floats:
-        times = self._column.read(int(self._places.rows([unit_id])[0]))
-        return _handed_out(times.copy(), unit_id, self._reader.name)
+        return self.many([unit_id])[0]
 
     def stays_in_file(self, unit_ids: Sequence[int] | Integers) -> bool:
         """Return False: HDF5 gives copies."""
@@ -251,14 +247,21 @@ class HdfSpikes:
         """Return the spike times of some units, read at once where they lie side by side."""
         from .ragged import RaggedTimes
 
-        return RaggedTimes.from_arrays(self._column.read_many(self._places.rows(unit_ids)))
+        return RaggedTimes.from_arrays(self.many(unit_ids))
+
+    def many(self, unit_ids: Sequence[int] | Integers) -> list[Floats]:
+        """Return the spike times of some units."""
+        read = self._column.read_many(self._places.rows(unit_ids))
+        return [
+            _handed_out(times.copy(), int(unit), self._reader.name) for unit, times in zip(unit_ids, read, strict=True)
+        ]
 
 
 def _handed_out(times: Floats, unit_id: int, name: str) -> Floats:
     """Return spike times ascending and read-only, as a session hands them out."""
-    if not ascends(times):
-        logger.warning("spike times of unit %d are not ascending in %s: sorted", unit_id, name)
-        times = np.sort(times, kind="stable")
+    order = order_of(times, unit_id, name)
+    if order is not None:
+        times = times[order]
     times.flags.writeable = False
     return times
 

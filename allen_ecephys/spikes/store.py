@@ -161,22 +161,8 @@ class SpikeStore:
         return values
 
     def _note_order(self, row: int, times: np.ndarray[Any, Any]) -> None:
-        if ascends(times):
-            self._order[row] = None
-        else:
-            lacking = int(np.isnan(times).sum())
-            if lacking:
-                msg = (
-                    f"unit {self.unit_ids[row]} has {lacking:,} spikes without a time (NaN) in {self.reader.name}: "
-                    "the file was written wrongly or is damaged"
-                )
-                raise FileFormatError(msg)
-            self._order[row] = np.argsort(times, kind="stable")
-        if self._order[row] is not None:
-            logger.warning(
-                "spike times of unit %d are not ascending in %s: sorted", self.unit_ids[row], self.reader.name
-            )
-        elif self._spike_file is not None:
+        self._order[row] = order_of(times, int(self.unit_ids[row]), self.reader.name)
+        if self._order[row] is None and self._spike_file is not None:
             self._spike_file.note(row, times)
 
     def _learn_order(self, rows: Sequence[int]) -> None:
@@ -252,6 +238,27 @@ def ascends(times: np.ndarray[Any, Any]) -> bool:
     NumPy, not the kernels' twin: reading spikes alone must not wait for numba to load.
     """
     return bool(np.all(times[:-1] <= times[1:])) and not (len(times) == 1 and np.isnan(times[0]))
+
+
+def order_of(times: np.ndarray[Any, Any], unit_id: int, name: str) -> Integers | None:
+    """Return the order in which a unit's spike times ascend, None where they do; a line in the log says where not.
+
+    Raises
+    ------
+    FileFormatError
+        If spikes have no time (NaN).
+    """
+    if ascends(times):
+        return None
+    lacking = int(np.isnan(times).sum())
+    if lacking:
+        msg = (
+            f"unit {unit_id} has {lacking:,} spikes without a time (NaN) in {name}: "
+            "the file was written wrongly or is damaged"
+        )
+        raise FileFormatError(msg)
+    logger.warning("spike times of unit %d are not ascending in %s: sorted", unit_id, name)
+    return np.argsort(times, kind="stable")
 
 
 class UnitMapping(dict[int, Any]):
@@ -467,39 +474,58 @@ class MeanWaveforms(UnitMapping):
     ) -> None:
         super().__init__(store, unit_ids, why_hidden)
         self._channels = channels
-        self._kept: dict[int, xr.DataArray] = {}
-        self._probe_of = dict(zip(units.index.tolist(), units["probe_id"].tolist(), strict=True))
-        self._rate_of = dict(zip(units.index.tolist(), units["probe_sampling_rate"].tolist(), strict=True))
-        self._numbers: dict[Any, pd.Series[int]] = {}  # probe -> numbers of its channels, ascending
+        probes = zip(units["probe_id"].tolist(), units["probe_sampling_rate"].tolist(), strict=True)
+        self._probe_of: dict[int, tuple[int, float]] = dict(zip(units.index.tolist(), probes, strict=True))
+        self._kept: dict[int, tuple[np.ndarray[Any, Any], xr.DataArray]] = {}
+        self._labels: dict[tuple[Any, ...], tuple[np.ndarray[Any, Any], xr.DataArray]] = {}
 
     def _read(self, unit_ids: list[Any]) -> list[Any]:
-        for unit in unit_ids:
-            row = self.row(unit)
+        rows = [self.row(unit) for unit in unit_ids]
+        for unit, row in zip(unit_ids, rows, strict=True):
             if unit not in self._kept:
-                self._kept[unit] = self._made(unit, self._store.column("waveform_mean").read(row))
-        return [self._kept[unit].copy() for unit in unit_ids]
+                self._kept[unit] = self._shown(unit, row)
+        return [self._labelled(unit, self._kept[unit]) for unit in unit_ids]
 
     def _once(self, unit_id: Any, row: int) -> Any:
-        kept = self._kept.get(unit_id)
-        return self._made(unit_id, self._store.column("waveform_mean").read(row)) if kept is None else kept.copy()
+        return self._labelled(unit_id, self._kept.get(unit_id) or self._shown(unit_id, row))
 
-    def _made(self, unit_id: int, waveform: np.ndarray[Any, Any]) -> xr.DataArray:
+    def _shown(self, unit_id: int, row: int) -> tuple[np.ndarray[Any, Any], xr.DataArray]:
+        """Return a unit's waveform on the channels shown, read from the file, and an array with its labels."""
+        waveform = self._store.column("waveform_mean").read(row)
+        numbers, labels = self._of_probe(*self._probe_of[int(unit_id)], waveform.shape)
+        return waveform[numbers], labels
+
+    @staticmethod
+    def _labelled(unit_id: int, shown: tuple[np.ndarray[Any, Any], xr.DataArray]) -> xr.DataArray:
+        """Return a unit's waveform as an array of the caller's own."""
+        waveform, labels = shown
+        made = labels.copy(deep=False, data=waveform.copy())
+        made.attrs["unit_id"] = int(unit_id)
+        return made
+
+    def _of_probe(self, probe: int, rate: float, shape: tuple[int, ...]) -> tuple[np.ndarray[Any, Any], xr.DataArray]:
+        """Return which rows of a waveform of some shape are shown, and an array with the labels of those.
+
+        They are the same for all units of a probe, and making them takes longer than reading a waveform.
+        """
+        if (probe, rate, shape) not in self._labels:
+            self._labels[probe, rate, shape] = self._labels_of(probe, rate, shape)
+        return self._labels[probe, rate, shape]
+
+    def _labels_of(self, probe: int, rate: float, shape: tuple[int, ...]) -> tuple[np.ndarray[Any, Any], xr.DataArray]:
         import xarray as xr
 
-        probe, rate = self._probe_of[unit_id], float(self._rate_of[unit_id])
-        if probe not in self._numbers:
-            channels = self._channels[self._channels["probe_id"] == probe]
-            self._numbers[probe] = channels["probe_channel_number"].sort_values(kind="stable")
-        numbers = self._numbers[probe]
-        numbers = numbers[(numbers >= 0) & (numbers < len(waveform))]
-        time = np.arange(waveform.shape[1]) / rate
-        return xr.DataArray(
-            waveform[numbers.to_numpy()],
+        channels = self._channels[self._channels["probe_id"] == probe]
+        numbers = channels["probe_channel_number"].sort_values(kind="stable")
+        numbers = numbers[(numbers >= 0) & (numbers < shape[0])]
+        template = xr.DataArray(
+            np.zeros((len(numbers), shape[1])),
             dims=("channel_id", "time"),
             coords={
                 "channel_id": ("channel_id", numbers.index.to_numpy()),
-                "time": ("time", time, {"units": "s"}),
+                "time": ("time", np.arange(shape[1]) / rate, {"units": "s"}),
             },
             name="mean_waveform",
-            attrs={"units": "uV", "unit_id": int(unit_id)},
+            attrs={"units": "uV"},
         )
+        return numbers.to_numpy(), template

@@ -275,7 +275,12 @@ def test_mean_waveforms(write_session: Write) -> None:
     np.testing.assert_array_equal(waveform["channel_id"], expected)
     np.testing.assert_allclose(waveform["time"], np.arange(82) / 30000.0)
     waveform[:] = 0.0
-    assert session.mean_waveforms[902].max() > 0
+    waveform.attrs["units"] = waveform["time"].attrs["units"] = "changed"
+    again = session.mean_waveforms[902]
+    assert again.max() > 0
+    assert (again.attrs["units"], again["time"].attrs["units"], again.attrs["unit_id"]) == ("uV", "s", 902)
+    of_same_probe = session.mean_waveforms[[901, 902]]
+    assert [w.attrs["unit_id"] for w in of_same_probe.values()] == [901, 902]
 
 
 def test_mean_waveforms_leave_out_invalid_channels(write_session: Write) -> None:

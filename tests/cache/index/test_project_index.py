@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from allen_ecephys import UnitFilter
 from allen_ecephys.cache import EcephysProjectCache
 from allen_ecephys.cli import main
+from allen_ecephys.errors import FileFormatError, MissingDataError
 from allen_ecephys.processing.simulation import write_session
 
 SESSION = 900000001
@@ -133,6 +134,17 @@ def test_spikes_out_of_order_are_sorted(project: Path, caplog: pytest.LogCapture
     with cache.get_session_data(SESSION, unit_filter=UnitFilter.none()) as session:
         expected = session.psth(EDGES, "flashes", found["unit_id"].to_numpy())
     np.testing.assert_array_equal(found["rate"], expected["rate"])
+
+
+def test_spikes_without_a_time_are_named_as_in_a_session(project: Path) -> None:
+    with h5py.File(session_file(project), "r+") as file:
+        file["units/spike_times"][3] = np.nan
+        unit = int(file["units/id"][0])
+    population = EcephysProjectCache.fixed(project).population(unit_filter=UnitFilter.none())
+    with pytest.raises(FileFormatError, match=f"unit {unit} has 1 spikes without a time"):
+        population.spike_times[unit]
+    with pytest.raises(MissingDataError, match=f"could be read.*unit {unit} has 1 spikes without a time"):
+        population.psth("flashes", EDGES)
 
 
 @pytest.mark.parametrize("damage", ["cut", "no zip", "compressed", "other format", "folder"])
