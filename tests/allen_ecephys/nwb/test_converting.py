@@ -10,10 +10,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import h5py
 import numpy as np
 import pandas as pd
@@ -192,6 +193,41 @@ def test_a_remote_store_costs_few_requests(replica: Path, replica_store: Path, t
     before = len(served.asked)
     _ = session.stimulus_presentations
     assert len(served.asked) - before <= 3
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An S3-protocol server on loopback, which fsspec asks for ``s3://`` addresses; a client to fill it."""
+    moto = pytest.importorskip("moto.server", reason="needs moto's server (extra test)")
+    boto3 = pytest.importorskip("boto3", reason="needs boto3 (extra test)")
+    pytest.importorskip("s3fs", reason="needs s3fs (extra s3)")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    try:
+        host, port = running.get_host_and_port()
+        monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": f"http://{host}:{port}"})
+        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
+        client.create_bucket(Bucket="lab")
+        yield client
+    finally:
+        running.stop()
+
+
+def test_a_store_in_a_bucket(session_file: Path, tmp_path: Path, bucket: Any) -> None:
+    convert_nwb(session_file, tmp_path / "a.nwb.zarr")
+    for path in (tmp_path / "a.nwb.zarr").rglob("*"):
+        if path.is_file():
+            bucket.upload_file(str(path), "lab", f"stores/{path.relative_to(tmp_path).as_posix()}")
+    one, other = everything(session_file), everything("s3://lab/stores/a.nwb.zarr")
+    for name in TABLES:
+        pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name))
+    for unit, times in one.spike_times.items():
+        np.testing.assert_array_equal(times, other.spike_times[unit])
+    bucket.delete_object(Bucket="lab", Key="stores/a.nwb.zarr/processing/running/running_speed/data/c/0")
+    with pytest.raises(CorruptFileError, match=r"running_speed/data of s3://lab.* is incomplete"):
+        _ = everything("s3://lab/stores/a.nwb.zarr").running_speed
 
 
 def test_a_damaged_pack_is_named(replica_store: Path, tmp_path: Path, served: Any) -> None:
