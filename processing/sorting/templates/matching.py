@@ -37,8 +37,10 @@ REFRACTORY: Final = 15
 #: Rounds of accepting and looking again; a handful is needed, the limit is for what is no neural signal.
 MOST_ROUNDS: Final = 60
 REACH: Final = LENGTH - 1
-#: Templates that are multiplied with a window at once.
-AT_ONCE: Final = 16
+#: Multiplications of one call to the library: no more, so that it does not share the work out to threads of its own.
+AT_ONCE: Final = 2**18
+#: Numbers that weights side by side may take (100 MB): on denser probes templates are compared one by one.
+MOST_TOGETHER: Final = 25_000_000
 
 #: Columns of a possible spike: where its energy peaks, and the template, start and delay that explain most of it.
 PEAK_TIME, PEAK_CHANNEL, TEMPLATE, TIME, DELAY = range(5)
@@ -143,6 +145,8 @@ def room_for_candidates(n_channels: int, n_times: int) -> Candidates:
 def side_by_side(by_channel: Int64, around: Int64, channels: Int64, units: Float32) -> Float32:
     """Return for each channel the weights of its templates on the channels around, 0 where a template has none.
 
+    Empty, (n_channels, 0, 0), where that would take too much memory.
+
     Parameters
     ----------
     by_channel, around
@@ -151,6 +155,8 @@ def side_by_side(by_channel: Int64, around: Int64, channels: Int64, units: Float
         int64 (n, n_local) and float32 (n, n_local, K): the channels and weights of each template.
     """
     n_components = units.shape[2]
+    if by_channel.shape[0] * by_channel.shape[1] * around.shape[1] * n_components > MOST_TOGETHER:
+        return np.zeros((by_channel.shape[0], 0, 0), np.float32)
     together = np.zeros((by_channel.shape[0], by_channel.shape[1], around.shape[1] * n_components), np.float32)
     place = np.full(by_channel.shape[0], -1, np.int64)
     for c in range(by_channel.shape[0]):
@@ -192,9 +198,16 @@ def match_template(projections: Float32, templates: Templates, i: int, first: in
 def _match_around(projections: Float32, templates: Templates, channel: int, first: int, desk: Desk) -> None:
     """Write to ``desk.products`` what :func:`match_template` gives of all templates near a channel.
 
-    They are multiplied together: the window of projections is copied once and stays in the first-level cache. A few
-    templates at a time, so that no library shares the work out to threads.
+    They are multiplied together: the window of projections is copied once and stays in the first-level cache.
     """
+    listed = templates.by_channel[channel]
+    n = 0
+    while n < len(listed) and listed[n] >= 0:
+        n += 1
+    if templates.together.shape[1] == 0:
+        for j in range(n):
+            match_template(projections, templates, listed[j], first, desk.products[j])
+        return
     n_components, around = projections.shape[1], templates.around[channel]
     for slot in range(len(around)):
         if around[slot] < 0:
@@ -204,13 +217,10 @@ def _match_around(projections: Float32, templates: Templates, channel: int, firs
             row, to = p[k, first : first + LAGS], desk.window[slot * n_components + k]
             for lag in range(LAGS):
                 to[lag] = row[lag]
-    listed = templates.by_channel[channel]
-    n = 0
-    while n < len(listed) and listed[n] >= 0:
-        n += 1
     rows = templates.together[channel]
-    for start in range(0, n, AT_ONCE):
-        stop = min(start + AT_ONCE, n)
+    step = max(AT_ONCE // max(desk.window.size, 1), 1)
+    for start in range(0, n, step):
+        stop = min(start + step, n)
         np.dot(rows[start:stop], desk.window, desk.products[start:stop])
 
 
@@ -279,17 +289,20 @@ def subtract(projections: Float32, templates: Templates, i: int, amplitude: floa
     first = time - REACH
     start, stop = max(first, 0), min(time + REACH + 1, projections.shape[2])
     n, n_components, length = templates.n_active[i], table.shape[0], table.shape[2]
-    sizes = np.empty((n, n_components), np.float32)
-    for a in range(n):
-        sizes[a] = np.float32(amplitude) * templates.units[i, templates.active[i, a]]
-    waves = np.dot(sizes, table.reshape(n_components, n_components * length))
-    for a in range(n):
-        p = projections[templates.channels[i, templates.active[i, a]]]
-        for k in range(n_components):
-            row = p[k, start:stop]
-            wave = waves[a, k * length + start - first : k * length + stop - first]
-            for t in range(row.shape[0]):
-                row[t] -= wave[t]
+    step = max(AT_ONCE // table.size, 1)
+    sizes = np.empty((step, n_components), np.float32)
+    for begin in range(0, n, step):
+        count = min(step, n - begin)
+        for a in range(count):
+            sizes[a] = np.float32(amplitude) * templates.units[i, templates.active[i, begin + a]]
+        waves = np.dot(sizes[:count], table.reshape(n_components, n_components * length))
+        for a in range(count):
+            p = projections[templates.channels[i, templates.active[i, begin + a]]]
+            for k in range(n_components):
+                row = p[k, start:stop]
+                wave = waves[a, k * length + start - first : k * length + stop - first]
+                for t in range(row.shape[0]):
+                    row[t] -= wave[t]
 
 
 @numba.njit(cache=True, nogil=True)

@@ -105,6 +105,27 @@ def pursued(
     return spikes.found[order], spikes.sizes[order], projections
 
 
+def test_templates_too_many_to_lie_side_by_side_are_compared_one_by_one(example_bank: TemplateBank) -> None:
+    """On dense probes their weights would take gigabytes."""
+    spikes = [(100, 0, 30.0, EXACT), (130, 2, 40.0, EXACT + 2), (300, 3, 14.0, EXACT)]
+    projections = projections_of(recording(example_bank, 600, spikes, noise=1.0), example_bank)
+    view = kernels_view(example_bank)
+    assert view.together.shape[1] > 0
+    alone = view._replace(together=np.zeros((len(view.near), 0, 0), np.float32))
+    found = []
+    for templates in (view, alone):
+        left, room = projections.copy(), room_for_spikes(50, len(example_bank))
+        energy = np.empty((left.shape[0], left.shape[2]), np.float32)
+        n = match(
+            left, energy, 16.0, CANDIDATE_ENERGY, LAM, correlation_tables(example_bank.basis), templates,
+            room_for_candidates(*energy.shape), room,
+        )  # fmt: skip
+        found.append((room.found[:n], room.sizes[:n], left))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-4)
+    np.testing.assert_allclose(found[0][2], found[1][2], atol=1e-3)
+
+
 # --- the cost ----------------------------------------------------------------------------------------------------
 
 
