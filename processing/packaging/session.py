@@ -148,10 +148,10 @@ def _add_units(nwbfile: Any, contents: SessionContents, counts: Any) -> None:
 
 def _lay_out(table: h5py.Group, name: str, shape: tuple[int, ...], ends: Any) -> None:
     """Give a ragged column its full size (contiguous, uncompressed), and its index the ends of its rows."""
-    column, index = (
-        _replaced(table, name, shape, np.dtype(np.float64)),
-        _replaced(table, f"{name}_index", np.shape(ends), np.dtype(np.uint64)),
-    )
+    # Indices as narrow as they can be, as hdmf writes them: SpikeInterface cannot slice by those of 64 bits.
+    width = np.dtype(np.uint64 if shape[0] >= 2**32 else np.uint32)
+    column = _replaced(table, name, shape, np.dtype(np.float64))
+    index = _replaced(table, f"{name}_index", np.shape(ends), width)
     index[()] = ends
     index.attrs["target"] = column.ref
 

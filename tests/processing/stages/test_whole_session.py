@@ -221,7 +221,7 @@ def test_pynapple_and_spikeinterface_open_the_files(stage: StageResult) -> None:
     found = {int(unit): len(sorting.get_unit_spike_train(unit)) for unit in sorting.unit_ids}
     assert found == {unit: len(times) for unit, times in spikes.items()}
     for lfp in sorted(stage.folder.glob("probe_*_lfp.nwb")):
-        recording = read_nwb_recording(lfp)
+        recording = read_nwb_recording(lfp, electrical_series_path=f"acquisition/{lfp.stem}_data")
         with h5py.File(lfp) as file:
             data = next(iter(file["acquisition"].values()))
             data = data if "data" in data else next(iter(data.values()))
