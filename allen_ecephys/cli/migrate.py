@@ -134,17 +134,19 @@ def migrate(files: tuple[Path, ...], write: bool) -> None:
       allen-ecephys migrate analysis.py
       allen-ecephys migrate --write *.ipynb
     """
-    from allen_ecephys.files import write_atomically
+    from allen_ecephys.files import read_regular, write_atomically
 
     for path in files:
         if path.suffix not in (".py", ".ipynb"):
             msg = f"{path} is neither a script (.py) nor a notebook (.ipynb)"
             raise click.UsageError(msg)
-        text = path.read_text(encoding="utf-8")
+        content = read_regular(path)
         try:
+            text = content.decode().replace("\r\n", "\n")
             changed, findings = migrated_file(text, path.suffix == ".ipynb")
         except (ValueError, KeyError, AttributeError) as error:
-            msg = f"{path} is no notebook: {error}"
+            what = "text in UTF-8" if isinstance(error, UnicodeDecodeError) else "notebook"
+            msg = f"{path} is no {what}: {error}"
             raise click.UsageError(msg) from error
         before = set(text.splitlines())
         rewritten = [line for line in changed.splitlines() if line not in before and "allen_ecephys" in line]
@@ -155,4 +157,4 @@ def migrate(files: tuple[Path, ...], write: bool) -> None:
         for finding in findings:
             click.echo(f"  {finding.place}: {finding.line}\n      {finding.why}")
         if write and rewritten:
-            write_atomically(path, changed.encode())
+            write_atomically(path, changed.replace("\n", "\r\n" if b"\r\n" in content else "\n"))

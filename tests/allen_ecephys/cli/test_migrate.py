@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -85,7 +86,23 @@ def test_a_notebook_is_shown_and_changed_only_on_request(tmp_path: Path) -> None
 def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     (tmp_path / "broken.ipynb").write_text("{")
-    for name, why in (("notes.txt", "neither a script"), ("broken.ipynb", "is no notebook")):
+    (tmp_path / "latin.py").write_bytes(b"# caf\xe9\n")
+    os.mkfifo(tmp_path / "pipe.py")
+    for name, why in (
+        ("notes.txt", "neither a script"),
+        ("broken.ipynb", "is no notebook"),
+        ("latin.py", "is no text in UTF-8"),
+        ("pipe.py", "is no regular file"),
+    ):
         done = CliRunner().invoke(main, ["migrate", str(tmp_path / name)])
         assert done.exit_code != 0
         assert re.search(why, done.output)
+
+
+def test_a_script_of_windows_keeps_its_ends_of_lines(tmp_path: Path) -> None:
+    path = tmp_path / "script.py"
+    path.write_bytes(SCRIPT.replace("\n", "\r\n").encode())
+    assert CliRunner().invoke(main, ["migrate", "--write", str(path)]).exit_code == 0
+    content = path.read_bytes()
+    assert b"allen_ecephys" in content
+    assert content.count(b"\r\n") == content.count(b"\n")
