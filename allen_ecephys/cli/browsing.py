@@ -63,7 +63,7 @@ def list_sessions(
 
 
 @click.command("units")
-@click.argument("session", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("session", required=False, type=click.Path(exists=True, path_type=Path))
 @where
 @click.option("--structure", "structures", multiple=True, help="Acronym, such as VISp. May be repeated.")
 @click.option("--query", help='Condition on the table, such as "snr > 3 and firing_rate > 1".')

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("session", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("session", type=click.Path(exists=True, path_type=Path))
 @click.option("--all-units", is_flag=True, help="Show every unit of the file, not only those of the quality filter.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with subject, rig, probes and stimuli.")
 def info(session: Path, all_units: bool, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from .speaking import announce_compiling
 
 
 @click.command()
-@click.argument("session", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("session", type=click.Path(exists=True, path_type=Path))
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path), metavar="OUT.html")
 @click.option("--all-units", is_flag=True, help="Show every unit of the file, not only those of the quality filter.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing page.")

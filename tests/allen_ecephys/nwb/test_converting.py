@@ -289,6 +289,18 @@ def test_pickled_columns_are_left_out_and_named(
     pd.testing.assert_frame_equal(everything(tmp_path / "new.nwb").units, everything(session_file).units)
 
 
+def test_commands_take_a_store(replica_store: Path, tmp_path: Path) -> None:
+    """`info` and `units` refused every folder before."""
+    told = CliRunner().invoke(main, ["info", str(replica_store)])
+    assert told.exit_code == 0, told.output
+    assert "715093703" in told.output
+    listed = CliRunner().invoke(main, ["units", str(replica_store), "--all-units"])
+    assert "950000000" in listed.output
+    refused = CliRunner().invoke(main, ["info", str(tmp_path)])
+    assert refused.exit_code == 1
+    assert "is a folder; name the NWB file in it" in refused.output
+
+
 def test_what_cannot_be_converted(session_file: Path, tmp_path: Path) -> None:
     (tmp_path / "there.zarr").mkdir()
     (tmp_path / "there.zarr/x").write_text("mine")
