@@ -104,6 +104,14 @@ class ShankLines:
         members: Int64 = self.order[self.runs[self.order] == run]
         return members
 
+    def extent(self, channels: npt.ArrayLike) -> float:
+        """Return how much of the shanks (um) these channels stand for: 10 each on a 1.0 probe, or what they span."""
+        chosen = np.asarray(channels, dtype=np.int64)
+        if not chosen.size:
+            return 0.0
+        span = np.hypot(*np.ptp(self.positions[chosen], axis=0))
+        return float(max(self.pitch[chosen].sum(), span))
+
     def separation(self, one: npt.ArrayLike, other: npt.ArrayLike) -> Float64:
         """Return how far channels lie apart (um): along the shank on one shank, else as the crow flies.
 

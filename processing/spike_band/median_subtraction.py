@@ -27,6 +27,7 @@ from ..probes import ADC_CHANNELS, AdcWiring, neuropixels_1_wiring
 
 if TYPE_CHECKING:
     from ..recording import Channels, Recording
+    from ..shanks import ShankLines
     from .probe_info import ProbeInfo
 
 Int16 = npt.NDArray[np.int16]
@@ -40,6 +41,9 @@ ABSENT: Final = np.iinfo(np.int32).max
 TILE: Final = 16
 #: Good channels that each group of channels digitised together needs for a median of its own, and one of all needs.
 LEAST_MEMBERS, LEAST_COMMON = 8, 16
+#: And the um along the shanks that those of all groups and those of one median stand for: as many channels of a 1.0
+#: probe. On a dense probe a spike covers many more channels, and would be the median.
+LEAST_GROUPED_UM, LEAST_COMMON_UM = 24 * 80.0, 160.0
 
 
 @dataclass(frozen=True)
@@ -99,20 +103,23 @@ class MedianSubtracted:
     n_clipped: int
 
 
-def probe_medians(info: ProbeInfo, adc: AdcWiring | None = None) -> MedianPlan:
+def probe_medians(info: ProbeInfo, adc: AdcWiring | None = None, lines: ShankLines | None = None) -> MedianPlan:
     """Prepare the median subtraction of a probe as the depth estimation found it.
 
     Channels digitised together have a median of their own if each of their groups has 8 good channels below the air; if
     not, or if `adc` does not tell which they are, all channels have one in common; with fewer than 16 good channels
-    below the air, none.
+    below the air, none. `lines` tell how dense the channels are: as few as those are 1,920 and 160 um of a dense probe.
     """
     below = info.below_air
     good = info.mask & below
-    if adc is not None:
+    # How large a spike is among the channels: on sites of a 1.0 probe the number of channels says so by itself.
+    extent = np.inf if lines is None else lines.extent(np.flatnonzero(good))
+    if adc is not None and extent >= LEAST_GROUPED_UM:
         _, groups = np.unique(adc.groups, return_inverse=True)
         if np.bincount(groups[good], minlength=int(groups.max(initial=-1)) + 1).min(initial=ABSENT) >= LEAST_MEMBERS:
             return median_plan(info.offsets, info.mask, below, groups=groups)
-    members = info.mask if good.sum() >= LEAST_COMMON else np.zeros_like(info.mask)
+    enough = good.sum() >= LEAST_COMMON and extent >= LEAST_COMMON_UM
+    members = info.mask if enough else np.zeros_like(info.mask)
     return median_plan(info.offsets, members, below, groups=np.zeros(len(info.mask), np.int64))
 
 

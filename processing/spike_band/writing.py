@@ -22,6 +22,7 @@ from ..pipeline.outputs import SampleFile
 from ..probes import AdcWiring
 from ..readers.binary import BinaryRecording
 from ..recording import Recording, chunk_bounds
+from ..shanks import ShankLines
 from ..timeline import Timeline
 from .adc_phase import Definition, phase_taps
 from .blocks import BLOCK_SAMPLES, NO_REGISTRATION, BlockCounts, SpikeBandPlan, filter_block, halo_bounds, whiten_block
@@ -129,7 +130,11 @@ def plan_for(
     With the definition ``"corrected"`` the converters' turns are undone (:mod:`.adc_phase`).
     """
     require_int16(recording)
-    medians = None if info is None else probe_medians(info, recording.adc)
+    medians = (
+        None
+        if info is None
+        else probe_medians(info, recording.adc, ShankLines.of(recording.geometry, recording.shanks))
+    )
     sections = high_pass_sections(recording.sampling_rate, high_pass)
     return SpikeBandPlan(
         medians, sections, saturation_limit(recording), _known_saturation(recording),
@@ -214,7 +219,7 @@ def write_median_subtracted(
     """
     require_int16(recording)
     place = Path(folder)
-    plan = probe_medians(info, recording.adc)
+    plan = probe_medians(info, recording.adc, ShankLines.of(recording.geometry, recording.shanks))
     columns = recording.n_channels
     limit = saturation_limit(recording)
     saturated: dict[int, npt.NDArray[np.int64]] = {}

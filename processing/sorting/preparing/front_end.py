@@ -13,6 +13,7 @@ import numpy.typing as npt
 from allen_ecephys.errors import GeometryError, RecordingTooShortError
 
 from ...recording import Recording
+from ...shanks import ShankLines
 from ...spike_band.blocks import SpikeBandPlan, halo_bounds, whiten_block
 from ...spike_band.common_reference import reference_floors
 from ...spike_band.ingest import QuantizedRecording
@@ -29,8 +30,9 @@ Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
-#: Fewer channels than this share no common median: it would hold too much of their own spikes.
-LEAST_REFERENCED: Final = 16
+#: Fewer channels than this, or on a dense probe fewer um along the shanks, share no common median: it would hold too
+#: much of their own spikes.
+LEAST_REFERENCED, LEAST_REFERENCED_UM = 16, 160.0
 #: Blocks, spread over the recording, that the colour of the noise is measured in.
 COLOUR_BLOCKS: Final = 8
 
@@ -103,7 +105,8 @@ def sorting_plan(
     if info is not None:
         return plan
     members = np.zeros(recording.n_channels, bool)
-    members[channels] = len(channels) >= LEAST_REFERENCED
+    extent = ShankLines.of(recording.geometry, recording.shanks).extent(channels)
+    members[channels] = len(channels) >= LEAST_REFERENCED and extent >= LEAST_REFERENCED_UM
     return replace(plan, offsets=levels.offsets, reference=reference_floors(members) if members.any() else None)
 
 

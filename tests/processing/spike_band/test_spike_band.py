@@ -24,6 +24,8 @@ from allen_ecephys.errors import (
 from allen_ecephys.processing.probes import adc_wiring, neuropixels_1_geometry, neuropixels_1_wiring
 from allen_ecephys.processing.readers.binary import BinaryRecording
 from allen_ecephys.processing.recording import check_channel_count
+from allen_ecephys.processing.shanks import ShankLines
+from allen_ecephys.processing.simulation.raw.probe import recorded_probe
 from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth, write_recording
 from allen_ecephys.processing.simulation.raw.signal import ChannelFaults
 from allen_ecephys.processing.spike_band.blocks import BLOCK_SAMPLES
@@ -158,6 +160,26 @@ def test_groups_too_small_for_a_median_share_one(n_channels: int, air: int, mask
     # What all share is gone, and no channel with it.
     spread = result.samples[:, :air].std(axis=0)
     assert ((spread > 40) & (spread < 75)).all()
+
+
+@pytest.mark.parametrize(
+    ("part_number", "n_channels", "n_groups", "subtracted"),
+    [
+        ("NP1000", 384, 24, True), ("NP1000", 192, 24, True), ("NP1000", 191, 1, True), ("NP1000", 16, 1, True),
+        ("NP2003", 384, 16, True), ("NP2013", 384, 16, True), ("NP1100", 384, 1, True), ("NP1100", 192, 1, False),
+    ],
+)  # fmt: skip
+def test_a_spike_is_a_small_part_of_any_median(
+    part_number: str, n_channels: int, n_groups: int, subtracted: bool
+) -> None:
+    """On an Ultra probe it covers a hundred channels: none in groups of 16, and of half the probe none at all."""
+    pytest.importorskip("probeinterface")
+    probe = recorded_probe(part_number, n_channels)
+    lines = ShankLines.of(probe.geometry, probe.shanks)
+    plan = probe_medians(whole_probe(n_channels), probe.adc, lines)
+    assert (plan.n_groups, bool((plan.ranks >= 0).any())) == (n_groups, subtracted)
+    if part_number == "NP1000":
+        assert probe_medians(whole_probe(n_channels), probe.adc).n_groups == n_groups
 
 
 def test_too_few_channels_for_any_median_lose_their_offsets_only() -> None:
