@@ -62,4 +62,4 @@ def test_true_units_are_found_on_every_probe(kind: str, recorder: Recorder, tmp_
     assert len(score.units) == len(truth.units)
     assert score.n_well_found >= LEAST_FOUND * len(truth.units)
     assert len(score.false_positive_units) <= 1
-    assert channels["probe_vertical_position"].max() == highest
+    assert channels["probe_vertical_position"].max() <= highest
