@@ -364,6 +364,12 @@ def test_file_says_when_it_was_made(contents, tmp_path):
     assert before <= made <= datetime.now(UTC)
 
 
+def test_equal_contents_give_equal_bytes(contents, tmp_path):
+    dated = replace(contents, metadata=replace(contents.metadata, file_create_date=datetime(2020, 1, 2, tzinfo=UTC)))
+    one, other = (write_session_nwb(tmp_path / name, dated).read_bytes() for name in ("one.nwb", "other.nwb"))
+    assert one == other
+
+
 def test_parameters_that_the_release_does_not_know_are_kept(contents, tmp_path):
     """A lab's own parameter is no less a parameter; how a stimulus was drawn is none."""
     shown = contents.stimulus_presentations.assign(reward_side="left", texRes=128)
