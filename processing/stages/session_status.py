@@ -83,7 +83,7 @@ def _state(task: Task, waits_for: Sequence[str]) -> StageStatus:
     if done is not None:
         state = "done"
     if mark is not None and (mark.state == "running" or (done is None and not waits_for)):
-        state, reason = mark.state, mark.message or reason
+        state, reason = mark.state, mark.message or ("" if mark.state == "running" else reason)
     return StageStatus(task.key, task.probe, task.stage, state, reason, manifest.get("cost") if manifest else None)
 
 
