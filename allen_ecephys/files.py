@@ -83,6 +83,7 @@ def atomic_file(path: Path, *, replace: bool = True, durable: bool = True) -> It
     """
     path = Path(path)
     if not replace and os.path.lexists(path):
+        remove_abandoned_drafts(path.parent)  # of a process that was killed when it had just published the file
         raise _already_present(path)
     draft = _prepared(path)
     try:

@@ -55,12 +55,13 @@ def metrics(
     from typing import cast
 
     from allen_ecephys import EcephysSession, UnitFilter
-    from allen_ecephys.files import atomic_file
+    from allen_ecephys.files import atomic_file, remove_abandoned_drafts
     from allen_ecephys.processing.stimulus_metrics import Definition, Names, compute_unit_analysis_metrics
 
     announce_compiling()
     target = output or session.with_name(f"{session.stem}_analysis_metrics.csv")
     if target.exists() and not overwrite:
+        remove_abandoned_drafts(target.parent)
         msg = f"{target} exists already; name another file with --output, or pass --overwrite"
         raise click.ClickException(msg)
     unit_filter = UnitFilter.none() if all_units else UnitFilter()

@@ -22,11 +22,13 @@ def report(session: Path, output: Path, all_units: bool, overwrite: bool) -> Non
       allen-ecephys report session_715093703.nwb session_715093703.html
     """
     from allen_ecephys import EcephysSession, UnitFilter
+    from allen_ecephys.files import remove_abandoned_drafts
 
     if output.suffix.lower() not in {".html", ".htm"}:
         msg = f"{output} would be an HTML page: name it {output.with_suffix('.html')}"
         raise click.BadParameter(msg, param_hint="OUT.html")
     if output.exists() and not overwrite:
+        remove_abandoned_drafts(output.parent)
         msg = f"{output} exists already; name another file, or pass --overwrite"
         raise click.ClickException(msg)
     announce_compiling()

@@ -13,7 +13,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 import numpy as np
 
 from allen_ecephys.errors import AlreadyPresentError, DiskFullError, MissingFileError
-from allen_ecephys.files import disk_full, publish, scratch_folder, sync, sync_folder
+from allen_ecephys.files import disk_full, publish, remove_abandoned_drafts, scratch_folder, sync, sync_folder
 from allen_ecephys.nwb import layout
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def checked_target(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
         msg = f"there is no folder {final.parent} to write {final.name} into; make it first, or check the path"
         raise MissingFileError(msg)
     if final.exists() and not overwrite:
+        remove_abandoned_drafts(final.parent)  # of a process that was killed when it had just published the file
         msg = f"{final} exists already; choose another name or pass overwrite=True"
         raise AlreadyPresentError(msg)
     return final

@@ -207,3 +207,16 @@ def test_json_in_the_place_of_which_something_else_lies(tmp_path: Path) -> None:
             read_json(tmp_path / name, limit=100)
     with pytest.raises(FileNotFoundError):
         read_json(tmp_path / "gone")
+
+
+def test_a_file_killed_between_its_two_names_leaves_no_draft_after_the_next_attempt(tmp_path: Path) -> None:
+    code = (
+        "import os, signal; from pathlib import Path; from allen_ecephys import files\n"
+        "files.Path.unlink = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"files.write_atomically(Path({str(tmp_path / 'page.html')!r}), 'x', replace=False)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2
+    with pytest.raises(AlreadyPresentError):
+        write_atomically(tmp_path / "page.html", "y", replace=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]

@@ -212,6 +212,7 @@ WRITERS = {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of invented pupils
 @pytest.mark.parametrize("command", WRITERS)
 def test_A13_killed_commands_that_write_a_file(tmp_path: Path, command: str) -> None:

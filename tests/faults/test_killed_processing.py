@@ -85,6 +85,7 @@ def test_a20_a_killed_chain_ends_as_if_there_had_been_no_kill(raw: Path, truth_s
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 def test_a20_twenty_kills_at_any_point(raw: Path, truth_sorter: str, tmp_path: Path) -> None:
     survives(raw, tmp_path, rounds=long_rounds(), seed=2)
 
