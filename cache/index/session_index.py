@@ -21,7 +21,7 @@ import numpy as np
 from allen_ecephys.errors import CorruptFileError, FileFormatError
 from allen_ecephys.files import open_regular, write_atomically
 from allen_ecephys.nwb import layout
-from allen_ecephys.spikes.places import SpikePlaces
+from allen_ecephys.spikes.spike_places import SpikePlaces
 
 from ..tables.parsed_copies import check_members
 

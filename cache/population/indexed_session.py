@@ -15,7 +15,7 @@ import numpy as np
 from allen_ecephys.errors import CorruptFileError
 from allen_ecephys.ids import as_names
 from allen_ecephys.nwb.reader import NwbReader
-from allen_ecephys.spikes.places import HdfSpikes, LocalSpikes, StreamedSpikes
+from allen_ecephys.spikes.spike_places import HdfSpikes, LocalSpikes, StreamedSpikes
 from allen_ecephys.units.filter import UnitFilter
 
 from ..companions import companions_of
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from allen_ecephys.session.session import EcephysSession
-    from allen_ecephys.spikes.places import PlacedSpikes
+    from allen_ecephys.spikes.spike_places import PlacedSpikes
 
     from ..index.project_index import ProjectIndex
     from ..index.session_index import SessionIndex

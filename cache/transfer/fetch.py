@@ -35,7 +35,7 @@ from ..retrying.rules import DEFAULT_POLICY, CachedFileAction, TransferPolicy, d
 from ..writing import refused
 from .checks import check_file, entry_of, note_checked
 from .parts import PartFile, PartLostError, being_written, lock_path, remove_litter
-from .transfer import Transfer
+from .resuming import Transfer
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from allen_ecephys.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .log import read_log
-    from .stages import Stage, StageResult, read_manifest, verify_stage
+    from .stage import Stage, StageResult, read_manifest, verify_stage
     from .tasks import Task, TaskResult
 
 __all__ = [
@@ -24,12 +24,12 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "Stage": ".stages",
-        "StageResult": ".stages",
+        "Stage": ".stage",
+        "StageResult": ".stage",
         "Task": ".tasks",
         "TaskResult": ".tasks",
         "read_log": ".log",
-        "read_manifest": ".stages",
-        "verify_stage": ".stages",
+        "read_manifest": ".stage",
+        "verify_stage": ".stage",
     },
 )

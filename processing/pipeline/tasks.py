@@ -17,7 +17,7 @@ from allen_ecephys.errors import AllenEcephysError, StageError
 
 from .log import log_to
 from .marks import mark_failed, mark_running, unmark
-from .stages import StageResult
+from .stage import StageResult
 
 logger = logging.getLogger(__name__)
 

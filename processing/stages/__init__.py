@@ -1,7 +1,7 @@
 """Every stage of the chain, one file each: reading the folder is reading the pipeline.
 
 A stage's file says in its first lines what it reads and leaves, declares its name and outputs as ``STAGE`` (a
-:class:`~allen_ecephys.processing.pipeline.stages.Stage`), and has one function ``run_...`` that makes the stage's
+:class:`~allen_ecephys.processing.pipeline.stage.Stage`), and has one function ``run_...`` that makes the stage's
 folder or reuses it. In the order of the data:
 
 ============================= ============================================================

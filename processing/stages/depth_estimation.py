@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ..pipeline.stages import Stage, StageResult, input_files
+from ..pipeline.stage import Stage, StageResult, input_files
 from ..recording import Recording, check_channel_count
 from ..spike_band.depth_estimation import estimate_depth
 from ..spike_band.probe_info import DepthParameters, ProbeInfo, read_probe_info

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ..pipeline.stages import Stage, StageResult
+from ..pipeline.stage import Stage, StageResult
 from ..recording import Recording
 from ..sorted_spikes import SortedSpikes
 from ..spike_band.median_subtraction import MedianSubtractedRecording

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ..pipeline.stages import Stage, StageResult
+from ..pipeline.stage import Stage, StageResult
 from ..quality_metrics import SpikeFeatures, spike_features
 from ..recording import Recording
 from ..spike_band.probe_info import read_probe_info

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ..pipeline.stages import Stage, StageResult
+from ..pipeline.stage import Stage, StageResult
 from ..recording import Recording
 from ..spike_band.probe_info import read_probe_info
 from ..waveforms import MeanWaveforms, mean_waveforms, waveform_metrics

@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
-from ..pipeline.stages import Stage, StageResult, input_files
+from ..pipeline.stage import Stage, StageResult, input_files
 from ..recording import Recording
 from ..spike_band.probe_info import read_probe_info
 from ..spike_band.saturation import SATURATED_SHARE

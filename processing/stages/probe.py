@@ -15,7 +15,7 @@ import numpy as np
 
 from allen_ecephys.errors import MissingDataError
 
-from ..pipeline.stages import StageResult, input_files
+from ..pipeline.stage import StageResult, input_files
 from ..quality_metrics import QualitySettings
 from ..readers.binary import BinaryRecording
 from ..readers.phy import read_phy

@@ -19,7 +19,7 @@ from allen_ecephys.files import read_json
 from ..packaging.contents import SessionContents, SessionMetadata
 from ..packaging.identities import channel_ids, check_session_id, probe_ids, unit_ids
 from ..packaging.session import write_session_nwb
-from ..pipeline.stages import Stage, StageResult, read_manifest
+from ..pipeline.stage import Stage, StageResult, read_manifest
 from ..spike_band.probe_info import read_probe_info
 from ..timeline import Timeline
 from . import depth_estimation, double_counted_spikes, features, mean_waveforms, units

@@ -15,7 +15,7 @@ from allen_ecephys.errors import missing_extra
 from allen_ecephys.files import write_atomically
 
 from ..pipeline.log import read_log
-from ..pipeline.stages import read_manifest
+from ..pipeline.stage import read_manifest
 from ..spike_band.probe_info import ProbeInfo, read_probe_info
 from . import depth_estimation, median_subtraction, sorting, units, whole_session
 from .session_file import SessionFile

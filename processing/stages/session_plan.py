@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..pipeline.costs import MEASURED, Cost, Rate, Size, rates_of
-from ..pipeline.stages import read_manifest
+from ..pipeline.stage import read_manifest
 from ..pipeline.tasks import Task
 from ..readers.raw_folder import open_bands
 from ..recording import duration

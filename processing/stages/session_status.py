@@ -10,7 +10,7 @@ from typing import Any, Literal
 from allen_ecephys.errors import AllenEcephysError
 
 from ..pipeline.marks import read_mark
-from ..pipeline.stages import StageNotCurrentError, StageResult, looking_only, read_manifest
+from ..pipeline.stage import StageNotCurrentError, StageResult, looking_only, read_manifest
 from ..pipeline.tasks import Task, in_order
 from .session_file import SessionFile, read_session_file
 from .session_steps import session_tasks

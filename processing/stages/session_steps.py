@@ -19,7 +19,7 @@ from allen_ecephys.errors import UnknownNameError
 
 from ..packaging.session_description import ProbeDescription
 from ..pipeline.digests import notes_in
-from ..pipeline.stages import StageResult, input_files
+from ..pipeline.stage import StageResult, input_files
 from ..pipeline.tasks import Task
 from ..readers.binary import BinaryRecording
 from ..readers.raw_folder import RawBands, open_bands

@@ -19,7 +19,7 @@ from typing import Any, Final
 from allen_ecephys.errors import StageError
 from allen_ecephys.files import read_json
 
-from ..pipeline.stages import Stage, StageResult, input_files
+from ..pipeline.stage import Stage, StageResult, input_files
 from ..recording import Recording
 from ..sorting.phy_output import write_phy
 from ..sorting.sorters import NATIVE, Parameters, native_parameters, run_sorter

@@ -9,7 +9,7 @@ from typing import Any
 
 from allen_ecephys.errors import StageError
 
-from ..pipeline.stages import StageResult, input_files
+from ..pipeline.stage import StageResult, input_files
 from ..readers.binary import BinaryRecording
 from ..recording import Recording
 from ..spike_band.probe_info import DepthParameters

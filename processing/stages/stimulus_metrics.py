@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ..pipeline.stages import Stage, StageResult
+from ..pipeline.stage import Stage, StageResult
 from ..stimulus_metrics.compute import compute_unit_analysis_metrics
 
 if TYPE_CHECKING:

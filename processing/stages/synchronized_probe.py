@@ -15,7 +15,7 @@ from allen_ecephys.written_tables import read_written_table
 
 from ..packaging.identities import probe_ids
 from ..packaging.session_description import ProbeDescription, SessionDescription
-from ..pipeline.stages import input_files
+from ..pipeline.stage import input_files
 from ..readers.raw_folder import RawBands, open_bands
 from ..spike_band.writing import SATURATED_FILE
 from ..synchronization import (

@@ -25,7 +25,7 @@ import numpy as np
 from allen_ecephys.errors import InvalidValueError, explains_unknown_names
 from allen_ecephys.units.filter import UnitFilter
 
-from ..pipeline.stages import Stage, StageResult
+from ..pipeline.stage import Stage, StageResult
 from ..quality_metrics import QualitySettings, good_periods, quality_metrics
 from ..ranges import check_whole
 from ..recording import Recording

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from ..pipeline.stages import Stage, StageResult
+from ..pipeline.stage import Stage, StageResult
 from ..recording import Recording
 from ..spike_band.blocks import BLOCK_SAMPLES
 from ..spike_band.filtering import HALO

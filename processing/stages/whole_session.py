@@ -22,7 +22,7 @@ from ..lfp_band.subsampling import RATE
 from ..packaging.contents import SessionContents
 from ..packaging.session import write_session_nwb
 from ..packaging.session_description import SessionDescription, read_session_description
-from ..pipeline.stages import Stage, StageResult
+from ..pipeline.stage import Stage, StageResult
 from ..stimulus_table import (
     monitor_frame_times,
     open_stimulus_pickle,

@@ -26,7 +26,7 @@ from allen_ecephys.cache.remotes.http import HttpRemote
 from allen_ecephys.cache.remotes.protocol import RemoteFile
 from allen_ecephys.cache.retrying.rules import TransferPolicy
 from allen_ecephys.cache.transfer import checks as verification
-from allen_ecephys.cache.transfer import transfer
+from allen_ecephys.cache.transfer import resuming
 from allen_ecephys.cache.transfer.checks import INDEX_NAME, entry_of, read_index
 from allen_ecephys.cache.transfer.fetch import fetch
 from allen_ecephys.cache.transfer.parts import PartFile
@@ -58,7 +58,7 @@ def read_only(mount: Callable[..., Path], folder: Path) -> None:
 
 def test_C5_disk_full_at_start(served: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
-    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(resuming.shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(DiskFullError, match=r"3,000,000 bytes needed, 1,000,000 free"):
         get(served, tmp_path)
     assert served.log == []
@@ -79,7 +79,7 @@ def test_C6_disk_full_midway_on_a_small_disk(
     small = mount("small", "-t", "tmpfs", "-o", "size=2m", "tmpfs")
     (small / "other.txt").write_text("somebody's")
     # Another program fills the disk after the transfer has looked.
-    monkeypatch.setattr(transfer.Transfer, "_check_room", lambda self: None)
+    monkeypatch.setattr(resuming.Transfer, "_check_room", lambda self: None)
     with pytest.raises(DiskFullError, match="Free some"):
         get(served, small)
     assert [path.name for path in small.iterdir()] == ["other.txt"]

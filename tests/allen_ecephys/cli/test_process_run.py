@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from allen_ecephys import EcephysSession, UnitFilter
 from allen_ecephys.cli import main
-from allen_ecephys.processing.pipeline.stages import verify_stage
+from allen_ecephys.processing.pipeline.stage import verify_stage
 from allen_ecephys.processing.readers.phy import read_phy
 from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth, write_recording
 from allen_ecephys.processing.simulation.raw.signal import ChannelFaults

@@ -16,7 +16,7 @@ import pytest
 from allen_ecephys.errors import DiskFullError, StageError
 from allen_ecephys.processing.pipeline.log import LOG, read_log
 from allen_ecephys.processing.pipeline.marks import MARKS, mark_running, read_mark
-from allen_ecephys.processing.pipeline.stages import Stage, StageResult
+from allen_ecephys.processing.pipeline.stage import Stage, StageResult
 from allen_ecephys.processing.pipeline.tasks import Task, in_order, perform, run_here, seconds_of
 
 

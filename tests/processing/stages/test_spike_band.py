@@ -23,7 +23,7 @@ from allen_ecephys.files import draft_of
 from allen_ecephys.processing.pipeline import digests
 from allen_ecephys.processing.pipeline.digests import NOTES, content_digest
 from allen_ecephys.processing.pipeline.outputs import SampleFile
-from allen_ecephys.processing.pipeline.stages import (
+from allen_ecephys.processing.pipeline.stage import (
     MANIFEST,
     Stage,
     StageNotCurrentError,
@@ -344,7 +344,7 @@ KILLED = """
 import os, signal, sys, threading, time
 from allen_ecephys.processing.simulation.raw import read_ground_truth
 from allen_ecephys.processing.stages.spike_band import process_spike_band
-from allen_ecephys.processing.pipeline import stages
+from allen_ecephys.processing.pipeline import stage as stages
 raw, out, moment = sys.argv[1:]
 publish = stages.Stage._publish
 def dying(stage, temporary, target, key, manifest):

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from allen_ecephys import EcephysSession, UnitFilter
 from allen_ecephys.cli.process import process
 from allen_ecephys.errors import MissingFileError, SpikeTrainError, StageError
-from allen_ecephys.processing.pipeline.stages import verify_stage
+from allen_ecephys.processing.pipeline.stage import verify_stage
 from allen_ecephys.processing.quality_metrics import QUALITY_METRICS, QualitySettings
 from allen_ecephys.processing.simulation.raw.recording import TRUTH_FILE, read_ground_truth, write_recording
 from allen_ecephys.processing.simulation.raw.signal import ChannelFaults
@@ -174,7 +174,7 @@ def test_killed_in_a_stage_resumes_with_equal_bytes(measured: Path, raw: Path, t
     script = f"""
 import os, signal
 from pathlib import Path
-from allen_ecephys.processing.pipeline import stages
+from allen_ecephys.processing.pipeline import stage as stages
 from allen_ecephys.processing.simulation.raw.recording import read_ground_truth
 from allen_ecephys.processing.stages.opening import open_probe
 from allen_ecephys.processing.stages.units import measure_units

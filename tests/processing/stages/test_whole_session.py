@@ -18,7 +18,7 @@ from allen_ecephys import EcephysSession
 from allen_ecephys.errors import InvalidContentsError, StageError
 from allen_ecephys.processing import run_whole_session, whole_session_inputs
 from allen_ecephys.processing.packaging import read_session_description
-from allen_ecephys.processing.pipeline.stages import StageResult
+from allen_ecephys.processing.pipeline.stage import StageResult
 from allen_ecephys.processing.simulation.raw.recording import read_ground_truth
 from allen_ecephys.processing.simulation.rig import RigTruth, write_rig
 from allen_ecephys.processing.sorting import sorters
