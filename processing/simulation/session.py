@@ -221,12 +221,14 @@ def _draw_population(
     local = np.concatenate([np.arange(k) for k in np.bincount(probe_row, minlength=len(probes))])
     cluster = 2 * local + (local > 3)
     probe_id = probes.index.to_numpy()[probe_row]
-    # Few units above the brain, none on the references; those outside the brain are what the in-brain filter hides.
+    # Few units above the brain; those outside the brain are what the in-brain filter hides.
     number = np.minimum(rng.integers(0, 334, n), 383)
     outside = rng.random(n) < 0.03
     outside[:5] = False
     number[outside] = rng.integers(330, 345, int(outside.sum()))
-    number[np.isin(number, probe_layout.REFERENCE_CHANNELS)] += 1
+    # A reference or a broken channel sees no spikes: its neighbour does.
+    while (silent := ~channels.loc[channel_ids(probe_id, number), "valid_data"].to_numpy(bool)).any():
+        number[silent] += 1
     here = channels.loc[channel_ids(probe_id, number)]
     index: pd.Index[int] = pd.Index(unit_ids(probe_id, cluster), name="id")
     metrics = unit_metrics.draw_metrics(n, rng)

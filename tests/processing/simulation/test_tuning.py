@@ -191,3 +191,11 @@ def test_lfp_is_reproducible_in_any_block_and_answers_flashes(tmp_path, simulate
     evoked = lfp.channels["probe_vertical_position"].iloc[0]
     sign = np.sign(np.cos(2 * np.pi * evoked / 1600))
     assert sign * np.mean(near) > 1e-4
+
+
+def test_no_unit_is_seen_by_a_channel_that_records_nothing(tmp_path):
+    made = write_session(tmp_path / "session.nwb", scale=0.002, n_units=1200, seed=1)
+    with h5py.File(made.path) as file:
+        electrodes = file["general/extracellular_ephys/electrodes"]
+        channel = np.searchsorted(electrodes["id"][()], file["units/peak_channel_id"][()])
+        assert electrodes["valid_data"][()][channel].all()
