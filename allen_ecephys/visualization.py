@@ -84,7 +84,8 @@ def plot_spike_counts(
     Parameters
     ----------
     data_array
-        Two dimensions: what each row is, and time.
+        Two dimensions: what each row is, and time, in any order where they have names
+        (``counts.mean("stimulus_presentation_id")`` has time first, as AllenSDK asks for it).
     time_coords
         Time of each column (s).
     cbar_label
@@ -94,6 +95,8 @@ def plot_spike_counts(
     xtick_step
         Label every so many columns.
     """
+    if "time_relative_to_stimulus_onset" in getattr(data_array, "dims", ()):
+        data_array = data_array.transpose(..., "time_relative_to_stimulus_onset")
     values = np.asarray(data_array)
     times = np.asarray(time_coords, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] != len(times):

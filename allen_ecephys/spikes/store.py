@@ -286,6 +286,8 @@ class UnitMapping(dict[int, Any]):
         self._why_hidden = why_hidden
         row_of = {int(unit): row for row, unit in enumerate(store.unit_ids)}
         self._rows = {int(unit): row_of[int(unit)] for unit in unit_ids}
+        # Code in C that takes this for any dict (json's encoder) asks first whether anything is in it.
+        super().__init__(dict.fromkeys(self._rows))
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -1,8 +1,9 @@
-"""Tables of stimuli that notice when a missing parameter is asked for as AllenSDK's text ``'null'``.
+"""Tables of stimuli that notice when a parameter is asked for as AllenSDK's text: ``'null'``, ``'0.08'``.
 
 AllenSDK writes the text ``'null'`` where a presentation has no value of a parameter (a grey sweep has no orientation);
 here the value is missing (NaN). ``table["orientation"] != "null"`` would then be true of every row, silently. In these
-tables a comparison with that text tells missing values apart, as was meant, and warns.
+tables a comparison with that text tells missing values apart, as was meant, and warns. A column of numbers that is
+compared with the text of one (AllenSDK's ``'0.08'``, ``'[20.0, 20.0]'``) is compared with the number, and warns too.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from typing import Any
 import pandas as pd
 
 from ..errors import InvalidValueError
+from .names import parsed
 from .presentations import MISSING_TEXT
 
 _QUOTED = re.compile(rf"""(["']){MISSING_TEXT}\1""")
+_QUOTED_NUMBERS = re.compile(r"""(["'])(\[[-+.,\deE ]+\]|[-+]?[.\d][.\deE+-]*)\1""")
 
 
 class StimulusColumn(pd.Series):
@@ -32,24 +35,26 @@ class StimulusColumn(pd.Series):
         return StimulusFrame
 
     def __eq__(self, other: object) -> Any:
-        return _missing(self, "==") if _is_text(other) else super().__eq__(other)
+        return _missing(self, "==") if _is_text(other) else super().__eq__(_number(self, other, "=="))
 
     def __ne__(self, other: object) -> Any:
-        return ~_missing(self, "!=") if _is_text(other) else super().__ne__(other)
+        return ~_missing(self, "!=") if _is_text(other) else super().__ne__(_number(self, other, "!="))
 
     __hash__ = None
 
     def eq(self, other: Any, *args: Any, **kwargs: Any) -> Any:
         """Compare as ``==`` does."""
-        return _missing(self, "==") if _is_text(other) else super().eq(other, *args, **kwargs)
+        return _missing(self, "==") if _is_text(other) else super().eq(_number(self, other, "=="), *args, **kwargs)
 
     def ne(self, other: Any, *args: Any, **kwargs: Any) -> Any:
         """Compare as ``!=`` does."""
-        return ~_missing(self, "!=") if _is_text(other) else super().ne(other, *args, **kwargs)
+        return ~_missing(self, "!=") if _is_text(other) else super().ne(_number(self, other, "!="), *args, **kwargs)
 
     def isin(self, values: Iterable[Any]) -> Any:
         """Tell which values are among others; missing ones are where the text 'null' is among those."""
-        wanted = list(values)
+        wanted = []
+        for value in values:
+            wanted.append(_number(self, value, "isin"))  # in a loop, so that the warning names the line of whom asked
         if not any(map(_is_text, wanted)):
             return super().isin(wanted)
         return super().isin([v for v in wanted if not _is_text(v)]) | _missing(self, "isin")
@@ -75,7 +80,7 @@ class StimulusFrame(pd.DataFrame):
     __hash__ = None
 
     def eval(self, expr: str, **kwargs: Any) -> Any:
-        """Evaluate an expression (``query`` does too); one that asks for the text 'null' is an error.
+        """Evaluate an expression (``query`` does too); one that asks for the text 'null', or of a number, is an error.
 
         Raises
         ------
@@ -88,12 +93,31 @@ class StimulusFrame(pd.DataFrame):
                 "orientation.notna() with the parameter's name"
             )
             raise InvalidValueError(msg)
+        if text := _QUOTED_NUMBERS.search(expr):
+            msg = f"{expr!r} asks for a text, and parameters are numbers here: write {parsed(text[2])!r} for {text[0]}"
+            raise InvalidValueError(msg)
         kwargs["level"] = kwargs.get("level", 0) + 1  # where pandas looks for the caller's @names
         return super().eval(expr, **kwargs)
 
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and value == MISSING_TEXT
+
+
+def _number(column: pd.Series, value: Any, operator: str) -> Any:
+    """Return the number that a text says with which a column of numbers is compared, and warn; else the value."""
+    if not isinstance(value, str) or not pd.api.types.is_numeric_dtype(column.dtype):
+        return value
+    number = parsed(value)
+    if not isinstance(number, float):
+        return value
+    which = f"table[{column.name!r}]" if column.name is not None else "a column of numbers"
+    msg = (
+        f"{which} is compared with the text {value!r} ({operator}), as AllenSDK writes it. Here it holds numbers, and "
+        f"{number!r} was taken: write that, or open the session with compat='allensdk'"
+    )
+    warnings.warn(msg, UserWarning, stacklevel=3)
+    return number
 
 
 def _missing(values: Any, operator: str) -> Any:

@@ -176,9 +176,9 @@ def _open_spikeglx_bands(place: Path, stream: str | None, *, allow_cut: bool) ->
         if stream is not None and f".{stream}.".lower() not in ap_file.name.lower():
             msg = f"{ap_file} is not of probe {stream!r}; leave stream out, or name the folder"
             raise UnknownNameError(msg)
-    spike_band = open_spikeglx(ap_file, allow_cut=allow_cut)
+    spike_band = open_spikeglx(ap_file, "ap", allow_cut=allow_cut)
     lf_file = lf_file_of(ap_file)
-    lfp = None if lf_file is None else open_spikeglx(lf_file, allow_cut=allow_cut)
+    lfp = None if lf_file is None else open_spikeglx(lf_file, "lf", allow_cut=allow_cut)
     return RawBands(spike_band, lfp, "SpikeGLX", probe)
 
 

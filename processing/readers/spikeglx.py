@@ -23,6 +23,7 @@ from .spikeglx_meta import SpikeGlxMeta, SpikeGlxSites, read_spikeglx_meta, spik
 
 logger = logging.getLogger(__name__)
 
+NAMES_OF_BANDS: Final = {"ap": "spike band", "lf": "LFP"}
 #: ``run_g0_t0.imec0.ap.bin``; 3A probes are ``imec``, and renamed files may have no such part.
 FILE_NAME: Final = re.compile(r".*?(?:\.(?P<probe>imec\d*))?\.(?P<band>ap|lf)\.bin")
 #: Which trigger of a run a file is of, or that it was joined from several.
@@ -200,7 +201,7 @@ def open_spikeglx(
     path
         A ``.bin`` or ``.meta`` file, or a folder that holds one recording of the band.
     band
-        ``"ap"`` (the default for a folder) or ``"lf"``; a file's name says it by itself.
+        ``"ap"`` (the default for a folder) or ``"lf"``; a file says it by itself, and must not say another.
     probe
         Name of the probe (``imec0``), where the folder holds several.
     geometry
@@ -213,7 +214,7 @@ def open_spikeglx(
     MissingFileError
         If there is no such file or pair of files.
     FileFormatError
-        If the metadata contradict themselves, or the file is compressed.
+        If the metadata contradict themselves or name another band, or the file is compressed.
     CorruptFileError
         If the file's size is not the one in its metadata.
     GeometryError
@@ -227,6 +228,9 @@ def open_spikeglx(
         msg = f"{binary} has no {meta_path.name} beside it, which says how many channels it has; copy both files"
         raise MissingFileError(msg)
     meta = read_spikeglx_meta(meta_path)
+    if band is not None and meta.band != band:
+        msg = f"{binary} holds the {NAMES_OF_BANDS[meta.band]} by its .meta, not the {NAMES_OF_BANDS[band]}"
+        raise FileFormatError(msg)
     if geometry is None:
         sites = spikeglx_sites(meta)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -77,8 +78,10 @@ def test_S7_markup_and_formulas_in_a_file_are_plain_text_in_its_report(tmp_path:
         assert session.structure_acronyms[0] == hostile
         assert hostile in session.stimulus_names
         shown = session.report(tmp_path / "report.html").read_text("utf-8")
-    assert "<script" not in shown
-    assert shown.count("<img ") == shown.count('<img src="data:image/png;base64,') == 4
+    scripts = re.findall(r"<script[^>]*>", shown)
+    assert scripts == ['<script type="application/json" id="unit-data">', "<script>"]  # the page's own
+    assert "<script>alert" not in shown
+    assert shown.count("<img ") == shown.count('<img src="data:image/png;base64,') == 6
     assert shown.count("&lt;script&gt;") >= 4  # stimulus set, genotype, structures of the probe, stimulus
     assert "{{ 7 * 7 }}" in shown
     assert "<b>" not in shown

@@ -55,8 +55,14 @@ def test_spike_counts_of_units_by_time() -> None:
     np.testing.assert_array_equal(ax.images[0].get_array(), counts.T)
     assert (ax.get_title(), ax.get_ylabel(), colorbar.get_ylabel()) == ("flashes", "unit", "mean spike count")
     assert [t.get_text() for t in ax.get_xticklabels()] == ["0.000", "0.667"]
+    # Time first, as the mean over presentations has it and AllenSDK asks for it.
+    ax = plot_spike_counts(counts, times, "mean spike count", "flashes").axes[0]
+    np.testing.assert_array_equal(ax.images[0].get_array(), counts.T)
+    square = counts[:3]
+    ax = plot_spike_counts(square, times[:3], "mean spike count", "flashes").axes[0]
+    np.testing.assert_array_equal(ax.images[0].get_array(), square.T)
     with pytest.raises(ValueError, match=r"rows x 4 times; they have the shape \(4, 3\)"):
-        plot_spike_counts(counts, times, "mean spike count", "flashes")
+        plot_spike_counts(counts.to_numpy(), times, "mean spike count", "flashes")
 
 
 def test_running_speed_between_two_samples() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import logging
 import pickle
 from collections.abc import Callable
@@ -172,6 +173,15 @@ def test_offsets_that_do_not_divide_the_spikes(write_session: Write, index: list
         file["units/spike_times_index"][:] = index
     with pytest.raises(FileFormatError, match=r"spike_times_index .* does not divide the 5 values"):
         _ = EcephysSession(path).spike_times[900]
+
+
+def test_json_of_a_mapping_holds_its_units(write_session: Write) -> None:
+    """The encoder in C asks the dict itself whether it is empty, and wrote {} for all spikes."""
+    session = EcephysSession(write_session(spike_times=SPIKES))
+    mapping = session.spike_times
+    said = json.loads(json.dumps({"spikes": mapping}, default=lambda times: times.tolist()))
+    assert said == {"spikes": {str(unit): mapping[unit].tolist() for unit in mapping}}
+    assert json.loads(json.dumps(mapping, default=lambda times: times.tolist(), indent=1)) == said["spikes"]
 
 
 @pytest.mark.parametrize("name", ["spike_times", "spike_amplitudes", "mean_waveforms"])

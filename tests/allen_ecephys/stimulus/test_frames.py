@@ -57,6 +57,29 @@ def test_blank_sweeps_are_left_out_by_a_comparison_with_null(session: EcephysSes
         table.query("orientation != 'null'")
 
 
+def test_numbers_compared_with_allensdks_text_of_them(session: EcephysSession) -> None:
+    """AllenSDK's tables hold '[250.0, 250.0]' and '30.0'; here nothing equalled these texts, silently."""
+    table = session.get_stimulus_table("static_gratings")
+    with pytest.warns(UserWarning, match=r"table\['size'\].*'\[250.0, 250.0\]' \(==\).*250.0 was taken") as warned:
+        assert (table["size"] == "[250.0, 250.0]").tolist() == [True, False, True]
+    assert warned[0].filename == __file__
+    with pytest.warns(UserWarning, match="30.0 was taken"):
+        assert (table["orientation"] != "30.0").tolist() == [False, True, True]
+    with pytest.warns(UserWarning, match="30.0 was taken") as warned:
+        assert table["orientation"].isin(["30.0", 60.0]).tolist() == [True, False, True]
+    assert warned[0].filename == __file__
+    with pytest.warns(UserWarning, match="60.0 was taken"):
+        assert table["orientation"].eq("60.0").tolist() == [False, False, True]
+    for expression in ("size == '[250.0, 250.0]'", 'orientation == "30.0"', "orientation in ['30']"):
+        with pytest.raises(ValueError, match="parameters are numbers here: write"):
+            table.query(expression)
+    assert not (table["orientation"] == "steep").any()
+    assert len(table.query("stimulus_name == 'static_gratings' and orientation == 30.0")) == 1
+    assert (
+        session.with_compat("allensdk").get_stimulus_table("static_gratings")["size"] == "[250.0, 250.0]"
+    ).sum() == 2
+
+
 def test_everything_else_is_a_data_frame(session: EcephysSession) -> None:
     table = session.stimulus_presentations
     assert isinstance(table, pd.DataFrame)

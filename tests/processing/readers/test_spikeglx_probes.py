@@ -241,6 +241,16 @@ def test_a_t0_spike_band_beside_a_tcat_lfp(tmp_path: Path) -> None:
         assert lfp.path.name == "run_g0_tcat.imec0.lf.bin"
 
 
+@pytest.mark.parametrize("name", ["q", "mouse12_t0.imec0.ap"])
+def test_an_lfp_file_under_another_name_is_no_spike_band(tmp_path: Path, name: str) -> None:
+    path = write_glx(tmp_path, ProbeSetup("imec0", "NP1010", np.arange(384)))
+    for part in (".bin", ".meta"):
+        path.with_name(path.name.replace(".ap.bin", f".lf{part}")).rename(tmp_path / f"{name}{part}")
+    with pytest.raises(FileFormatError, match=r"holds the LFP by its \.meta, not the spike band"):
+        open_bands(tmp_path / f"{name}.bin")
+    assert open_spikeglx(tmp_path / f"{name}.bin", "lf").n_samples > 0
+
+
 def test_several_files_of_one_probe_are_never_one_of_them(tmp_path: Path) -> None:
     """Triggers of a run, gates, and several runs in one folder: told apart by name, none silently left out."""
     probe = ProbeSetup("imec0", "NP1010", np.arange(384))

@@ -34,6 +34,8 @@ PROBES = {
 }
 #: Least share of true units that are found with an accuracy of 0.8, and that the session's default filter keeps.
 LEAST_FOUND = 0.8
+#: All units of an Ultra probe's small patch overlap: two that fire at once may become a unit of their own.
+MOST_FALSE = dict.fromkeys(PROBES, 1) | {"Ultra": 2}
 
 
 @pytest.mark.slow
@@ -61,5 +63,5 @@ def test_true_units_are_found_on_every_probe(kind: str, recorder: Recorder, tmp_
     logger.info("%s\n| %s |", done.output, " | ".join(map(str, (*row, len(score.redundant_units), len(good)))))
     assert len(score.units) == len(truth.units)
     assert score.n_well_found >= LEAST_FOUND * len(truth.units)
-    assert len(score.false_positive_units) <= 1
+    assert len(score.false_positive_units) <= MOST_FALSE[kind]
     assert channels["probe_vertical_position"].max() <= highest
