@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,14 @@ def quiet_and_private(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
     monkeypatch.setenv("ALLEN_ECEPHYS_CACHE_DIR", str(home / "cache"))
     for name in ("OFFLINE", "PROGRESS", "THREADS", "SORTER_PYTHON"):
         monkeypatch.delenv(f"ALLEN_ECEPHYS_{name}", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def closed_figures() -> Iterator[None]:
+    """Close the figures that a test leaves open: pyplot keeps them all, and warns from the twentieth on."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture(scope="session")

@@ -90,12 +90,12 @@ def test_prefetch_joins_near_ranges_and_fetches_far_ones_at_once(
     served: FaultyServer, opened: Callable[[], RemoteStream]
 ) -> None:
     stream = opened()
-    served.latency_s = 0.05
+    served.latency_s = 1.0
     stream.prefetch([(0, 10), (BLOCK, BLOCK + 1), (2 * BLOCK + 9, 2 * BLOCK + 10), (30 * BLOCK, 31 * BLOCK)])
     first, second = sorted(served.gets(), key=lambda request: int((request.range or "=0-")[6:].split("-")[0]))
     assert first.range == f"bytes=0-{3 * BLOCK - 1}"
     assert second.range == f"bytes={30 * BLOCK}-{31 * BLOCK - 1}"
-    assert abs(first.at - second.at) < 0.05  # side by side
+    assert abs(first.at - second.at) < 1.0  # side by side: the one had no answer yet
     before = len(served.gets())
     assert read(stream, 30 * BLOCK, 31 * BLOCK) == DATA[30 * BLOCK : 31 * BLOCK]
     assert len(served.gets()) == before

@@ -19,6 +19,7 @@ from allen_ecephys.processing.simulation.raw.trains import TrainModel
 from allen_ecephys.processing.spike_band.probe_info import read_probe_info
 from allen_ecephys.processing.stages.opening import open_probe
 from allen_ecephys.processing.stages.units import UnitParameters, measure_units
+from allen_ecephys.processing.unit_cleaning import NoiseThresholds
 
 #: Columns of the noise rules that count in um what the release counted in channels.
 IN_CHANNELS = ("smoothed_spread", "spread", "foci_sd")
@@ -31,7 +32,9 @@ def test_a_release_like_probe_measures_as_it_did(tmp_path: Path) -> None:
         trains=TrainModel(rate_range=(20.0, 60.0)), amplitude_range=(90.0, 400.0),
     )  # fmt: skip
     probe = open_probe(tmp_path / "raw", spikes=truth.sorted_spikes())
-    parameters = UnitParameters(quality=QualitySettings(drift_interval=0.5))
+    parameters = UnitParameters(
+        quality=QualitySettings(drift_interval=0.5), noise=NoiseThresholds(definition="release")
+    )
     table = measure_units(probe, tmp_path / "u", parameters)
     info = read_probe_info(next((tmp_path / "u").glob("*/probe_info.json")))
     assert (info.surface_channel, info.air_channel) == (golden["surface_channel"], golden["air_channel"])

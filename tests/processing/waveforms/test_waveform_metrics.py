@@ -172,6 +172,6 @@ def test_no_units_and_wrong_geometry() -> None:
     empty = MeanWaveforms(
         np.zeros(0, dtype=np.int64), np.zeros((0, 4, 82)), np.zeros((0, 4, 82)), np.zeros(0, dtype=np.int64)
     )
-    assert waveform_metrics(empty, np.zeros((4, 2))).shape == (0, 14)
+    assert waveform_metrics(empty, np.zeros((4, 2))).shape == (0, 16)
     with pytest.raises(GeometryError, match="waveforms of 4 channels"):
         waveform_metrics(empty, np.zeros((5, 2)))
