@@ -383,7 +383,7 @@ def test_repr_fits_and_says_what_is_hidden(write_session: Write) -> None:
 def test_repr_never_fails(write_session: Write, tmp_path: Path) -> None:
     page = tmp_path / "page.nwb"
     page.write_bytes(b"<html>")
-    assert "not an HDF5 file" in repr(EcephysSession(page))
+    assert "not an HDF5 file" in " ".join(repr(EcephysSession(page)).split())  # its lines break where the path ends
     session = EcephysSession(write_session())
     session.close()
     assert "ClosedSessionError" in repr(session)
