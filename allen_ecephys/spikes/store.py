@@ -413,15 +413,14 @@ class UnitMapping(dict[int, Any]):
             raise UnknownIdError(msg) from None
 
 
-class SpikeTimes(UnitMapping):
-    """Unit id -> its spike times: float64 seconds on the session clock, ascending, read-only.
+class ValuesOfSpikes(UnitMapping):
+    """Unit id -> one value of each of its spikes: a read-only array.
 
-    ``spike_times[unit]`` reads that unit's slice of the file; iterating over ``items()`` or ``values()`` reads all
-    shown units at once. What was read is kept.
+    ``mapping[unit]`` reads that unit's slice of the file; iterating over ``items()`` or ``values()`` reads all shown
+    units at once. What was read is kept.
     """
 
-    _what = "spike times"
-    _column = "spike_times"
+    _column = ""
 
     def _read(self, unit_ids: list[Any]) -> list[Any]:
         return self._store.get(self._column, [self.row(unit) for unit in unit_ids])
@@ -437,10 +436,6 @@ class SpikeTimes(UnitMapping):
         """Return all pairs of unit id and array, read at once."""
         return self.to_dict().items()
 
-    def ragged(self, unit_ids: Sequence[int] | Integers | None = None) -> UnitTimes:
-        """Return spike times of some units (default: all shown) as the alignment kernels take them."""
-        return self._store.ragged(list(self._rows.values()) if unit_ids is None else [self.row(u) for u in unit_ids])
-
     def counts(self) -> pd.Series[int]:
         """Return the number of spikes of each unit (int64, index: unit_id), without reading a spike."""
         import pandas as pd
@@ -450,7 +445,18 @@ class SpikeTimes(UnitMapping):
         return pd.Series(self._store.counts(rows), index=index, name="spike_count")
 
 
-class SpikeAmplitudes(SpikeTimes):
+class SpikeTimes(ValuesOfSpikes):
+    """Unit id -> its spike times: float64 seconds on the session clock, ascending, read-only."""
+
+    _what = "spike times"
+    _column = "spike_times"
+
+    def ragged(self, unit_ids: Sequence[int] | Integers | None = None) -> UnitTimes:
+        """Return spike times of some units (default: all shown) as the alignment kernels take them."""
+        return self._store.ragged(list(self._rows.values()) if unit_ids is None else [self.row(u) for u in unit_ids])
+
+
+class SpikeAmplitudes(ValuesOfSpikes):
     """Unit id -> the amplitude of each of its spikes: float64 volts, in the order of ``spike_times``."""
 
     _what = "spike amplitudes"

@@ -175,6 +175,16 @@ def test_offsets_that_do_not_divide_the_spikes(write_session: Write, index: list
         _ = EcephysSession(path).spike_times[900]
 
 
+def test_amplitudes_are_not_taken_for_the_times_of_their_spikes(write_session: Write) -> None:
+    """Kernels ask a mapping for its arrays: those of the amplitudes were spike times."""
+    session = EcephysSession(
+        write_session(spike_times=SPIKES, spike_amplitudes=[1e-4 * np.ones(len(t)) for t in SPIKES])
+    )
+    counted = count_in_windows(session.spike_amplitudes, np.array([0.5e-4]), np.array([2e-4]))
+    assert counted.ravel().tolist() == [len(session.spike_amplitudes[unit]) for unit in session.spike_amplitudes]
+    assert session.spike_amplitudes.counts().tolist() == session.spike_times.counts().tolist()
+
+
 def test_json_of_a_mapping_holds_its_units(write_session: Write) -> None:
     """The encoder in C asks the dict itself whether it is empty, and wrote {} for all spikes."""
     session = EcephysSession(write_session(spike_times=SPIKES))
