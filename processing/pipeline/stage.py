@@ -167,7 +167,11 @@ class Stage:
         self._refuse_to_replace_edited(target)
         temporary = draft_of(target)
         temporary.mkdir()
-        logger.info("%s: running", self.name)
+        earlier = read_manifest(target)
+        if earlier is None:
+            logger.info("%s: running", self.name)
+        else:
+            logger.info("%s: running, in place of what is in %s: %s", self.name, target, _why_not(earlier, key))
         begun = time.monotonic()
         try:
             with measured() as cost:
@@ -238,8 +242,7 @@ class Stage:
         key = self.identity(inputs, parameters, notes=target.parent)
         found = self._reusable(target, key)
         if found is None:
-            same = all(manifest.get(name) == value for name, value in key.items())
-            raise StageNotCurrentError(self.name, "outputs are missing" if same else _difference(manifest, key))
+            raise StageNotCurrentError(self.name, _why_not(manifest, key))
         return StageResult(target, reused=True, manifest=found)
 
     def _refuse_changed(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
@@ -424,6 +427,12 @@ def _states(inputs: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
         else:
             found[str(path)] = [file_state(file) for file in (_files_below(path) if path.is_dir() else [path])]
     return found
+
+
+def _why_not(manifest: Json, key: Json) -> str:
+    """Return why what a manifest describes is not reused."""
+    same = all(manifest.get(name) == value for name, value in key.items())
+    return "outputs are missing" if same else _difference(manifest, key)
 
 
 def _difference(manifest: Json, key: Json) -> str:
