@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import click
@@ -90,17 +91,10 @@ def if_stopped(words: str) -> str:
     return _IF_STOPPED[max(fitting, key=len)]
 
 
-#: Not empty once this process waits for numba to begin, so that it is said once.
-_compiling_is_announced: list[bool] = []
-
-
+@cache  # once a process, however many commands it runs
 def announce_compiling() -> None:
     """Say once, on stderr, when numba begins to compile: the first run after an installation waits for it."""
     from numba.core import event
-
-    if _compiling_is_announced:
-        return
-    _compiling_is_announced.append(True)
 
     class Announcement(event.Listener):
         def on_start(self, _event: Any) -> None:
