@@ -16,7 +16,7 @@ import numpy as np
 from ..pipeline.stage import Stage, StageResult, input_files
 from ..recording import Recording, check_channel_count
 from ..spike_band.depth_estimation import estimate_depth
-from ..spike_band.probe_info import DepthParameters, ProbeInfo, read_probe_info
+from ..spike_band.probe_info import DepthParameters
 
 INFO_FILE: Final = "probe_info.json"
 STAGE: Final = Stage("depth_estimation", outputs=(INFO_FILE,))
@@ -61,8 +61,3 @@ def run_depth_estimation(
 
     files = input_files(recording, lfp) if inputs is None else inputs
     return STAGE.run(folder, work, inputs=files, parameters=asdict(chosen))
-
-
-def read_depth(folder: str | os.PathLike[str]) -> ProbeInfo:
-    """Read what the stage found, from the folder of a probe."""
-    return read_probe_info(STAGE.file(folder, INFO_FILE))
