@@ -10,7 +10,12 @@ from pathlib import Path
 
 import pytest
 
-COMMAND = [sys.executable, "-c", "from allen_ecephys.cli import main; main()", "process", "simulate"]
+# Under nohup, whose programs ignore SIGHUP, so would the command: the signal means to it what it means in a terminal.
+COMMAND = [
+    sys.executable, "-c",
+    "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); from allen_ecephys.cli import main; main()",
+    "process", "simulate",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
