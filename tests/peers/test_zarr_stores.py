@@ -1,7 +1,14 @@
 """Stores of other programs are read, and ours by them.
 
-``ALLEN_ECEPHYS_HDMF_ZARR_PYTHON`` names the interpreter of an environment with ``hdmf-zarr==0.13.0`` (it takes zarr 2),
-``ALLEN_ECEPHYS_ZARR_PYTHON`` that of one with ``zarr>=3.1``.
+Environment variables name the interpreters of environments in which those programs are installed:
+``ALLEN_ECEPHYS_HDMF_ZARR_PYTHON`` one with ``hdmf-zarr==0.13.0`` (zarr 2, format 2, references as pickles),
+``ALLEN_ECEPHYS_HDMF_ZARR_3_PYTHON`` one with ``hdmf-zarr>=0.14`` (zarr 3, format 3), and
+``ALLEN_ECEPHYS_ZARR_PYTHON`` one with ``zarr>=3.1``.
+
+hdmf-zarr 0.14 asks for Python 3.12 and zarr 3.4. On Python 3.11 it writes with zarr 3.1, too::
+
+    pip install 'pynwb>=4.2' 'zarr==3.1.6' 'numcodecs<0.17' threadpoolctl
+    pip install --no-deps --ignore-requires-python hdmf-zarr==0.14.0
 """
 
 from __future__ import annotations
@@ -19,6 +26,12 @@ from allen_ecephys.errors import CorruptFileError
 from allen_ecephys.nwb.sources import open_reader
 
 pytestmark = pytest.mark.peers
+
+#: Variable that names an interpreter -> what it has.
+HDMF_ZARR = {
+    "ALLEN_ECEPHYS_HDMF_ZARR_PYTHON": "hdmf-zarr 0.13",
+    "ALLEN_ECEPHYS_HDMF_ZARR_3_PYTHON": "hdmf-zarr 0.14",
+}
 
 
 def interpreter(variable: str, what: str) -> str:
@@ -45,22 +58,29 @@ def assert_same_session(one: EcephysSession, other: EcephysSession) -> None:
         np.testing.assert_array_equal(one.mean_waveforms[unit], other.mean_waveforms[unit])
 
 
-def test_a_session_that_hdmf_zarr_wrote(replica: Path, tmp_path: Path, run_program: Callable[..., None]) -> None:
-    """Format 2, references as pickles; read as it is, and again after it became HDF5."""
-    python = interpreter("ALLEN_ECEPHYS_HDMF_ZARR_PYTHON", "hdmf-zarr 0.13")
+@pytest.mark.parametrize("variable", HDMF_ZARR)
+def test_a_session_that_hdmf_zarr_wrote(
+    variable: str, replica: Path, tmp_path: Path, run_program: Callable[..., None]
+) -> None:
+    """Read as it is, and again after it became HDF5."""
+    python = interpreter(variable, HDMF_ZARR[variable])
     source, store = replica / "session_715093703.nwb", tmp_path / "session.nwb.zarr"
-    run_program(python, "write_zarr_2.py", source, store)
+    run_program(python, "write_with_hdmf_zarr.py", source, store)
     assert_same_session(everything(source), everything(store))
     left_out = convert_nwb(store, tmp_path / "back.nwb")
     assert all("timeseries" in path for path in left_out)
+    assert bool(left_out) == (store / ".zgroup").exists()  # format 2 keeps references as pickles
     assert_same_session(everything(source), everything(tmp_path / "back.nwb"))
 
 
-def test_lfp_that_hdmf_zarr_wrote(replica: Path, tmp_path: Path, run_program: Callable[..., None]) -> None:
-    python = interpreter("ALLEN_ECEPHYS_HDMF_ZARR_PYTHON", "hdmf-zarr 0.13")
+@pytest.mark.parametrize("variable", HDMF_ZARR)
+def test_lfp_that_hdmf_zarr_wrote(
+    variable: str, replica: Path, tmp_path: Path, run_program: Callable[..., None]
+) -> None:
+    python = interpreter(variable, HDMF_ZARR[variable])
     probe = 810755797
     for name in ("session_715093703", f"probe_{probe}_lfp"):
-        run_program(python, "write_zarr_2.py", replica / f"{name}.nwb", tmp_path / f"{name}.nwb.zarr")
+        run_program(python, "write_with_hdmf_zarr.py", replica / f"{name}.nwb", tmp_path / f"{name}.nwb.zarr")
     one, other = everything(replica / "session_715093703.nwb"), everything(tmp_path / "session_715093703.nwb.zarr")
     assert other.get_lfp(probe).load().equals(one.get_lfp(probe).load())
     assert other.get_current_source_density(probe).equals(one.get_current_source_density(probe))

@@ -1,11 +1,11 @@
-"""Write an NWB file as a Zarr store with hdmf-zarr: ``write_zarr_2.py FILE STORE``; run by its own interpreter."""
+"""Write an NWB file as a Zarr store: ``write_with_hdmf_zarr.py FILE STORE``, run by an interpreter with hdmf-zarr."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-# hdmf-zarr writes references as pickles, and reads its own back while it writes.
+# hdmf-zarr up to 0.13 writes references as pickles, and reads its own back while it writes.
 os.environ["NUMCODECS_ALLOW_UNSAFE_PICKLE_DECODE"] = "1"
 
 from hdmf_zarr.nwb import NWBZarrIO
