@@ -61,6 +61,13 @@ class EcephysProjectCache:
         If the manifest is none, or of another version than 0.3.0.
     AccessError
         If the folder has to be made and cannot be.
+
+    Examples
+    --------
+    >>> cache = EcephysProjectCache("project", remote=None)
+    >>> session = cache.get_session_data(cache.get_session_table().index[0])
+    >>> session.num_units
+    39
     """
 
     # AllenSDK's names for the files of the manifest, for :meth:`get_cache_path`.
@@ -106,6 +113,12 @@ class EcephysProjectCache:
         ----------
         manifest, mirrors, compat
             Manifest file or cache folder, where else the files are, and whose answers sessions give (see the class).
+
+        Examples
+        --------
+        >>> cache = EcephysProjectCache.from_s3("ecephys_cache")  # nothing is fetched before something is asked for
+        >>> cache.root.name
+        'ecephys_cache'
         """
         return cls(manifest, PUBLIC_URL, mirrors=mirrors, compat=compat)
 
@@ -129,6 +142,12 @@ class EcephysProjectCache:
             Manifest file or cache folder, where else the files are, and whose answers sessions give (see the class).
         storage_options
             Passed to the fsspec file system, for example credentials or an ``endpoint_url``.
+
+        Examples
+        --------
+        >>> cache = EcephysProjectCache.from_url("project", "copy")  # or "https://...", or "s3://bucket/prefix"
+        >>> cache.get_session_data(session_id).num_units
+        39
         """
         return cls(manifest, remote_at(url, storage_options=storage_options), mirrors=mirrors, compat=compat)
 
@@ -166,6 +185,12 @@ class EcephysProjectCache:
         ------
         ValueError
             If `scheme` is a path: give a manifest by its name.
+
+        Examples
+        --------
+        >>> cache = EcephysProjectCache.from_warehouse(manifest="warehouse_cache/manifest.json")
+        >>> cache.manifest_path.name
+        'manifest.json'
         """
         from .remotes.warehouse import WarehouseRemote
 
@@ -203,6 +228,12 @@ class EcephysProjectCache:
             DANDI:000021 (*Brain Observatory 1.1*) that ships with the package.
         tables
             Where the tables, metrics and templates come from, which the archive does not have: a remote, URL or folder.
+
+        Examples
+        --------
+        >>> cache = EcephysProjectCache.from_dandi("dandi_cache")
+        >>> cache.root.name
+        'dandi_cache'
         """
         from .remotes.dandi import DandiRemote
 
@@ -221,6 +252,12 @@ class EcephysProjectCache:
             nothing is written to it.
         version
             AllenSDK's; taken with a DeprecationWarning, and without effect.
+
+        Examples
+        --------
+        >>> cache = EcephysProjectCache.fixed("project")
+        >>> len(cache.get_session_table())
+        1
         """
         without_effect(version=version)
         return cls(manifest, None, compat=compat)
@@ -247,6 +284,14 @@ class EcephysProjectCache:
             ``sex``, ``full_genotype``, ``unit_count``, ``channel_count``, ``probe_count`` and
             ``ecephys_structure_acronyms`` (array of the acronyms of its channels in order of appearance; channels out
             of the brain have none).
+
+        Examples
+        --------
+        >>> sessions = cache.get_session_table()
+        >>> sessions[["session_type", "sex", "unit_count", "probe_count"]]
+                            session_type sex  unit_count  probe_count
+        id
+        700000001  brain_observatory_1.1   F          41            3
         """
         return self.tables.sessions(suppress, unit_filter or DEFAULT_FILTER)
 
@@ -268,6 +313,15 @@ class EcephysProjectCache:
             Indexed by probe id: ``ecephys_session_id``, ``lfp_sampling_rate`` (Hz, of the LFP file, after subsampling),
             ``name``, ``phase``, ``sampling_rate`` (Hz), ``has_lfp_data``, ``unit_count``, ``channel_count``,
             ``ecephys_structure_acronyms``.
+
+        Examples
+        --------
+        >>> cache.get_probes()[["name", "sampling_rate", "has_lfp_data", "unit_count"]]
+                      name  sampling_rate  has_lfp_data  unit_count
+        id
+        7000000010  probeA      29999.950          True          11
+        7000000011  probeB      29999.955          True          12
+        7000000012  probeC      29999.960          True          18
         """
         return self.tables.probes(suppress, unit_filter or DEFAULT_FILTER)
 
@@ -289,6 +343,15 @@ class EcephysProjectCache:
             Indexed by channel id: ``ecephys_probe_id``, ``local_index`` (0 to 383), positions on the probe (um), CCF
             coordinates (um, NaN where the channel was not registered), structure, ``ecephys_session_id``, columns of
             the probe (``probe_phase``, ``probe_sampling_rate``, ...) and ``unit_count``.
+
+        Examples
+        --------
+        >>> channels = cache.get_channels()
+        >>> channels[["local_index", "probe_vertical_position", "ecephys_structure_acronym"]].head(2)
+                       local_index  probe_vertical_position ecephys_structure_acronym
+        id
+        7000000010000            0                       20                        MB
+        7000000010001            1                       20                        MB
         """
         return self.tables.channels(suppress, unit_filter or DEFAULT_FILTER)
 
@@ -323,6 +386,18 @@ class EcephysProjectCache:
             (``peak_channel`` is its index on the probe), probe and session. The names that AllenSDK has for some of
             them (``name``, ``phase``, ``sampling_rate``, ``lfp_sampling_rate``, ``local_index``, ``genotype``) follow
             as aliases.
+
+        Examples
+        --------
+        >>> units = cache.get_units()
+        >>> len(units), len(cache.get_units(unit_filter=UnitFilter.none()))
+        (41, 150)
+        >>> v1 = units[units["ecephys_structure_acronym"] == "VISp"]
+        >>> v1[["snr", "firing_rate", "ecephys_session_id"]].head(2)
+                              snr  firing_rate  ecephys_session_id
+        id
+        700000001200081  1.434282     5.219216           700000001
+        700000001200071  2.483953     1.734478           700000001
         """
         chosen = chosen_of_tables(unit_filter, {"filter_by_validity": filter_by_validity, **bounds})
         return self.tables.units(suppress, chosen)
@@ -330,23 +405,53 @@ class EcephysProjectCache:
     # --- enumerations --------------------------------------------------------------------------------------------
 
     def get_all_session_types(self) -> list[str]:
-        """Return the session types in order of appearance."""
+        """Return the session types in order of appearance.
+
+        Examples
+        --------
+        >>> cache.get_all_session_types()
+        ['brain_observatory_1.1']
+        """
         return self._queries.distinct("session_type")
 
     def get_all_full_genotypes(self) -> list[str]:
-        """Return the genotypes in order of appearance."""
+        """Return the genotypes in order of appearance.
+
+        Examples
+        --------
+        >>> cache.get_all_full_genotypes()
+        ['Sst-IRES-Cre/wt;Ai32(RCL-ChR2(H134R)_EYFP)/wt']
+        """
         return self._queries.distinct("genotype")
 
     def get_all_ages(self) -> list[float]:
-        """Return the ages of the animals (days) in order of appearance."""
+        """Return the ages of the animals (days) in order of appearance.
+
+        Examples
+        --------
+        >>> cache.get_all_ages()
+        [118.0]
+        """
         return self._queries.distinct("age_in_days")
 
     def get_all_sexes(self) -> list[str]:
-        """Return the sexes of the animals in order of appearance."""
+        """Return the sexes of the animals in order of appearance.
+
+        Examples
+        --------
+        >>> cache.get_all_sexes()
+        ['F']
+        """
         return self._queries.distinct("sex")
 
     def get_structure_acronyms(self) -> list[str]:
-        """Return the acronyms of the structures that hold channels, in order of appearance."""
+        """Return the acronyms of the structures that hold channels, in order of appearance.
+
+        Examples
+        --------
+        >>> cache.get_structure_acronyms()[:4]
+        ['MB', 'TH', 'DG', 'CA1']
+        """
         acronyms: list[str] = self.tables.raw("channels")["ecephys_structure_acronym"].dropna().unique().tolist()
         return acronyms
 
@@ -384,6 +489,15 @@ class EcephysProjectCache:
         -------
         pandas.DataFrame
             Indexed by unit id (``ecephys_unit_id``). What a session type does not have is missing.
+
+        Examples
+        --------
+        >>> metrics = cache.get_unit_analysis_metrics()
+        >>> metrics.groupby("ecephys_structure_acronym")["g_osi_dg"].median().loc[["LGd", "VISp"]].round(2)
+        ecephys_structure_acronym
+        LGd     0.18
+        VISp    0.22
+        Name: g_osi_dg, dtype: float64
         """
         chosen = chosen_of_tables(unit_filter, {"filter_by_validity": filter_by_validity, **bounds})
         annotate = annotate or unit_filter is not None or bool(bounds)
@@ -419,6 +533,12 @@ class EcephysProjectCache:
         ------
         UnknownNameError
             For a session type that the project does not have.
+
+        Examples
+        --------
+        >>> metrics = cache.get_unit_analysis_metrics_by_session_type("brain_observatory_1.1", annotate=False)
+        >>> len(metrics)
+        150
         """
         chosen = chosen_of_tables(unit_filter, {"filter_by_validity": filter_by_validity, **bounds})
         metrics = self._queries.metrics_of_type(session_type)
@@ -448,6 +568,15 @@ class EcephysProjectCache:
         ------
         UnknownIdError
             For a session that the project does not have.
+
+        Examples
+        --------
+        >>> metrics = cache.get_unit_analysis_metrics_for_session(session_id)
+        >>> metrics["pref_ori_dg"].value_counts().head(2)
+        pref_ori_dg
+        180.0    11
+        315.0     9
+        Name: count, dtype: int64
         """
         chosen = chosen_of_tables(unit_filter, {"filter_by_validity": filter_by_validity, **bounds})
         metrics = self._queries.metrics_of_session(session_id)
@@ -491,6 +620,14 @@ class EcephysProjectCache:
             If the file is not in the cache and may not be fetched.
         CorruptFileError
             If the file is damaged; it is kept.
+
+        Examples
+        --------
+        >>> session = cache.get_session_data(session_id)
+        >>> session.num_units
+        39
+        >>> cache.get_session_data(session_id, unit_filter=UnitFilter.none()).num_units
+        150
         """
         from allen_ecephys.session.session import EcephysSession
 
@@ -502,11 +639,23 @@ class EcephysProjectCache:
         return EcephysSession(source, unit_filter=chosen, companions=companions, compat=compat or self.compat)
 
     def session_path(self, session_id: int) -> Path:
-        """Return the path of a session's NWB file, fetching it if it is not there (see :meth:`get_session_data`)."""
+        """Return the path of a session's NWB file, fetching it if it is not there (see :meth:`get_session_data`).
+
+        Examples
+        --------
+        >>> cache.session_path(session_id).name
+        'session_700000001.nwb'
+        """
         return self._sessions.session_path(session_id)
 
     def session_stream(self, session_id: int) -> Path | RemoteStream:
-        """Return a session's NWB file as a path if it is there, else as an open file that reads ranges."""
+        """Return a session's NWB file as a path if it is there, else as an open file that reads ranges.
+
+        Examples
+        --------
+        >>> cache.session_stream(session_id).name  # it is there: a path
+        'session_700000001.nwb'
+        """
         return self._sessions.session_stream(session_id)
 
     def lfp_path(self, session_id: int, probe_id: int) -> Path:
@@ -518,6 +667,11 @@ class EcephysProjectCache:
             For a probe that the session does not have.
         MissingDataError
             For a probe without LFP data.
+
+        Examples
+        --------
+        >>> cache.lfp_path(session_id, probe_id).name
+        'probe_7000000010_lfp.nwb'
         """
         return self._sessions.lfp_path(session_id, probe_id)
 
@@ -525,6 +679,11 @@ class EcephysProjectCache:
         """Return a probe's LFP file as a path if it is there, else as an open file that reads ranges.
 
         Raises as :meth:`lfp_path` does.
+
+        Examples
+        --------
+        >>> cache.lfp_stream(session_id, probe_id).name
+        'probe_7000000010_lfp.nwb'
         """
         return self._sessions.lfp_stream(session_id, probe_id)
 
@@ -555,6 +714,13 @@ class EcephysProjectCache:
             If there are no raw data of it.
         OfflineError
             If a file is not in the cache and may not be fetched.
+
+        Examples
+        --------
+        >>> files = cache.get_raw_data(session_id, probe_id)
+        Traceback (most recent call last):
+            ...
+        allen_ecephys.errors.OfflineError: ...spike_band.dat is not there, and this cache never fetches...
         """
         from .raw_data import raw_data_of
 
@@ -577,6 +743,11 @@ class EcephysProjectCache:
             Name in the manifest, such as ``cache.SESSION_NWB_KEY``.
         *args
             The ids in the file's path, from the outermost folder inwards.
+
+        Examples
+        --------
+        >>> cache.get_cache_path(None, cache.SESSION_NWB_KEY, session_id, session_id).name
+        'session_700000001.nwb'
         """
         return Path(file_name) if file_name is not None else self.manifest.path(manifest_key, *args)
 
@@ -623,8 +794,12 @@ class EcephysProjectCache:
 
         Examples
         --------
-        >>> v1 = cache.population("ecephys_structure_acronym == 'VISp'")  # doctest: +SKIP
-        >>> v1.psth("flashes", np.arange(-0.1, 0.4, 0.01)).rate.mean("unit_id")  # doctest: +SKIP
+        >>> v1 = cache.population("ecephys_structure_acronym == 'VISp'", unit_filter=UnitFilter())
+        >>> len(v1)
+        6
+        >>> psth = v1.psth("flashes", np.arange(-0.1, 0.4, 0.01))
+        >>> psth["rate"].dims, psth["rate"].shape
+        (('unit_id', 'time_relative_to_stimulus_onset'), (6, 49))
         """
         from .population.population import Population
 
@@ -653,6 +828,13 @@ class EcephysProjectCache:
         ------
         UnknownIdError
             For a session that the project does not have.
+
+        Examples
+        --------
+        >>> cache.index_sessions()[["unit_count", "presentation_count"]]
+                            unit_count  presentation_count
+        ecephys_session_id
+        700000001                  150                1613
         """
         from .index.building import index_sessions
 
@@ -689,6 +871,12 @@ class EcephysProjectCache:
             If pyarrow is not installed.
         UnknownIdError
             For a session that the project does not have.
+
+        Examples
+        --------
+        >>> files = cache.export_tables("tables")  # extra "tables"
+        >>> len(pd.read_parquet("tables/units.parquet"))
+        150
         """
         from .population.parquet import export_tables
 
@@ -709,6 +897,12 @@ class EcephysProjectCache:
         ------
         UnknownIdError, UnknownNameError
             If the selection names what the project does not have.
+
+        Examples
+        --------
+        >>> cache.plan()
+        Plan for ...project: 1 sessions, 7 files, ... GB
+          present: 7 files; to fetch: 0 files, 0.00 GB
         """
         from .offline.plan import plan
 
@@ -762,6 +956,15 @@ class EcephysProjectCache:
             session does not have.
         FileFormatError, CorruptFileError
             If a file is no session of the released layout, or damaged.
+
+        Examples
+        --------
+        >>> Path("own").mkdir()
+        >>> own = EcephysProjectCache("own", remote=None)
+        >>> own.add_session("session.nwb", metrics=metrics)
+        700000001
+        >>> own.get_session_data(session_id).num_units
+        39
         """
         from .adding import add_session
 
@@ -774,13 +977,31 @@ class EcephysProjectCache:
     # --- stimulus templates --------------------------------------------------------------------------------------
 
     def get_natural_movie_template(self, number: int) -> npt.NDArray[np.uint8]:
-        """Return a natural movie as shown: uint8 array of frame x row x column (movie 1 or 3)."""
+        """Return a natural movie as shown: uint8 array of frame x row x column (movie 1 or 3).
+
+        Examples
+        --------
+        >>> cache.get_cache_path(None, cache.NATURAL_MOVIE_KEY, 1).name
+        'natural_movie_1.h5'
+        >>> cache.get_natural_movie_template(1)  # this project has none; from the release: (900, 304, 608)
+        Traceback (most recent call last):
+            ...
+        allen_ecephys.errors.OfflineError: ...natural_movie_1.h5 is not there, and this cache never fetches...
+        """
         from .templates import read_movie
 
         return read_movie(self.files.path_of("natural_movie", whole_number(number, "natural movie")))
 
     def get_natural_scene_template(self, number: int) -> npt.NDArray[np.uint8]:
-        """Return a natural scene as shown: uint8 array of row x column (0 to 117). Needs the extra ``templates``."""
+        """Return a natural scene as shown: uint8 array of row x column (0 to 117). Needs the extra ``templates``.
+
+        Examples
+        --------
+        >>> cache.get_natural_scene_template(0)  # this project has none; from the release: (918, 1174)
+        Traceback (most recent call last):
+            ...
+        allen_ecephys.errors.OfflineError: ...
+        """
         from .templates import read_scene
 
         return read_scene(self.files.path_of("natural_scene", whole_number(number, "natural scene")))
@@ -789,27 +1010,57 @@ class EcephysProjectCache:
 
     @property
     def tables(self) -> ProjectTables:
-        """The joined tables behind :meth:`get_units` and its siblings, read once."""
+        """The joined tables behind :meth:`get_units` and its siblings, read once.
+
+        Examples
+        --------
+        >>> cache.tables.raw("units").shape[0]
+        150
+        """
         return self._queries.tables
 
     @property
     def root(self) -> Path:
-        """The folder that holds the cache's files."""
+        """The folder that holds the cache's files.
+
+        Examples
+        --------
+        >>> cache.root.name
+        'project'
+        """
         return self.files.root
 
     @property
     def manifest(self) -> Manifest:
-        """Where each file of the cache is."""
+        """Where each file of the cache is.
+
+        Examples
+        --------
+        >>> cache.manifest.root.name
+        'project'
+        """
         return self.files.manifest
 
     @property
     def manifest_path(self) -> Path:
-        """The manifest file."""
+        """The manifest file.
+
+        Examples
+        --------
+        >>> cache.manifest_path.name
+        'manifest.json'
+        """
         return self.files.manifest_path
 
     @property
     def remote(self) -> Remote | None:
-        """Where missing files come from; None: nowhere."""
+        """Where missing files come from; None: nowhere.
+
+        Examples
+        --------
+        >>> cache.remote is None  # what is not there is not fetched
+        True
+        """
         return self.files.remote
 
     def __repr__(self) -> str:

@@ -41,6 +41,16 @@ class RawData:
         Changes of the barcode line: samples at which, and what it changed to.
     sync
         The session's sync file.
+
+    Examples
+    --------
+    >>> folder = Path("raw-data/probe")  # files that came by other means
+    >>> files = RawData(
+    ...     session_id, probe_id, folder / "spike_band.dat", folder / "lfp_band.dat",
+    ...     folder / "event_timestamps.npy", folder / "channel_states.npy", Path("raw-data/sync.h5"),
+    ... )
+    >>> files.folder.name
+    'probe'
     """
 
     session_id: int
@@ -53,7 +63,16 @@ class RawData:
 
     @property
     def folder(self) -> Path:
-        """The probe's folder in the cache."""
+        """The probe's folder in the cache.
+
+        Examples
+        --------
+        >>> of_probe = Path("raw-data/probe")
+        >>> parts = [of_probe / name for name in ("spike_band.dat", "event_timestamps.npy", "channel_states.npy")]
+        >>> files = RawData(session_id, probe_id, parts[0], None, parts[1], parts[2], Path("raw-data/sync.h5"))
+        >>> files.folder.name
+        'probe'
+        """
         return self.event_timestamps.parent
 
 

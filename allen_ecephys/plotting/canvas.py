@@ -25,7 +25,14 @@ MOST_POINTS = 20_000
 
 
 def new_axes(**figure: Any) -> Axes:
-    """Return the axes of a new figure of pyplot; keywords go to ``plt.subplots``."""
+    """Return the axes of a new figure of pyplot; keywords go to ``plt.subplots``.
+
+    Examples
+    --------
+    >>> ax = new_axes(figsize=(4, 2))
+    >>> ax.figure.get_size_inches()
+    array([4., 2.])
+    """
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:

@@ -52,6 +52,15 @@ def plot_raster(
     ------
     InvalidValueError
         If ``row_ids`` names one twice, or none of those that have spikes.
+
+    Examples
+    --------
+    >>> flashes = session.get_stimulus_table("flashes").index
+    >>> unit = session.units["firing_rate"].idxmax()
+    >>> spikes = session.presentationwise_spike_times(flashes, [unit])
+    >>> ax = plot_raster(spikes, row_ids=flashes, rows="stimulus_presentation_id")
+    >>> ax.get_xlabel()
+    'time from stimulus onset (s)'
     """
     onset = "time_since_stimulus_presentation_onset"
     if time is None:
@@ -122,6 +131,13 @@ def plot_psth(psth: xr.Dataset, ax: Axes | None = None, *, unit_id: int | None =
         If the result lacks the unit.
     InvalidValueError
         If it has several units and groups, and no unit is chosen.
+
+    Examples
+    --------
+    >>> psth = session.psth(np.arange(-0.1, 0.4, 0.01), "flashes", session.units.index[:3], smoothing=0.01)
+    >>> ax = plot_psth(psth)
+    >>> ax.get_ylabel()
+    'firing rate (Hz)'
     """
     ax = axes_or_new(ax)
     if unit_id is not None:
@@ -168,6 +184,14 @@ def plot_spike_counts(counts: xr.DataArray, ax: Axes | None = None, *, label: st
         Where to draw; default a new figure.
     label
         What the colour says; default the array's name and unit.
+
+    Examples
+    --------
+    >>> units = session.units.index[:3]
+    >>> counts = session.presentationwise_spike_counts(np.arange(0, 0.3, 0.01), "flashes", units)
+    >>> ax = plot_spike_counts(counts.mean("stimulus_presentation_id"), label="mean spikes")
+    >>> ax.get_xlabel()
+    'time from stimulus onset (s)'
     """
     others = [str(d) for d in counts.dims if d != ALIGNED_TIME]
     if len(others) != 1 or ALIGNED_TIME not in counts.dims:

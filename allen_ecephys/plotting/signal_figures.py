@@ -28,6 +28,13 @@ def plot_lfp(lfp: xr.DataArray, ax: Axes | None = None, *, spacing: float | None
         Where to draw; default a new figure.
     spacing
         Distance between traces (mV); default four standard deviations of the traces.
+
+    Examples
+    --------
+    >>> lfp = session.get_lfp("probeA").sel(time=slice(150, 150.5)).isel(channel=slice(None, None, 8))
+    >>> ax = plot_lfp(lfp)
+    >>> ax.get_xlabel()
+    'time (s)'
     """
     ax = axes_or_new(ax)
     traces = lfp.transpose(..., "channel").to_numpy() * 1000
@@ -59,6 +66,12 @@ def plot_current_source_density(csd: xr.DataArray, ax: Axes | None = None, *, sm
     smoothing
         Standard deviation of a Gaussian along the probe (virtual channels, 10 um each) and a fifth of it in time
         samples; 0 for none.
+
+    Examples
+    --------
+    >>> ax = plot_current_source_density(session.get_current_source_density("probeA"))
+    >>> ax.get_ylabel()
+    'position on the probe (µm)'
     """
     ax = axes_or_new(ax)
     values = csd.to_numpy()
@@ -85,7 +98,14 @@ def plot_current_source_density(csd: xr.DataArray, ax: Axes | None = None, *, sm
 
 
 def plot_running_speed(running_speed: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw the running speed (``session.running_speed``, or rows of it)."""
+    """Draw the running speed (``session.running_speed``, or rows of it).
+
+    Examples
+    --------
+    >>> ax = plot_running_speed(session.running_speed)
+    >>> ax.get_ylabel()
+    'running speed (cm/s)'
+    """
     ax = axes_or_new(ax)
     middle = ((running_speed["start_time"] + running_speed["end_time"]) / 2).to_numpy()
     step = max(1, len(middle) // MOST_POINTS)
@@ -105,6 +125,12 @@ def plot_pupil(pupil: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ``session.get_pupil_data()``, or rows of it. Frames without a fit (blinks) leave a gap.
     ax
         Where to draw; default a new figure.
+
+    Examples
+    --------
+    >>> ax = plot_pupil(session.get_pupil_data())
+    >>> ax.get_ylabel()
+    'pupil diameter (pixels)'
     """
     ax = axes_or_new(ax)
     times = pupil.index.to_numpy()

@@ -29,6 +29,12 @@ def plot_session_timeline(
         Where to draw; default a new figure.
     invalid_times
         ``session.invalid_times``: marked across all rows.
+
+    Examples
+    --------
+    >>> ax = plot_session_timeline(session.get_stimulus_epochs(), invalid_times=session.invalid_times)
+    >>> ax.get_xlabel()
+    'time (s)'
     """
     names = list(dict.fromkeys(epochs["stimulus_name"].astype(str)))
     ax = axes_or_new(ax)
@@ -57,6 +63,13 @@ def plot_stimulus_blocks(epochs: pd.DataFrame, ax: Axes) -> Axes:
         ``session.get_stimulus_epochs()``.
     ax
         Axes with seconds along x, such as those of :func:`plot_running_speed` and :func:`plot_pupil`.
+
+    Examples
+    --------
+    >>> ax = plot_running_speed(session.running_speed)
+    >>> ax = plot_stimulus_blocks(session.get_stimulus_epochs(), ax)
+    >>> ax.get_xlabel()
+    'time (s)'
     """
     names = [n for n in dict.fromkeys(epochs["stimulus_name"].astype(str)) if n not in NO_STIMULI]
     for place, name in enumerate(names):

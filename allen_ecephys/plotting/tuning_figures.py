@@ -44,6 +44,13 @@ def plot_tuning_curve(
     ------
     UnknownIdError
         If the responses lack the unit.
+
+    Examples
+    --------
+    >>> unit = int(session.units["firing_rate"].idxmax())
+    >>> ax = plot_tuning_curve(session.responses("drifting_gratings"), "orientation", unit)
+    >>> ax.get_xlabel()
+    'orientation (degrees)'
     """
     if unit_id not in responses["unit_id"]:
         msg = f"unit {unit_id} is not in these responses; they hold {responses.sizes['unit_id']} units"
@@ -92,6 +99,14 @@ def plot_receptive_field(
         Centres of columns and rows (degrees); default those of the released Gabors, -40 to 40, and 40 down to -40.
     label
         What the colour says.
+
+    Examples
+    --------
+    >>> from allen_ecephys.processing.stimulus_metrics import receptive_field
+    >>> field = receptive_field(session, int(session.units["firing_rate"].idxmax()))
+    >>> ax = plot_receptive_field(field.response, azimuths=field.azimuths, elevations=field.elevations)
+    >>> ax.get_xlabel()
+    'azimuth (degrees)'
     """
     ax = axes_or_new(ax)
     rows, columns = receptive_field.shape

@@ -60,6 +60,13 @@ def plot_mean_waveforms(
         Unit id -> channel id: ``session.units["peak_channel_id"]``.
     ax
         Where to draw; default a new figure.
+
+    Examples
+    --------
+    >>> units = session.units.index[:3]
+    >>> ax = plot_mean_waveforms(session.mean_waveforms, units, session.units["peak_channel_id"])
+    >>> ax.get_ylabel()
+    'mean waveform (µV)'
     """
     ax = axes_or_new(ax)
     for place, unit in enumerate(unit_ids):
@@ -96,8 +103,10 @@ def plot_waveform_on_probe(
 
     Examples
     --------
-    >>> unit = session.units.index[0]  # doctest: +SKIP
-    >>> plot_waveform_on_probe(session.mean_waveforms[unit], session.channels)  # doctest: +SKIP
+    >>> unit = session.units["firing_rate"].idxmax()
+    >>> ax = plot_waveform_on_probe(session.mean_waveforms[unit], session.channels)
+    >>> ax.get_ylabel()
+    'along the probe (µm)'
     """
     place = contacts_near_peak(waveform, channels, n_channels)
     traces = waveform.isel(channel_id=place.index.to_numpy()).to_numpy()
@@ -172,6 +181,12 @@ def plot_units_on_probe(
         If there are several probes and none is chosen.
     UnknownNameError
         If there is no such column.
+
+    Examples
+    --------
+    >>> ax = plot_units_on_probe(session.units, probe_id=probe_id)
+    >>> ax.get_ylabel()
+    'position on the probe (µm)'
     """
     probes = units["probe_id"].unique().tolist()
     if probe_id is None and len(probes) > 1:
@@ -221,6 +236,13 @@ def plot_quality_metric(
     ------
     UnknownNameError
         If there is no such column.
+
+    Examples
+    --------
+    >>> everyone = session.with_units(UnitFilter.none())
+    >>> ax = plot_quality_metric(everyone.units, "isi_violations", unit_filter=session.unit_filter)
+    >>> ax.get_xlabel()
+    'ISI violations'
     """
     _check_column(units, metric)
     unit_filter = UnitFilter() if unit_filter is None else unit_filter
@@ -261,6 +283,13 @@ def plot_firing_rate(spike_times: ArrayLike, ax: Axes | None = None, *, bin_size
         Where to draw; default a new figure.
     bin_size
         Seconds in which spikes are counted.
+
+    Examples
+    --------
+    >>> unit = session.units["firing_rate"].idxmax()
+    >>> ax = plot_firing_rate(session.spike_times[unit], bin_size=30.0)
+    >>> ax.get_ylabel()
+    'firing rate (Hz)'
     """
     times = np.asarray(spike_times, dtype=np.float64)
     edges = _bins_over(times, bin_size)
@@ -293,6 +322,13 @@ def plot_spike_amplitudes(
     ------
     InvalidValueError
         If there are not as many amplitudes as spikes.
+
+    Examples
+    --------
+    >>> unit = session.units["firing_rate"].idxmax()
+    >>> ax = plot_spike_amplitudes(session.spike_times[unit], session.spike_amplitudes[unit])
+    >>> ax.get_ylabel()
+    'spike amplitude (µV)'
     """
     times = np.asarray(spike_times, dtype=np.float64)
     heights = np.asarray(amplitudes, dtype=np.float64) * 1e6
@@ -325,6 +361,13 @@ def plot_autocorrelogram(
         How far from a spike (s).
     bin_size
         Width of a bar (s).
+
+    Examples
+    --------
+    >>> unit = session.units["firing_rate"].idxmax()
+    >>> ax = plot_autocorrelogram(session.spike_times[unit])
+    >>> ax.get_xlabel()
+    'time from a spike (ms)'
     """
     edges, counts = autocorrelogram(spike_times, window, bin_size)
     rate = counts / max(np.size(spike_times), 1) / bin_size
@@ -355,6 +398,16 @@ def plot_drift_map(
     ------
     InvalidValueError
         If there are not as many of each.
+
+    Examples
+    --------
+    >>> units = session.units.query("probe_id == @probe_id")
+    >>> depths = units["probe_vertical_position"]
+    >>> times = np.concatenate([session.spike_times[unit] for unit in units.index])
+    >>> places = np.repeat(depths, [len(session.spike_times[unit]) for unit in units.index])
+    >>> ax = plot_drift_map(times, places)
+    >>> ax.get_ylabel()
+    'position along the probe (µm)'
     """
     times, places = np.asarray(spike_times, dtype=np.float64), np.asarray(depths, dtype=np.float64)
     sizes = np.ones(times.shape) if amplitudes is None else np.abs(np.asarray(amplitudes, dtype=np.float64))

@@ -41,6 +41,12 @@ class SessionCompanions:
         Gives the analysis metrics of the session's units (index: unit id): ``session.unit_analysis_metrics``.
     lfp_path
         Gives the path or URL of a probe's LFP file, fetching it if needed, or the file open for reading.
+
+    Examples
+    --------
+    >>> companions = SessionCompanions()  # a project cache fills it; a file alone has none
+    >>> EcephysSession("session.nwb", companions=companions).unit_analysis_metrics.shape
+    (39, 0)
     """
 
     channels: Callable[[], pd.DataFrame] | None = None

@@ -77,8 +77,9 @@ class EcephysSession:
 
     Examples
     --------
-    >>> session = EcephysSession("session_715093703.nwb")  # doctest: +SKIP
-    >>> session.units["snr"].median()  # doctest: +SKIP
+    >>> with EcephysSession("session.nwb") as session:
+    ...     print(session.num_units, "units in", session.structurewise_unit_counts.index.tolist())
+    39 units in [...'VISp'...]
     """
 
     def __init__(
@@ -127,6 +128,12 @@ class EcephysSession:
             For another NWB version.
         UnknownNameError
             For a name in `api_kwargs` that is no filter, or a filter given twice.
+
+        Examples
+        --------
+        >>> session = EcephysSession.from_nwb_path("session.nwb", unit_filter=UnitFilter.none())
+        >>> session.num_units
+        150
         """
         if nwb_version != 2:
             msg = f"only NWB 2 files are read; got nwb_version={nwb_version!r}"
@@ -154,11 +161,29 @@ class EcephysSession:
 
     @property
     def path(self) -> str:
-        """Path or URL of the session's file."""
+        """Path or URL of the session's file.
+
+        Examples
+        --------
+        >>> Path(session.path).name
+        'session_700000001.nwb'
+        """
         return self._file.reader.name
 
     def close(self) -> None:
-        """Close the file, for all views of it. What was read stays usable; more raises ClosedSessionError."""
+        """Close the file, for all views of it. What was read stays usable; more raises ClosedSessionError.
+
+        Examples
+        --------
+        >>> session = EcephysSession("session.nwb")
+        >>> session.num_probes
+        3
+        >>> session.close()
+        >>> session.spike_times[session.units.index[0]]
+        Traceback (most recent call last):
+            ...
+        allen_ecephys.errors.ClosedSessionError: ...session.nwb was closed; open it again to read more from it
+        """
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -175,14 +200,26 @@ class EcephysSession:
 
     @property
     def nwbfile(self) -> NWBFile:
-        """The file as pynwb reads it, opened on first use and closed with the session."""
+        """The file as pynwb reads it, opened on first use and closed with the session.
+
+        Examples
+        --------
+        >>> session.nwbfile.identifier, sorted(session.nwbfile.processing)[:2]
+        ('700000001', ['eye_tracking', 'eye_tracking_rig_metadata'])
+        """
         return self._file.nwbfile
 
     # --- identity ------------------------------------------------------------------------------------------------
 
     @cached_property
     def ecephys_session_id(self) -> int:
-        """Id of the session."""
+        """Id of the session.
+
+        Examples
+        --------
+        >>> session.ecephys_session_id
+        700000001
+        """
         text = self._file.reader.text(layout.IDENTIFIER)
         try:
             return int(text)
@@ -192,7 +229,13 @@ class EcephysSession:
 
     @cached_property
     def session_start_time(self) -> datetime:
-        """Start of the session as the file says, with time zone; in released files, when the file was packaged."""
+        """Start of the session as the file says, with time zone; in released files, when the file was packaged.
+
+        Examples
+        --------
+        >>> session.session_start_time.isoformat()
+        '2019-01-02T09:00:00+00:00'
+        """
         from datetime import datetime
 
         text = self._file.reader.text(layout.SESSION_START_TIME)
@@ -204,18 +247,36 @@ class EcephysSession:
 
     @cached_property
     def session_type(self) -> str | None:
-        """Stimulus set: ``brain_observatory_1.1`` or ``functional_connectivity``."""
+        """Stimulus set: ``brain_observatory_1.1`` or ``functional_connectivity``.
+
+        Examples
+        --------
+        >>> session.session_type
+        'brain_observatory_1.1'
+        """
         return self._file.optional_text(layout.STIMULUS_NOTES)
 
     @property
     def specimen_name(self) -> str | None:
-        """Name of the mouse."""
+        """Name of the mouse.
+
+        Examples
+        --------
+        >>> session.specimen_name
+        'Sst-IRES-Cre;Ai32-400001'
+        """
         name = self._file.subject_attribute("specimen_name")
         return None if name is None else str(name)
 
     @property
     def age_in_days(self) -> float | None:
-        """Age of the mouse at the recording (days)."""
+        """Age of the mouse at the recording (days).
+
+        Examples
+        --------
+        >>> session.age_in_days
+        118.0
+        """
         age = self._file.subject_attribute("age_in_days")
         try:
             return None if age is None else float(age)
@@ -225,27 +286,57 @@ class EcephysSession:
 
     @property
     def sex(self) -> str | None:
-        """Sex of the mouse: M or F."""
+        """Sex of the mouse: M or F.
+
+        Examples
+        --------
+        >>> session.sex
+        'F'
+        """
         return self._file.optional_text(f"{layout.SUBJECT}/sex")
 
     @property
     def full_genotype(self) -> str | None:
-        """Genotype of the mouse."""
+        """Genotype of the mouse.
+
+        Examples
+        --------
+        >>> session.full_genotype
+        'Sst-IRES-Cre/wt;Ai32(RCL-ChR2(H134R)_EYFP)/wt'
+        """
         return self._file.optional_text(f"{layout.SUBJECT}/genotype")
 
     @property
     def subject_id(self) -> str | None:
-        """Id of the donor."""
+        """Id of the donor.
+
+        Examples
+        --------
+        >>> session.subject_id
+        '600000001'
+        """
         return self._file.optional_text(f"{layout.SUBJECT}/subject_id")
 
     @property
     def species(self) -> str | None:
-        """Species of the subject."""
+        """Species of the subject.
+
+        Examples
+        --------
+        >>> session.species
+        'Mus musculus'
+        """
         return self._file.optional_text(f"{layout.SUBJECT}/species")
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """The session in a dictionary: identity, subject, rig, counts, structures and stimuli. None where unknown."""
+        """The session in a dictionary: identity, subject, rig, counts, structures and stimuli. None where unknown.
+
+        Examples
+        --------
+        >>> session.metadata["sex"], session.metadata["num_probes"]
+        ('F', 3)
+        """
         from ..signals.behavior import read_rig_equipment_name
 
         try:
@@ -273,7 +364,13 @@ class EcephysSession:
 
     @property
     def unit_filter(self) -> UnitFilter:
-        """The filter that decides which units are shown."""
+        """The filter that decides which units are shown.
+
+        Examples
+        --------
+        >>> session.unit_filter.describe()
+        'presence_ratio >= 0.95, isi_violations <= 0.5, amplitude_cutoff <= 0.1, valid, in brain'
+        """
         return self._unit_filter
 
     def with_units(self, unit_filter: UnitFilter | None = None, **bounds: Unpack[UnitBounds]) -> Self:
@@ -292,6 +389,13 @@ class EcephysSession:
         ------
         UnknownArgumentError
             For a name that is no bound, or where a filter and bounds are given.
+
+        Examples
+        --------
+        >>> session.num_units, session.with_units(UnitFilter.none()).num_units
+        (39, 150)
+        >>> session.with_units(presence_ratio_minimum=0.9, isi_violations_maximum=None).num_units
+        50
         """
         if unit_filter is not None:
             checked_filter(unit_filter)
@@ -299,7 +403,14 @@ class EcephysSession:
         return self._view(_unit_filter=chosen, _compat=self._compat, _stimuli=self._stimuli)
 
     def with_compat(self, compat: Compatibility) -> Self:
-        """Return a view of the same open file that answers as AllenSDK does (``"allensdk"``), or as usual (None)."""
+        """Return a view of the same open file that answers as AllenSDK does (``"allensdk"``), or as usual (None).
+
+        Examples
+        --------
+        >>> table = session.with_compat("allensdk").get_stimulus_table("drifting_gratings")
+        >>> "null" in table["orientation"].tolist()  # the blank sweeps, which are NaN otherwise
+        True
+        """
         return self._view(_unit_filter=self._unit_filter, _compat="allensdk" if is_compatible(compat) else None)
 
     def _view(self, **own: Any) -> Self:
@@ -316,6 +427,20 @@ class EcephysSession:
         probe's (``probe_description``, ``location``, ``probe_sampling_rate``, ``probe_lfp_sampling_rate`` in Hz,
         ``probe_has_lfp_data``). ``quality`` and ``valid_data`` only where the filter has ``valid_only=False``. They
         are the same however the session was opened: :attr:`unit_analysis_metrics` are joined on request.
+
+        Examples
+        --------
+        >>> session.units[["ecephys_structure_acronym", "snr", "firing_rate", "probe_description"]].head(3)
+                        ecephys_structure_acronym  ... probe_description
+        unit_id                                    ...
+        700000001000067                        TH  ...            probeA
+        700000001000079                        TH  ...            probeA
+        700000001000013                        TH  ...            probeA
+        <BLANKLINE>
+        [3 rows x 4 columns]
+        >>> v1 = session.units[session.units["ecephys_structure_acronym"] == "VISp"]
+        >>> len(v1)
+        6
         """
         return handed_out(self._tables.units)
 
@@ -325,6 +450,19 @@ class EcephysSession:
 
         ``session.units.join(session.unit_analysis_metrics)`` puts them beside the units. They come from a project
         cache, or from the file where its units table holds them (the release's Zarr copies); else there are no columns.
+
+        Examples
+        --------
+        >>> units = session.units.join(session.unit_analysis_metrics)
+        >>> units.loc[units["g_osi_dg"] > 0.3, ["ecephys_structure_acronym", "g_osi_dg", "pref_ori_dg"]].round(2)
+                        ecephys_structure_acronym  g_osi_dg  pref_ori_dg
+        unit_id
+        700000001000065                     VISam      0.36        225.0
+        700000001000017                     VISam      0.31        180.0
+        700000001100000                     VISpm      0.39        180.0
+        700000001200025                       LGd      0.34          0.0
+        700000001200053                       LGd      0.60        315.0
+        700000001200071                      VISp      0.37        225.0
         """
         return handed_out(self._file.unit_metrics.reindex(self._tables.units.index))
 
@@ -337,41 +475,105 @@ class EcephysSession:
         ``ecephys_structure_id`` and ``ecephys_structure_acronym`` (of the project cache, else of the file; missing
         outside the brain), and the CCF coordinates (um, NaN where not registered). Released NWB files repeat the
         dorsal-ventral coordinate as the left-right one; it is NaN then, unless a project cache knows it.
+
+        Examples
+        --------
+        >>> session.channels[["probe_id", "probe_vertical_position", "ecephys_structure_acronym"]].head(3)
+                         probe_id  probe_vertical_position ecephys_structure_acronym
+        id
+        7000000010000  7000000010                       20                        MB
+        7000000010001  7000000010                       20                        MB
+        7000000010002  7000000010                       40                        MB
         """
         return handed_out(self._tables.channels)
 
     @property
     def probes(self) -> pd.DataFrame:
-        """Probes; index ``id``; description, location, sampling_rate and lfp_sampling_rate (Hz), has_lfp_data."""
+        """Probes; index ``id``; description, location, sampling_rate and lfp_sampling_rate (Hz), has_lfp_data.
+
+        Examples
+        --------
+        >>> session.probes[["description", "sampling_rate", "lfp_sampling_rate", "has_lfp_data"]]
+                   description  sampling_rate  lfp_sampling_rate  has_lfp_data
+        id
+        7000000010      probeA      29999.950           1249.998          True
+        7000000011      probeB      29999.955           1249.998          True
+        7000000012      probeC      29999.960           1249.998          True
+        """
         return handed_out(self._file.probes)
 
     @property
     def num_units(self) -> int:
-        """Number of units shown."""
+        """Number of units shown.
+
+        Examples
+        --------
+        >>> session.num_units
+        39
+        """
         return len(self._tables.units)
 
     @property
     def num_channels(self) -> int:
-        """Number of channels shown."""
+        """Number of channels shown.
+
+        Examples
+        --------
+        >>> session.num_channels
+        1113
+        """
         return len(self._tables.channels)
 
     @property
     def num_probes(self) -> int:
-        """Number of probes."""
+        """Number of probes.
+
+        Examples
+        --------
+        >>> session.num_probes
+        3
+        """
         return len(self._file.probes)
 
     @property
     def structure_acronyms(self) -> list[Any]:
-        """Structures of the channels in order of appearance; NaN stands for channels outside the brain."""
+        """Structures of the channels in order of appearance; NaN stands for channels outside the brain.
+
+        Examples
+        --------
+        >>> session.structure_acronyms[:4]
+        ['MB', 'TH', 'DG', 'CA1']
+        """
         return self._tables.structure_acronyms
 
     @property
     def structurewise_unit_counts(self) -> pd.Series[int]:
-        """Number of units shown in each structure, most first; units outside the brain are not counted."""
+        """Number of units shown in each structure, most first; units outside the brain are not counted.
+
+        Examples
+        --------
+        >>> session.structurewise_unit_counts.head(3)
+        ecephys_structure_acronym
+        TH     6
+        DG     6
+        LGd    6
+        Name: count, dtype: int64
+        """
         return self._tables.structurewise_unit_counts
 
     def hidden_units(self) -> pd.Series[int]:
-        """Return how many units of the file fail each bound of the filter; a unit can fail several."""
+        """Return how many units of the file fail each bound of the filter; a unit can fail several.
+
+        Examples
+        --------
+        >>> session.hidden_units()
+        presence_ratio_minimum      32
+        isi_violations_maximum      29
+        amplitude_cutoff_maximum    52
+        valid_only                  52
+        in_brain_only                8
+        Name: units, dtype: int64
+        """
         return self._tables.hidden_units()
 
     def channel_structure_intervals(
@@ -390,6 +592,15 @@ class EcephysSession:
             Acronym of each run, NaN outside the brain.
         intervals
             Where each run begins, from 0, and the number of channels: one longer than `labels`.
+
+        Examples
+        --------
+        >>> of_probe = session.channels[session.channels["probe_id"] == probe_id]
+        >>> labels, intervals = session.channel_structure_intervals(of_probe.sort_values("probe_vertical_position").index)
+        >>> labels
+        array(['MB', 'TH', 'DG', 'CA1', 'VISam', nan], dtype=object)
+        >>> intervals
+        array([  0,  63, 121, 170, 228, 316, 374])
         """
         return self._tables.channel_structure_intervals(channel_ids)
 
@@ -409,22 +620,59 @@ class EcephysSession:
         a pair numbers. Presentations that touch an invalid time of the stimulus are named ``invalid_presentation``
         and keep only their start and stop. Parameters of drawing, such as ``mask``, are in
         :meth:`get_stimulus_table`.
+
+        Examples
+        --------
+        >>> table = session.stimulus_presentations
+        >>> table[["start_time", "stimulus_name", "orientation", "is_blank"]].iloc[[0, 300]]
+                                  start_time stimulus_name  orientation  is_blank
+        stimulus_presentation_id
+        0                          24.429000   spontaneous          NaN     False
+        300                       100.225692        gabors         45.0     False
+        >>> table["stimulus_name"].value_counts().head(3)
+        stimulus_name
+        gabors                 474
+        natural_movie_three    360
+        static_gratings        240
+        Name: count, dtype: int64
         """
         return self._stimuli.presentations
 
     @property
     def num_stimulus_presentations(self) -> int:
-        """Number of presentations."""
+        """Number of presentations.
+
+        Examples
+        --------
+        >>> session.num_stimulus_presentations
+        1613
+        """
         return len(self._file.presentations)
 
     @property
     def stimulus_names(self) -> list[str]:
-        """Names of the stimuli in order of their first presentation, ``spontaneous`` among them."""
+        """Names of the stimuli in order of their first presentation, ``spontaneous`` among them.
+
+        Examples
+        --------
+        >>> session.stimulus_names[:4]
+        ['spontaneous', 'gabors', 'invalid_presentation', 'flashes']
+        """
         return self._stimuli.names
 
     @property
     def stimulus_conditions(self) -> pd.DataFrame:
-        """One row for each distinct stimulus with its parameters; index ``stimulus_condition_id`` from 0."""
+        """One row for each distinct stimulus with its parameters; index ``stimulus_condition_id`` from 0.
+
+        Examples
+        --------
+        >>> conditions = session.stimulus_conditions
+        >>> conditions.loc[conditions["stimulus_name"] == "flashes", ["stimulus_name", "color"]]
+                              stimulus_name  color
+        stimulus_condition_id
+        244                         flashes   -1.0
+        245                         flashes    1.0
+        """
         return self._stimuli.conditions
 
     @property
@@ -432,6 +680,13 @@ class EcephysSession:
         """Time (s) from each presentation's stop to the next one's start.
 
         Index (from_presentation_id, to_presentation_id), column ``interval``.
+
+        Examples
+        --------
+        >>> session.inter_presentation_intervals["interval"].describe()[["min", "max"]].round(3)
+        min    0.000
+        max    1.751
+        Name: interval, dtype: float64
         """
         return self._stimuli.inter_presentation_intervals()
 
@@ -441,11 +696,28 @@ class EcephysSession:
 
         ``tags`` is a list [scope, id of the scope, label]; the label is ``stimulus``, ``all_probes``, ``optotagging``
         or a probe's name. Spikes are not masked. No such interval gives an empty frame with the same columns.
+
+        Examples
+        --------
+        >>> session.invalid_times
+            start_time   stop_time                                      tags
+        id
+        0   569.020065  571.020065        [EcephysProbe, 7000000012, probeC]
+        1    86.313979   89.066280     [EcephysSession, 700000001, stimulus]
+        2     5.000000    7.500000   [EcephysSession, 700000001, all_probes]
+        3   152.652431  153.052431     [EcephysSession, 700000001, stimulus]
+        4   580.770826  581.970826  [EcephysSession, 700000001, optotagging]
         """
         return self._file.invalid_times.copy()
 
     def get_invalid_times(self) -> pd.DataFrame:
-        """Return :attr:`invalid_times`."""
+        """Return :attr:`invalid_times`.
+
+        Examples
+        --------
+        >>> session.get_invalid_times().equals(session.invalid_times)
+        True
+        """
         return self.invalid_times
 
     def get_stimulus_table(
@@ -483,6 +755,18 @@ class EcephysSession:
         ------
         UnknownNameError
             If the session does not show such a stimulus.
+
+        Examples
+        --------
+        >>> gratings = session.get_stimulus_table("drifting_gratings")
+        >>> gratings[["start_time", "orientation", "temporal_frequency"]].head(3)
+                                  start_time  orientation  temporal_frequency
+        stimulus_presentation_id
+        499                       169.166653        180.0                 8.0
+        500                       172.169163         45.0                 8.0
+        501                       175.171673        135.0                 2.0
+        >>> int(gratings["is_blank"].sum())
+        4
         """
         return self._stimuli.table(
             stimulus_names, include_detailed_parameters, include_unused_parameters, legacy, mask_invalid_intervals
@@ -501,11 +785,26 @@ class EcephysSession:
         -------
         DataFrame
             start_time, stop_time, duration (s), stimulus_name, stimulus_block (NaN: none). The index counts all epochs.
+
+        Examples
+        --------
+        >>> session.get_stimulus_epochs()[["start_time", "duration", "stimulus_name"]].head(3)
+           start_time   duration         stimulus_name
+        1   25.429837  60.784143                gabors
+        2   86.213979   3.002510  invalid_presentation
+        3   89.216489  57.798314                gabors
         """
         return self._stimuli.epochs(duration_thresholds)
 
     def get_inter_presentation_intervals_for_stimulus(self, stimulus_names: str | Iterable[str]) -> pd.DataFrame:
-        """Return those :attr:`inter_presentation_intervals` that lie between two presentations of some stimuli."""
+        """Return those :attr:`inter_presentation_intervals` that lie between two presentations of some stimuli.
+
+        Examples
+        --------
+        >>> gaps = session.get_inter_presentation_intervals_for_stimulus("flashes")
+        >>> float(gaps["interval"].median().round(2))
+        1.75
+        """
         return self._stimuli.inter_presentation_intervals(stimulus_names)
 
     def get_parameter_values_for_stimulus(
@@ -524,6 +823,11 @@ class EcephysSession:
         -------
         dict
             Parameter -> its values; parameters missing in every presentation are left out.
+
+        Examples
+        --------
+        >>> session.get_parameter_values_for_stimulus("drifting_gratings")["orientation"]
+        array([180.,  45., 135., 225., 270.,   0., 315.,  90.])
         """
         return self._stimuli.parameter_values_of(stimulus_name, drop_nulls)
 
@@ -533,6 +837,12 @@ class EcephysSession:
         """Return the distinct values of each parameter over some presentations (None: all), in order of appearance.
 
         See :meth:`get_parameter_values_for_stimulus` for `drop_nulls` and the result.
+
+        Examples
+        --------
+        >>> flashes = session.get_stimulus_table("flashes")
+        >>> session.get_stimulus_parameter_values(flashes.index)["color"]
+        array([-1.,  1.])
         """
         return self._stimuli.parameter_values_in(stimulus_presentation_ids, drop_nulls)
 
@@ -543,17 +853,43 @@ class EcephysSession:
         """Mapping unit id -> spike times (float64 s, ascending, read-only), read unit by unit on demand.
 
         Spikes within invalid times are not removed; a line in the log says so, once.
+
+        Examples
+        --------
+        >>> unit = session.units["firing_rate"].idxmax()
+        >>> session.spike_times[unit][:3]
+        array([0.03942157, 0.0457319 , 0.05796658])
+        >>> several = session.spike_times[session.units.index[:2]]
+        >>> {unit: len(times) for unit, times in several.items()}
+        {700000001000067: 1067, 700000001000079: 3255}
         """
         return self._spikes.times
 
     @property
     def spike_amplitudes(self) -> SpikeAmplitudes:
-        """Mapping unit id -> amplitude of each spike (float64 V), for the same units and spikes as `spike_times`."""
+        """Mapping unit id -> amplitude of each spike (float64 V), for the same units and spikes as `spike_times`.
+
+        Examples
+        --------
+        >>> unit = session.units["firing_rate"].idxmax()
+        >>> round(1e6 * float(np.median(session.spike_amplitudes[unit])))  # microvolts
+        62
+        """
         return self._spikes.amplitudes
 
     @property
     def mean_waveforms(self) -> MeanWaveforms:
-        """Mapping unit id -> mean waveform: DataArray (channel_id, time), microvolts and seconds, read on demand."""
+        """Mapping unit id -> mean waveform: DataArray (channel_id, time), microvolts and seconds, read on demand.
+
+        Examples
+        --------
+        >>> unit = session.units["firing_rate"].idxmax()
+        >>> waveform = session.mean_waveforms[unit]
+        >>> waveform.dims, waveform.shape
+        (('channel_id', 'time'), (374, 82))
+        >>> int(waveform.min("time").idxmin("channel_id")) == int(session.units.loc[unit, "peak_channel_id"])
+        True
+        """
         return self._spikes.mean_waveforms
 
     @overload
@@ -640,6 +976,15 @@ class EcephysSession:
         -----
         UserWarning
             Once, with numbers, where time windows overlap.
+
+        Examples
+        --------
+        >>> v1 = session.units.query("ecephys_structure_acronym == 'VISp'").index
+        >>> counts = session.presentationwise_spike_counts(np.arange(0, 0.26, 0.05), "flashes", v1)
+        >>> counts.dims, counts.shape
+        (('stimulus_presentation_id', 'time_relative_to_stimulus_onset', 'unit_id'), (10, 5, 6))
+        >>> counts.mean("stimulus_presentation_id").sel(unit_id=v1[0]).to_numpy()  # spikes in each 50 ms
+        array([0.1, 0.4, 0.9, 0.6, 1. ])
         """
         from ..spikes.aligned import spike_counts
 
@@ -692,6 +1037,17 @@ class EcephysSession:
         ------
         UnknownIdError
             For a presentation or unit that is not in the session, or is hidden by its filter.
+
+        Examples
+        --------
+        >>> spikes = session.presentationwise_spike_times("flashes", session.units.index[:3], start_offset=-0.1)
+        >>> spikes.iloc[:2, :2]
+                    stimulus_presentation_id          unit_id
+        spike_time
+        150.080141                       488  700000001000079
+        150.088156                       488  700000001000067
+        >>> spikes.columns[2]
+        'time_since_stimulus_presentation_onset'
         """
         from ..spikes.aligned import presentation_spike_times
 
@@ -738,6 +1094,18 @@ class EcephysSession:
         ------
         UnknownIdError
             For a presentation or unit that is not in the session, or is hidden by its filter.
+
+        Examples
+        --------
+        >>> flashes = session.get_stimulus_table("flashes").index
+        >>> statistics = session.conditionwise_spike_statistics(flashes, session.units.index[:2], use_rates=True)
+        >>> statistics[["spike_mean", "spike_sem"]].round(2)
+                                               spike_mean  spike_sem
+        unit_id         stimulus_condition_id
+        700000001000067 244                          2.40       1.60
+        700000001000079 244                          6.39       2.40
+        700000001000067 245                          2.40       0.98
+        700000001000079 245                          9.59       2.99
         """
         from ..spikes.aligned import condition_spike_statistics
 
@@ -774,7 +1142,18 @@ class EcephysSession:
         Returns
         -------
         Dataset
-            ``rate`` and ``sem`` (Hz) and ``presentation_count``; :func:`.responses.psth` has the details.
+            ``rate`` and ``sem`` (Hz; dims ``unit_id`` x time, before it the dimension named by `by`) and
+            ``presentation_count``; structure, probe and depth are coordinates of the units. The standard error is the
+            standard deviation over trials (n - 1) over the root of their number, NaN for a single trial.
+
+        Examples
+        --------
+        >>> v1 = session.units.query("ecephys_structure_acronym == 'VISp'").index
+        >>> psth = session.psth(np.arange(-0.1, 0.4, 0.01), "flashes", v1, smoothing=0.01, by="color")
+        >>> psth["rate"].dims
+        ('color', 'unit_id', 'time_relative_to_stimulus_onset')
+        >>> psth["rate"].mean(["color", "unit_id"]).idxmax().item() > 0  # the mean rate peaks after the onset
+        True
         """
         from ..spikes.responses import psth
 
@@ -798,11 +1177,19 @@ class EcephysSession:
         Returns
         -------
         Dataset
-            ``spike_count`` and ``rate`` (Hz); :func:`.responses.responses` has the details.
+            ``spike_count`` (int32) and ``rate`` (Hz), dims ``stimulus_presentation_id`` x ``unit_id``, trials in order
+            of time. Each parameter of the stimulus, ``is_blank``, ``stimulus_block`` and ``stimulus_condition_id`` is a
+            coordinate of the trials (NaN where a trial has none); structure, probe and depth are coordinates of the
+            units.
 
         Examples
         --------
-        ``X, y = d.rate.to_numpy(), d.frame.to_numpy()`` are what scikit-learn takes.
+        >>> answers = session.responses("drifting_gratings")
+        >>> X, y = answers["rate"].to_numpy(), answers["orientation"].to_numpy()  # as scikit-learn takes them
+        >>> X.shape, y.shape
+        ((84, 39), (84,))
+        >>> answers["rate"].groupby("orientation").mean().shape
+        (8, 39)
         """
         from ..spikes.responses import responses
 
@@ -812,7 +1199,42 @@ class EcephysSession:
     def spike_sample_indices(
         self, unit_id: int, probe_start_time: float | None = None
     ) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Return where a unit's spikes lie in its probe's raw data (:func:`.responses.spike_sample_indices`)."""
+        """Return where a unit's spikes lie in its probe's raw spike band (``spike_band.dat``).
+
+        Parameters
+        ----------
+        unit_id
+            The unit.
+        probe_start_time
+            Time (s, session clock) of the probe's first sample. Default: the first timestamp of the probe's LFP, which
+            was made from the same samples.
+
+        Returns
+        -------
+        ndarray of int64
+            ``round((t - probe_start_time) * probe_sampling_rate)`` for each spike time: samples from 0 at the start of
+            the recording, at the probe's own rate (30 kHz).
+
+        Raises
+        ------
+        UnknownIdError
+            For a unit that the session does not show.
+        MissingDataError
+            If no `probe_start_time` is given and the probe has no LFP to take it from.
+
+        Notes
+        -----
+        As good as the first LFP timestamp: within one LFP sample (0.4 ms or 12 samples) if the LFP was not cut, in a
+        recording without pauses. ``open_released_probe`` is exact, from the barcodes. Spike times are those of the
+        sorter's template; the trough lies 0.6 to 0.8 ms later.
+
+        Examples
+        --------
+        >>> unit = session.units.query("probe_description == 'probeA'").index[0]
+        >>> samples = session.spike_sample_indices(unit)
+        >>> len(samples) == len(session.spike_times[unit])
+        True
+        """
         from ..spikes.responses import spike_sample_indices
 
         unmasked_lfp = partial(self.get_lfp, mask_invalid_intervals=False)
@@ -855,6 +1277,17 @@ class EcephysSession:
             For a unit that is not shown, or a channel of another probe.
         SampleRangeError
             If none of its spikes lies in the raw data. Some that do not are left out, and the log says so.
+
+        Examples
+        --------
+        >>> from allen_ecephys.processing.readers import open_bands
+        >>> from allen_ecephys.processing.synchronization import ReleasedProbe, fit_clock
+        >>> clock = fit_clock([0, 180_000], [0.0, 6.0], 30_000)  # samples of the probe, and when they were taken (s)
+        >>> raw = ReleasedProbe(open_bands("recording").spike_band, None, clock)
+        >>> unit = session.units.query("probe_description == 'probeA'")["firing_rate"].idxmax()
+        >>> channels = session.channels.query("probe_id == @probe_id").index[:10]
+        >>> session.raw_snippets(unit, raw, n=5, channel_ids=channels).shape
+        (5, 10, 82)
         """
         from ..spikes.raw_windows import channels_of, raw_snippets
 
@@ -899,6 +1332,15 @@ class EcephysSession:
             For another session's probe, or a channel of another probe.
         SampleRangeError
             If no window lies in the raw data.
+
+        Examples
+        --------
+        >>> from allen_ecephys.processing.readers import open_bands
+        >>> from allen_ecephys.processing.synchronization import ReleasedProbe, fit_clock
+        >>> raw = ReleasedProbe(open_bands("recording").spike_band, None, fit_clock([0, 180_000], [0.0, 6.0], 30_000))
+        >>> channels = session.channels.query("probe_id == @probe_id").index[:10]
+        >>> session.raw_traces("probeA", raw, [1.0, 2.0, 3.0], window=(-0.05, 0.25), channel_ids=channels).shape
+        (3, 10, 9000)
         """
         from ..spikes.raw_windows import channels_of, raw_traces
 
@@ -909,60 +1351,197 @@ class EcephysSession:
 
     @property
     def has_running_speed(self) -> bool:
-        """Whether the file holds a running speed."""
+        """Whether the file holds a running speed.
+
+        Examples
+        --------
+        >>> session.has_running_speed
+        True
+        """
         return self._signals.has_running_speed
 
     @property
     def has_eye_tracking(self) -> bool:
-        """Whether the file holds pupil and gaze (some sessions were released without)."""
+        """Whether the file holds pupil and gaze (some sessions were released without).
+
+        Examples
+        --------
+        >>> session.has_eye_tracking
+        True
+        """
         return self._signals.has_eye_tracking
 
     @property
     def has_optotagging(self) -> bool:
-        """Whether the file holds optogenetic stimulation."""
+        """Whether the file holds optogenetic stimulation.
+
+        Examples
+        --------
+        >>> session.has_optotagging
+        True
+        """
         return self._signals.has_optotagging
 
     @property
     def running_speed(self) -> pd.DataFrame:
-        """Running speed: ``start_time``, ``end_time`` (s), ``velocity`` (cm/s); MissingDataError without one."""
+        """Running speed: ``start_time``, ``end_time`` (s), ``velocity`` (cm/s); MissingDataError without one.
+
+        Examples
+        --------
+        >>> session.running_speed.head(2)
+           start_time   end_time  velocity
+        0   24.429000  24.445681  0.504417
+        1   24.445681  24.462361 -0.041686
+        """
         return handed_out(self._signals.running_speed)
 
     def get_running_speed(self, include_rotation: bool = False) -> pd.DataFrame:
-        """Return the running speed, with ``net_rotation`` on demand (:func:`.behavior.read_running_speed`)."""
+        """Return the running speed, with the turn of the wheel on demand.
+
+        Parameters
+        ----------
+        include_rotation
+            Add ``net_rotation``, the turn of the wheel in each interval (radians as the file says).
+
+        Returns
+        -------
+        DataFrame
+            One row a sample: ``start_time``, ``end_time`` (s) of the interval and ``velocity`` in it (cm/s, forward is
+            positive).
+
+        Raises
+        ------
+        MissingDataError
+            If the file has no running data: :attr:`has_running_speed` tells beforehand.
+
+        Examples
+        --------
+        >>> session.get_running_speed(include_rotation=True).columns.tolist()
+        ['start_time', 'end_time', 'velocity', 'net_rotation']
+        """
         return self._signals.read_running_speed(include_rotation)
 
     def get_raw_running_data(self) -> pd.DataFrame:
-        """Return the wheel encoder's rotation and voltages (:func:`.behavior.read_raw_running_data`)."""
+        """Return what the running wheel's encoder measured at each frame of the stimulus.
+
+        Returns
+        -------
+        DataFrame
+            ``frame_time`` (s), ``net_rotation`` (turn since the frame before; the file says radians),
+            ``signal_voltage`` and ``supply_voltage`` (V) of the encoder.
+
+        Raises
+        ------
+        MissingDataError
+            If the file has no raw running data.
+
+        Examples
+        --------
+        >>> session.get_raw_running_data().head(2)
+           frame_time  net_rotation  signal_voltage  supply_voltage
+        0   24.429000      0.087595        0.001217        5.002907
+        1   24.445681     -0.007239        0.001116        4.999973
+        """
         return self._signals.read_raw_running_data()
 
     def get_pupil_data(self) -> pd.DataFrame | None:
-        """Return the ellipses of pupil, corneal reflection and eye (:func:`.behavior.read_pupil_data`).
+        """Return the ellipses fitted to pupil, corneal reflection and eye in each frame of the eye camera.
 
-        None, with a warning, where the file holds no eye tracking: :attr:`has_eye_tracking` tells beforehand.
+        Returns
+        -------
+        DataFrame
+            Index ``Time (s)``. For each of ``pupil_``, ``corneal_reflection_`` and ``eye_``: ``center_x``,
+            ``center_y``, ``height``, ``width`` (pixels; whole axes, twice the half-axes that the file holds) and
+            ``phi`` (rotation, radians). NaN where no ellipse was found. None, with a warning, where the file holds no
+            eye tracking: :attr:`has_eye_tracking` tells beforehand.
+
+        Notes
+        -----
+        Seen from the side, a round pupil is an ellipse whose longer axis is its diameter. The area of the ellipse is
+        ``pi / 4 * pupil_width * pupil_height``; in cm^2 it is in :meth:`get_screen_gaze_data`.
+
+        Examples
+        --------
+        >>> pupil = session.get_pupil_data()
+        >>> pupil[["pupil_width", "pupil_height", "pupil_center_x"]].head(2)
+                  pupil_width  pupil_height  pupil_center_x
+        Time (s)
+        0.500000    29.348849     28.720685      320.831459
+        0.533367    28.519591     28.784080      322.329913
+        >>> diameter = pupil[["pupil_width", "pupil_height"]].max(axis=1)  # pixels
+        >>> area = np.pi / 4 * pupil["pupil_width"] * pupil["pupil_height"]  # pixels^2
         """
         pupil = _or_none(lambda: self._signals.pupil)
         return None if pupil is None else handed_out(pupil)
 
     def get_screen_gaze_data(self, include_filtered_data: bool = False) -> pd.DataFrame | None:
-        """Return where on the screen the mouse looked (:func:`.behavior.read_screen_gaze_data`).
+        """Return where on the screen the mouse looked, and the areas of its eye and pupil.
 
-        None, with a warning, where the file holds no eye tracking: :attr:`has_eye_tracking` tells beforehand.
+        Parameters
+        ----------
+        include_filtered_data
+            Add ``filtered_*`` columns: the same without frames judged to be blinks or failed fits (NaN).
+
+        Returns
+        -------
+        DataFrame
+            Index ``Time (s)``. ``raw_eye_area``, ``raw_pupil_area`` (the file says pixels^2; the values are cm^2),
+            ``raw_screen_coordinates_x_cm``, ``_y_cm`` from the centre of the screen, and
+            ``raw_screen_coordinates_spherical_x_deg``, ``_y_deg``, the same as angles. None, with a warning, where the
+            file holds no eye tracking: :attr:`has_eye_tracking` tells beforehand.
+
+        Examples
+        --------
+        >>> gaze = session.get_screen_gaze_data()
+        >>> gaze[["raw_pupil_area", "raw_screen_coordinates_x_cm"]].head(2)
+                  raw_pupil_area  raw_screen_coordinates_x_cm
+        Time (s)
+        0.500000        0.008444                     0.072559
+        0.533367        0.008224                     0.203336
         """
         return _or_none(lambda: self._signals.read_screen_gaze(include_filtered_data))
 
     @property
     def optogenetic_stimulation_epochs(self) -> pd.DataFrame:
-        """Each pulse of light (:func:`.behavior.read_optogenetic_stimulation_epochs`)."""
+        """Each pulse of light; index ``id``, in the order of the file.
+
+        Columns: ``start_time``, ``stop_time``, ``duration`` (s), ``condition`` (the waveform in words), ``level`` (V of
+        the control signal) and ``stimulus_name`` (``pulse``, ``fast_pulses``, ``raised_cosine``). MissingDataError
+        without optotagging: :attr:`has_optotagging` tells beforehand.
+
+        Examples
+        --------
+        >>> session.optogenetic_stimulation_epochs[["start_time", "duration", "stimulus_name", "level"]].head(2)
+            start_time  duration stimulus_name  level
+        id
+        0   578.893639     0.005         pulse    2.5
+        1   580.870826     1.000   fast_pulses    1.0
+        """
         return self._signals.read_optogenetic_stimulation_epochs()
 
     @property
     def rig_geometry_data(self) -> pd.DataFrame | None:
-        """Positions (mm) and rotations (degrees) of monitor, camera and light (index x, y, z); None if not known."""
+        """Positions (mm) and rotations (degrees) of monitor, camera and light (index x, y, z); None if not known.
+
+        Examples
+        --------
+        >>> session.rig_geometry_data[["monitor_position_mm", "monitor_rotation_deg"]]
+           monitor_position_mm  monitor_rotation_deg
+        x                118.6                   0.0
+        y                 86.2                   0.0
+        z                 31.6                   0.0
+        """
         return _or_none(self._signals.read_rig_geometry)
 
     @property
     def rig_equipment_name(self) -> str | None:
-        """Name of the rig, as ``NP.1``; None if not known."""
+        """Name of the rig, as ``NP.1``; None if not known.
+
+        Examples
+        --------
+        >>> session.rig_equipment_name
+        'NP.1'
+        """
         return _or_none(self._signals.read_rig_equipment_name)
 
     def presentationwise_running_speed(
@@ -985,6 +1564,13 @@ class EcephysSession:
         DataArray
             cm/s, dims presentation x time; each bin is the time average of the lines between samples
             (:mod:`.aligned_signals` states the rule).
+
+        Examples
+        --------
+        >>> speed = session.presentationwise_running_speed(np.arange(0, 2.1, 0.5), "drifting_gratings")
+        >>> running = speed.mean("time_relative_to_stimulus_onset") > 1  # cm/s
+        >>> int(running.sum()), running.sizes["stimulus_presentation_id"]
+        (39, 84)
         """
         trials = self._stimuli.trials(stimulus_presentation_ids)
         return self._signals.running_speed_around(trials, bin_edges, max_gap)
@@ -1001,6 +1587,14 @@ class EcephysSession:
 
         Default columns: those of the pupil itself. The other parameters, the bins and the rule are those of
         :meth:`presentationwise_running_speed`; bins that need a frame without a fit (a blink) are NaN.
+
+        Examples
+        --------
+        >>> pupil = session.presentationwise_pupil(np.arange(0, 2.1, 0.5), "drifting_gratings")
+        >>> list(pupil)
+        ['pupil_center_x', 'pupil_center_y', 'pupil_height', 'pupil_width', 'pupil_phi']
+        >>> pupil["pupil_width"].shape
+        (84, 4)
         """
         trials = self._stimuli.trials(stimulus_presentation_ids)
         return self._signals.pupil_around(trials, bin_edges, columns, max_gap)
@@ -1035,15 +1629,57 @@ class EcephysSession:
             For a probe whose LFP was not published.
         MissingFileError
             If the LFP file is not there; the message says how to get it.
+
+        Examples
+        --------
+        >>> lfp = session.get_lfp("probeA")
+        >>> lfp.dims
+        ('time', 'channel')
+        >>> lfp.sel(time=slice(150, 151)).shape  # one second of 81 channels, and nothing else, is read
+        (1250, 81)
         """
         return self._signals.lfp(self._file.probe_id(probe_id), mask_invalid_intervals)
 
     def local_lfp_probes(self) -> list[int]:
-        """Return the ids of the probes whose LFP file lies beside the session's: their LFP is read, never fetched."""
+        """Return the ids of the probes whose LFP file lies beside the session's: their LFP is read, never fetched.
+
+        Examples
+        --------
+        >>> session.local_lfp_probes()
+        [7000000010]
+        """
         return self._file.local_lfp_probes()
 
     def get_current_source_density(self, probe_id: int | str) -> xr.DataArray:
-        """Return a probe's flash-triggered current source density (:func:`.lfp.read_current_source_density`)."""
+        """Return a probe's flash-triggered current source density, as its LFP file holds it.
+
+        Parameters
+        ----------
+        probe_id
+            A probe of ``session.probes`` with ``has_lfp_data``: its id, or its name.
+
+        Returns
+        -------
+        DataArray
+            ``CSD`` (float64, uncalibrated: released files say V/cm^2, but their values are in units of their own; a
+            sink is negative), dims ``virtual_channel_index`` x ``time`` (s after flash onset), coordinates
+            ``vertical_position`` and ``horizontal_position`` (um) of each virtual channel.
+
+        Raises
+        ------
+        MissingDataError
+            If the file holds none.
+        MissingFileError
+            If the LFP file is not there; the message says how to get it.
+
+        Examples
+        --------
+        >>> csd = session.get_current_source_density("probeA")
+        >>> csd.dims, csd.shape
+        (('virtual_channel_index', 'time'), (384, 875))
+        >>> csd["vertical_position"].attrs["units"], csd["time"].attrs["units"]
+        ('um', 's')
+        """
         return self._signals.current_source_density(self._file.probe_id(probe_id))
 
     def presentationwise_lfp(
@@ -1079,6 +1715,13 @@ class EcephysSession:
         ------
         UnknownIdError
             For a probe, presentation or channel that is not there.
+
+        Examples
+        --------
+        >>> lfp = session.presentationwise_lfp("probeA", np.arange(-0.05, 0.25, 0.005), "flashes")
+        >>> evoked = 1e6 * lfp.mean("stimulus_presentation_id")  # microvolts
+        >>> evoked.dims, evoked.shape
+        (('time_relative_to_stimulus_onset', 'channel'), (59, 81))
         """
         trials = self._stimuli.trials(stimulus_presentation_ids)
         return self._signals.lfp_around(
@@ -1088,19 +1731,98 @@ class EcephysSession:
     # --- other libraries, a report, a glance ---------------------------------------------------------------------
 
     def to_pynapple(self) -> dict[str, nap.TsGroup | nap.IntervalSet | nap.Tsd]:
-        """Return the session as pynapple objects (:func:`.interop.to_pynapple`)."""
+        """Return the session as pynapple objects (extra ``interop``).
+
+        Returns
+        -------
+        dict
+            ``units``: TsGroup of the units shown, keyed by unit id, the columns of :attr:`units` as metadata;
+            ``epochs``: IntervalSet of :meth:`get_stimulus_epochs`, with ``stimulus_name`` and ``stimulus_block``;
+            ``optogenetic_stimulation``: IntervalSet of light pulses with their parameters; ``running_speed``: Tsd
+            (cm/s) at the middle of each interval; ``pupil``: TsdFrame of the pupil's ellipse (pixels, radians). Times
+            are seconds of the session clock. Parts that the session does not have are left out.
+
+        Raises
+        ------
+        MissingExtraError
+            If pynapple is not installed.
+
+        Notes
+        -----
+        All spikes of the units shown are read. Epochs that touch lose a microsecond at their end, as pynapple's
+        intervals may not touch.
+
+        Examples
+        --------
+        >>> objects = session.to_pynapple()  # extra "interop"
+        >>> sorted(objects)
+        ['epochs', 'optogenetic_stimulation', 'pupil', 'running_speed', 'units']
+        """
         from ..interop import to_pynapple
 
         return to_pynapple(self)
 
     def to_spikeinterface(self, probe_id: int | str) -> SpikeInterfaceUnits:
-        """Return a probe's units as SpikeInterface sorting and templates (:func:`.interop.to_spikeinterface`)."""
+        """Return a probe's units as a SpikeInterface sorting and its templates (extra ``spikeinterface``).
+
+        Parameters
+        ----------
+        probe_id
+            Id or name of the probe; each has a clock rate of its own, so each is a sorting of its own.
+
+        Returns
+        -------
+        SpikeInterfaceUnits
+            ``sorting`` (spikes as samples of the probe's rate, sample 0 at time 0 of the session clock; the columns of
+            :attr:`units` as properties) and ``templates`` (the published mean waveforms, uV).
+
+        Raises
+        ------
+        MissingExtraError
+            If SpikeInterface is not installed.
+        UnknownIdError
+            For a probe that the session does not have.
+
+        Examples
+        --------
+        >>> units = session.to_spikeinterface("probeA")  # extra "spikeinterface"
+        >>> units.sorting.get_num_units(), units.templates.templates_array.shape
+        (11, (11, 82, 374))
+        """
         from ..interop import to_spikeinterface
 
         return to_spikeinterface(self, self._file.probe_id(probe_id))
 
     def to_sorting_analyzer(self, probe_id: int | str) -> SortingAnalyzer:
-        """Return a probe's units as a SpikeInterface SortingAnalyzer (:func:`.interop.to_sorting_analyzer`)."""
+        """Return a probe's units as a SpikeInterface SortingAnalyzer, which its viewers and curation open.
+
+        Parameters
+        ----------
+        probe_id
+            Id or name of the probe.
+
+        Returns
+        -------
+        SortingAnalyzer
+            In memory, without a recording, with the extensions ``random_spikes`` (500 a unit), ``templates`` (the
+            published mean waveforms, uV), ``unit_locations`` (centre of mass of the templates) and
+            ``quality_metrics``. ``analyzer.save_as(format="binary_folder", folder=...)`` keeps it.
+
+        Raises
+        ------
+        MissingExtraError
+            If SpikeInterface is not installed.
+        UnknownIdError
+            For a probe that the session does not have.
+        MissingDataError
+            If the session shows no unit of it.
+
+        Examples
+        --------
+        >>> analyzer = session.to_sorting_analyzer("probeA")  # extra "spikeinterface"
+        >>> analyzer.get_extension("quality_metrics").get_data().shape[0] == analyzer.get_num_units()
+        True
+        """
         from ..interop import to_sorting_analyzer
 
         return to_sorting_analyzer(self, self._file.probe_id(probe_id))
@@ -1134,6 +1856,11 @@ class EcephysSession:
             If its folder does not exist.
         MissingExtraError
             If jinja2 or matplotlib is not installed.
+
+        Examples
+        --------
+        >>> session.report("report.html").name  # extra "report"
+        'report.html'
         """
         from ..report.page import write_report
 

@@ -60,6 +60,18 @@ class UnitFilter:
         Keep only units labelled ``good`` whose peak channel holds valid data.
     in_brain_only
         Keep only units whose peak channel lies in a brain structure.
+
+    Examples
+    --------
+    >>> loose = UnitFilter(presence_ratio_minimum=0.9, isi_violations_maximum=None)
+    >>> loose.describe()
+    'presence_ratio >= 0.9, amplitude_cutoff <= 0.1, valid, in brain'
+    >>> session.with_units(loose).num_units
+    50
+    >>> UnitFilter(presence_ratio=0.9)
+    Traceback (most recent call last):
+        ...
+    allen_ecephys.errors.UnknownArgumentError: UnitFilter has no 'presence_ratio'...
     """
 
     presence_ratio_minimum: float | None = 0.95
@@ -79,7 +91,13 @@ class UnitFilter:
 
     @classmethod
     def none(cls) -> UnitFilter:
-        """Return the filter that shows every unit of the file."""
+        """Return the filter that shows every unit of the file.
+
+        Examples
+        --------
+        >>> session.with_units(UnitFilter.none()).num_units
+        150
+        """
         return cls(None, None, None, valid_only=False, in_brain_only=False)
 
     @classmethod
@@ -92,6 +110,11 @@ class UnitFilter:
         ------
         UnknownArgumentError
             For a name that is no filter argument (AllenSDK ignores those silently), or one bound under both names.
+
+        Examples
+        --------
+        >>> UnitFilter.from_allensdk({"presence_ratio_minimum": None, "filter_out_of_brain_units": False}).describe()
+        'isi_violations <= 0.5, amplitude_cutoff <= 0.1, valid'
         """
         known = {field.name for field in fields(cls)} | set(ALLENSDK_ARGUMENTS)
         for name in arguments:
@@ -117,6 +140,11 @@ class UnitFilter:
         ------
         UnknownArgumentError
             For a name that is no bound, or where the filter is given both ways.
+
+        Examples
+        --------
+        >>> UnitFilter.chosen(None, {"isi_violations_maximum": 0.1}).isi_violations_maximum
+        0.1
         """
         default = default or cls()
         described = cls.from_allensdk(arguments, default)
@@ -131,7 +159,13 @@ class UnitFilter:
         return unit_filter
 
     def replace(self, **changes: Any) -> UnitFilter:
-        """Return a copy with some bounds changed."""
+        """Return a copy with some bounds changed.
+
+        Examples
+        --------
+        >>> UnitFilter().replace(amplitude_cutoff_maximum=0.05).describe()
+        'presence_ratio >= 0.95, isi_violations <= 0.5, amplitude_cutoff <= 0.05, valid, in brain'
+        """
         return replace(self, **changes)
 
     def failures(self, units: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -153,6 +187,15 @@ class UnitFilter:
         ------
         FileFormatError
             If the table lacks a column that a bound needs.
+
+        Examples
+        --------
+        >>> everyone = session.with_units(UnitFilter.none()).units
+        >>> failed = UnitFilter().failures(everyone)
+        >>> list(failed)
+        ['presence_ratio_minimum', 'isi_violations_maximum', 'amplitude_cutoff_maximum', 'valid_only', 'in_brain_only']
+        >>> int(failed["presence_ratio_minimum"].sum())
+        32
         """
         import numpy as np
 
@@ -180,7 +223,14 @@ class UnitFilter:
         return failed
 
     def mask(self, units: pd.DataFrame) -> np.ndarray:
-        """Return True for each row that passes every bound that is on (see :meth:`failures`)."""
+        """Return True for each row that passes every bound that is on (see :meth:`failures`).
+
+        Examples
+        --------
+        >>> everyone = session.with_units(UnitFilter.none()).units
+        >>> int(UnitFilter().mask(everyone).sum())
+        39
+        """
         import numpy as np
 
         kept = np.ones(len(units), dtype=bool)
@@ -189,7 +239,13 @@ class UnitFilter:
         return kept
 
     def describe(self) -> str:
-        """Return the bounds that are on in one short line."""
+        """Return the bounds that are on in one short line.
+
+        Examples
+        --------
+        >>> UnitFilter().describe()
+        'presence_ratio >= 0.95, isi_violations <= 0.5, amplitude_cutoff <= 0.1, valid, in brain'
+        """
         bounds = [
             f"presence_ratio >= {self.presence_ratio_minimum:g}" if self.presence_ratio_minimum is not None else "",
             f"isi_violations <= {self.isi_violations_maximum:g}" if self.isi_violations_maximum is not None else "",

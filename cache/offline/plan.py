@@ -64,6 +64,13 @@ class Selection:
     sessions, lfp, metrics, templates
         Whether the session files, the LFP files of their probes, the analysis metrics, and the stimulus templates
         are wanted. The tables always are.
+
+    Examples
+    --------
+    >>> choice = Selection(structures=["VISp"], lfp=True)
+    >>> plan = cache.plan(choice)
+    >>> len(plan.files)
+    8
     """
 
     session_ids: Sequence[int] | None = None

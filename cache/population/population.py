@@ -55,8 +55,12 @@ class Population:
 
     Examples
     --------
-    >>> population = cache.population("snr > 3")  # doctest: +SKIP
-    >>> population.spike_times[950911932]  # doctest: +SKIP
+    >>> population = cache.population("snr > 3")
+    >>> len(population)
+    15
+    >>> unit = population.units.index[0]
+    >>> population.spike_times[unit][:3]
+    array([0.18261348, 0.23283672, 0.29888849])
     """
 
     def __init__(
@@ -79,7 +83,17 @@ class Population:
 
     @property
     def units(self) -> pd.DataFrame:
-        """The units, session by session; columns of :meth:`.EcephysProjectCache.get_units`."""
+        """The units, session by session; columns of :meth:`.EcephysProjectCache.get_units`.
+
+        Examples
+        --------
+        >>> population = cache.population("snr > 3")
+        >>> population.units["ecephys_structure_acronym"].value_counts().head(2)
+        ecephys_structure_acronym
+        DG      3
+        VISp    3
+        Name: count, dtype: int64
+        """
         return self._units.copy()
 
     @property
@@ -88,6 +102,13 @@ class Population:
 
         Index: session id. Columns: ``session_type``, ``unit_count`` (of this population) and ``file``: ``present`` in
         the cache, ``remote`` (to be read by ranges) or ``missing``. Nothing is opened, and no request made.
+
+        Examples
+        --------
+        >>> cache.population("snr > 3").sessions
+                                     session_type  unit_count     file
+        ecephys_session_id
+        700000001           brain_observatory_1.1          15  present
         """
         import pandas as pd
 
@@ -104,6 +125,12 @@ class Population:
         """Mapping unit id -> spike times (float64 s on its session's clock, ascending, read-only), read on demand.
 
         Nothing is kept: a unit asked for again is read again. Spikes in invalid times are not removed.
+
+        Examples
+        --------
+        >>> population = cache.population("snr > 3")
+        >>> sum(len(times) for times in population.spike_times.values())
+        38183
         """
         return PopulationSpikeTimes(self._project, self._session_of)
 
@@ -116,6 +143,12 @@ class Population:
             If no unit of the population is of that session.
         MissingFileError
             If its file is not in the cache and is not streamed.
+
+        Examples
+        --------
+        >>> with cache.population("snr > 3").session(session_id) as session:
+        ...     print(session.num_units)
+        150
         """
         return session_of(self._project, self._known_session(session_id))
 
@@ -167,6 +200,12 @@ class Population:
         -----
         UserWarning
             Once, where sessions or units are not in the result: which, and why.
+
+        Examples
+        --------
+        >>> psth = cache.population("snr > 3").psth("flashes", np.arange(-0.1, 0.4, 0.01), by="color")
+        >>> psth.groupby("ecephys_structure_acronym").mean()["rate"].sizes["color"]
+        2
         """
         from allen_ecephys.spikes.aligned import checked_edges
 
@@ -207,8 +246,9 @@ class Population:
 
         Examples
         --------
-        ``d.set_index(condition=["orientation", "temporal_frequency"]).unstack("condition")`` has a dimension for each
-        parameter.
+        >>> statistics = cache.population("snr > 3").conditionwise_spike_statistics("flashes", use_rates=True)
+        >>> statistics["spike_mean"].dims, statistics["color"].to_numpy()
+        (('unit_id', 'condition'), array([-1.,  1.]))
         """
         from .joining import joined_statistics
 
@@ -236,6 +276,12 @@ class Population:
         ------
         UnknownNameError
             If no session shows the stimulus.
+
+        Examples
+        --------
+        >>> for session_id, answers in cache.population("snr > 3").responses("drifting_gratings").items():
+        ...     print(session_id, answers["rate"].shape)
+        700000001 (84, 15)
         """
         if window is not None and not window[0] < window[1]:
             msg = f"window must end after it begins; got {window!r} (s from onset)"
@@ -263,6 +309,12 @@ class Population:
         -------
         BySession
             Session id -> presentation x time x unit, made when it is asked for and not kept (see :meth:`responses`).
+
+        Examples
+        --------
+        >>> counts = cache.population("snr > 3").presentationwise_spike_counts("flashes", np.arange(0, 0.3, 0.05))
+        >>> {session_id: of_one.shape for session_id, of_one in counts.items()}
+        {700000001: (10, 5, 15)}
         """
         from allen_ecephys.spikes.aligned import checked_edges
 
@@ -273,12 +325,24 @@ class Population:
 
     @property
     def running_speed(self) -> BySession[pd.DataFrame]:
-        """Session id -> its running speed (:attr:`.EcephysSession.running_speed`)."""
+        """Session id -> its running speed (:attr:`.EcephysSession.running_speed`).
+
+        Examples
+        --------
+        >>> cache.population("snr > 3").running_speed[session_id].columns.tolist()
+        ['start_time', 'end_time', 'velocity']
+        """
         return self._of_each(lambda session: session.running_speed)
 
     @property
     def pupil_data(self) -> BySession[pd.DataFrame | None]:
-        """Session id -> its eye tracking (:meth:`.EcephysSession.get_pupil_data`), None where it has none."""
+        """Session id -> its eye tracking (:meth:`.EcephysSession.get_pupil_data`), None where it has none.
+
+        Examples
+        --------
+        >>> cache.population("snr > 3").pupil_data[session_id].shape
+        (18959, 15)
+        """
         return self._of_each(lambda session: session.get_pupil_data())
 
     def presentationwise_running_speed(
@@ -287,6 +351,12 @@ class Population:
         """Return the running speed around stimulus onset, session by session.
 
         Parameters are those of :meth:`.EcephysSession.presentationwise_running_speed`.
+
+        Examples
+        --------
+        >>> speed = cache.population("snr > 3").presentationwise_running_speed("flashes", [0.0, 0.1, 0.25])
+        >>> speed[session_id].shape
+        (10, 2)
         """
         shown = self._showing(stimulus)
         names = stimulus if isinstance(stimulus, str) else list(stimulus)
@@ -301,6 +371,12 @@ class Population:
         """Return the pupil around stimulus onset, session by session; a session without eye tracking has none to give.
 
         Parameters are those of :meth:`.EcephysSession.presentationwise_pupil`.
+
+        Examples
+        --------
+        >>> pupil = cache.population("snr > 3").presentationwise_pupil("flashes", [0.0, 0.1, 0.25])
+        >>> pupil[session_id]["pupil_width"].shape
+        (10, 2)
         """
         shown = self._showing(stimulus)
         names = stimulus if isinstance(stimulus, str) else list(stimulus)

@@ -1,0 +1,133 @@
+"""Every public function, class and method of the rooms has an example in its docstring, and the example is true."""
+
+from __future__ import annotations
+
+import dataclasses
+import doctest
+import importlib
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+API = REPOSITORY / "docs" / "api.rst"
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+#: What an example that names an extra needs: it is left out where that is not installed.
+EXTRAS = {
+    "interop": "pynapple",
+    "report": "jinja2",
+    "spikeinterface": "spikeinterface",
+    "tables": "pyarrow",
+    "zarr": "zarr",
+}
+
+
+def public_packages() -> list[str]:
+    """The packages of the API pages, as the site's configuration lists them."""
+    text = (REPOSITORY / "docs" / "conf.py").read_text(encoding="utf-8")
+    listing = text[text.index("PUBLIC = (") : text.index("def write_api_pages")]
+    found: dict[str, Any] = {}
+    exec(listing, found)
+    return list(found["PUBLIC"])
+
+
+def entries() -> dict[str, tuple[str, Any]]:
+    """Name of every public function, class, method and property -> its package, and what holds its docstring."""
+    found: dict[str, tuple[str, Any]] = {}
+    for package in public_packages():
+        module = importlib.import_module(package)
+        for name in module.__all__:
+            value = getattr(module, name)
+            place = getattr(value, "__module__", "")
+            if not (inspect.isclass(value) or inspect.isfunction(value)) or not place.startswith("allen_ecephys"):
+                continue
+            found.setdefault(f"{place}.{value.__qualname__}", (package, value))
+            for member in methods(value):
+                found.setdefault(f"{member.__module__}.{member.__qualname__}", (package, member))
+    return found
+
+
+def methods(kind: Any) -> Iterator[Any]:
+    """Public methods and properties of a class that the package itself defines."""
+    if not inspect.isclass(kind) or issubclass(kind, Exception):
+        return
+    fields = {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
+    for key in dir(kind):
+        if key.startswith("_") or key in fields:
+            continue
+        member = inspect.getattr_static(kind, key)
+        for wrapped in ("fget", "__func__", "func"):
+            member = getattr(member, wrapped, None) or member
+        if inspect.isfunction(member) and member.__module__.startswith("allen_ecephys"):
+            yield member
+
+
+ENTRIES = entries()
+
+
+def example_of(name: str) -> doctest.DocTest:
+    package, value = ENTRIES[name]
+    module = importlib.import_module(package)
+    names = {public: getattr(module, public) for public in module.__all__}
+    return doctest.DocTestParser().get_doctest(
+        inspect.getdoc(value) or "", names, name, inspect.getsourcefile(value), 0
+    )
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """What the API page sets up for its examples, run as it stands there, and the folder in which it was."""
+    block = re.search(r"code-block:: python\n\n((?:    .*\n|\n)+)", API.read_text(encoding="utf-8"))
+    assert block
+    import pandas as pd
+
+    folder = tmp_path_factory.mktemp("examples")
+    made: dict[str, Any] = {}
+    width = pd.get_option("display.width")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("ALLEN_ECEPHYS_PROGRESS", "0")
+        exec(compile(textwrap.dedent(block[1]), "api.rst", "exec"), made)
+    pd.set_option("display.width", width)
+    return folder, made
+
+
+@pytest.mark.parametrize("name", [name for name in ENTRIES if ">>>" in (inspect.getdoc(ENTRIES[name][1]) or "")])
+@pytest.mark.filterwarnings("ignore::UserWarning")  # what an example is told by a warning does not make it wrong
+def test_an_example_prints_what_it_shows(
+    name: str, world: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pandas as pd
+
+    folder, made = world
+    test = example_of(name)
+    for extra in re.findall(r'extra "(\w+)"', test.docstring or ""):
+        if find_spec(EXTRAS[extra]) is None:
+            pytest.skip(f"needs the extra {extra!r}")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("ALLEN_ECEPHYS_PROGRESS", "0")
+    mpl.use("Agg")
+    test.globs.update(made)
+    said: list[str] = []
+    with pd.option_context("display.width", 110):
+        result = doctest.DocTestRunner(optionflags=FLAGS, verbose=False).run(test, out=said.append)
+    assert result.failed == 0, "".join(said)
+
+
+def lacking() -> list[str]:
+    without = [name for name, (_, value) in ENTRIES.items() if ">>>" not in (inspect.getdoc(value) or "")]
+    skipped = [name for name, (_, value) in ENTRIES.items() if "+SKIP" in (inspect.getdoc(value) or "")]
+    return without + skipped
+
+
+def test_all_that_reads_and_fetches_has_an_example() -> None:
+    rooms = ("allen_ecephys.processing.", "allen_ecephys.errors.")
+    assert [name for name in lacking() if not name.startswith(rooms)] == []
