@@ -596,7 +596,8 @@ class EcephysSession:
         Examples
         --------
         >>> of_probe = session.channels[session.channels["probe_id"] == probe_id]
-        >>> labels, intervals = session.channel_structure_intervals(of_probe.sort_values("probe_vertical_position").index)
+        >>> upwards = of_probe.sort_values("probe_vertical_position").index
+        >>> labels, intervals = session.channel_structure_intervals(upwards)
         >>> labels
         array(['MB', 'TH', 'DG', 'CA1', 'VISam', nan], dtype=object)
         >>> intervals
