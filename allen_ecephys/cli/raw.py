@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,25 +16,62 @@ from .speaking import AS_JSON
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+def file_options(command: Command) -> Command:
+    """Add what is known of files that do not say it themselves: `allow_cut`, `settings` and `part_number`."""
+    options = (
+        click.option(
+            "--settings",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="settings.xml of an Open Ephys recording, where it does not lie in its place.",
+        ),
+        click.option(
+            "--part-number",
+            metavar="PART",
+            help="Which probe it was, such as NP2013, where the settings of an Open Ephys recording are lost.",
+        ),
+        click.option(
+            "--allow-cut", is_flag=True, help="Use what there is of files that are shorter than their metadata say."
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def raw_options(command: Command) -> Command:
-    """Add which probe of a folder is meant, and whether cut files are accepted: `stream` and `allow_cut`."""
-    command = click.option(
-        "--allow-cut", is_flag=True, help="Use what there is of files that are shorter than their metadata say."
-    )(command)
+    """Add which probe of a folder is meant, and what its files do not say; the command gets `opened_with`.
+
+    That is what :func:`~allen_ecephys.processing.readers.open_bands` is told besides the folder.
+    """
+
+    @functools.wraps(command)
+    def with_raw(
+        *arguments: Any, stream: str | None, allow_cut: bool, settings: Path | None, part_number: str | None,
+        **others: Any,
+    ) -> Any:  # fmt: skip
+        told = {"stream": stream, "allow_cut": allow_cut, "settings": settings, "part_number": part_number}
+        return command(*arguments, opened_with=told, **others)
+
+    wrapped = file_options(with_raw)
     return click.option(
         "--stream",
         "--probe",
         "stream",
         metavar="NAME",
         help="Probe or stream, where RAW holds several: imec0, ProbeA, ProbeA-AP. `process list RAW` names them.",
-    )(command)
+    )(wrapped)  # type: ignore[return-value]
+
+
+def overwrite_option(command: Command) -> Command:
+    """Add whether results of another recording may be replaced: `overwrite`."""
+    return click.option("--overwrite", is_flag=True, help="Replace what OUTPUT holds of another recording.")(command)
 
 
 @click.command("list")
 @click.argument("raw", type=click.Path(path_type=Path))
-@click.option("--allow-cut", is_flag=True, help="Look into files that are shorter than their metadata say, too.")
+@file_options
 @AS_JSON
-def list_command(raw: Path, allow_cut: bool, as_json: bool) -> None:
+def list_command(raw: Path, as_json: bool, **told: Any) -> None:
     """Say what a folder of raw data holds: recorder, probes, channels, length, bands, gaps.
 
     \b
@@ -42,7 +80,7 @@ def list_command(raw: Path, allow_cut: bool, as_json: bool) -> None:
     """
     from allen_ecephys.processing.readers import list_probes
 
-    probes = list_probes(raw, allow_cut=allow_cut)
+    probes = list_probes(raw, **told)
     if as_json:
         click.echo(json.dumps([asdict(found) for found in probes], indent=1, default=str))
         return

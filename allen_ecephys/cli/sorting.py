@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .raw import raw_options
+from .raw import overwrite_option, raw_options
 from .speaking import AS_JSON, announce_compiling
 from .units import say_units, session_options
 
@@ -68,18 +68,19 @@ def _sorter_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--keep-work", is_flag=True, help="Keep the sorter's own files (OUTPUT/sorting.work)."),
         click.option("--workers", type=click.IntRange(1), help="Threads that read and write."),
         raw_options,
+        overwrite_option,
     )
 
     @functools.wraps(command)
     def with_sorting(
         raw: Path, output: Path, sorter: str, parameters: dict[str, Any], python: str | None, keep_work: bool,
-        workers: int | None, stream: str | None, allow_cut: bool, **others: Any,
+        workers: int | None, opened_with: dict[str, Any], overwrite: bool, **others: Any,
     ) -> Any:  # fmt: skip
         sort = functools.partial(
-            _sort, raw, output, sorter, parameters, python, keep_work=keep_work, workers=workers, stream=stream,
-            allow_cut=allow_cut,
+            _sort, raw, output, sorter=sorter, parameters=parameters, python=python, keep_work=keep_work,
+            n_workers=workers, overwrite=overwrite, **opened_with,
         )  # fmt: skip
-        return command(raw, output, sort, stream, **others)
+        return command(raw, output, sort, opened_with["stream"], **others)
 
     wrapped: Callable[..., None] = with_sorting
     for option in reversed(options):
@@ -117,6 +118,10 @@ def sort_command(raw: Path, output: Path, sort: Sort, stream: str | None) -> Non
     help="Folder of the simulation to compare the units with. Default: RAW, if it was simulated.",
 )
 @session_options
+@click.option("--probe-name", metavar="NAME", help="What the session calls the probe. Default: as its recorder.")
+@click.option(
+    "--lfp/--no-lfp", default=True, show_default=True, help="Write the probe's LFP file, too, beside the session's."
+)
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all random draws of the metrics."
 )
@@ -126,8 +131,10 @@ def run_command(
     sort: Sort,
     stream: str | None,
     truth: Path | None,
-    session_id: int,
+    session_id: int | None,
     start_time: datetime,
+    probe_name: str | None,
+    lfp: bool,
     seed: int,
 ) -> None:
     """Turn the raw data of one probe into a session file: sort, clean, measure, package, open.
@@ -142,14 +149,17 @@ def run_command(
     """
     from allen_ecephys.processing.packaging import check_session_id
 
-    check_session_id(session_id)  # now, not after the sorting
+    if session_id is not None:
+        check_session_id(session_id)  # now, not after the sorting
     known = _truth(raw, truth, stream)
     probe = sort()
     if known is not None:
         _say_score(probe, known)
     table = probe.measure(seed=seed)
     say_units(table, output / "units" / "metrics.csv")
-    path = probe.package(session_id=session_id, session_start_time=start_time.replace(tzinfo=UTC))
+    path = probe.package(
+        session_id=session_id, session_start_time=start_time.replace(tzinfo=UTC), name=probe_name, lfp=lfp
+    )  # fmt: skip
     _say_session(path)
 
 
@@ -164,25 +174,11 @@ def sorters_command(python: str | None, as_json: bool) -> None:
     click.echo(json.dumps(names) if as_json else "\n".join(names))
 
 
-def _sort(
-    raw: Path,
-    output: Path,
-    sorter: str,
-    parameters: dict[str, Any],
-    python: str | None,
-    *,
-    keep_work: bool,
-    workers: int | None,
-    stream: str | None,
-    allow_cut: bool,
-) -> SortedProbe:
+def _sort(raw: Path, output: Path, **told: Any) -> SortedProbe:
     from allen_ecephys.processing import sort_raw
 
     announce_compiling()
-    probe = sort_raw(
-        raw, output, sorter=sorter, parameters=parameters, python=python, keep_work=keep_work, n_workers=workers,
-        stream=stream, allow_cut=allow_cut,
-    )  # fmt: skip
+    probe = sort_raw(raw, output, **told)
     look, counts = probe.depth.report, probe.sorting.report
     click.echo(
         f"looked at: brain surface at channel {look['surface_channel']:g} of {probe.recording.n_channels}, "

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 from click.core import ParameterSource
 
-from .raw import raw_options
+from .raw import overwrite_option, raw_options
 from .rig import simulate_rig
 from .speaking import announce_compiling
 
@@ -196,14 +196,15 @@ def _sites(text: str) -> list[int]:
 @click.option("--no-median-subtracted", is_flag=True, help="Do not write the median-subtracted recording.")
 @click.option("--high-pass", default=150.0, show_default=True, help="Corner of the filter, Hz.")
 @raw_options
+@overwrite_option
 @click.option("--workers", type=click.IntRange(1), help="Threads; the setting ALLEN_ECEPHYS_THREADS by default.")
 def spike_band_command(
     raw: Path,
     output: Path,
     no_median_subtracted: bool,
     high_pass: float,
-    stream: str | None,
-    allow_cut: bool,
+    opened_with: dict[str, Any],
+    overwrite: bool,
     workers: int | None,
 ) -> None:
     """Subtract medians, filter and whiten the spike band of one probe.
@@ -220,7 +221,7 @@ def spike_band_command(
     from allen_ecephys.processing.spike_band import WhiteningParameters
 
     announce_compiling()
-    bands = open_bands(raw, stream=stream, allow_cut=allow_cut)
+    bands = open_bands(raw, **opened_with)
     result = process_spike_band(
         bands.spike_band,
         output,
@@ -228,6 +229,7 @@ def spike_band_command(
         whitening=WhiteningParameters(high_pass=high_pass),
         keep_median_subtracted=not no_median_subtracted,
         n_workers=workers,
+        overwrite=overwrite,
     )
     found, counts = result.depth.report, result.whitening.report
     click.echo(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from .raw import raw_options
+from .raw import overwrite_option, raw_options
 from .speaking import announce_compiling
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ def session_options(command: Command) -> Command:
         help="Start of the session (UTC).",
     )(command)
     return click.option(
-        "--session-id", default=1, show_default=True, help="Id of the session; ids of units are made from it."
+        "--session-id",
+        type=int,
+        help="Id of the session; ids of units are made from it. Default: made from what the recording begins with, so "
+        "that the same recording has the same id, and others have others.",
     )(command)
 
 
@@ -60,6 +63,7 @@ def _counted(reasons: pd.Series) -> str:
     help="phy or Kilosort folder with the spikes. Default: the ground truth of a simulated recording.",
 )
 @raw_options
+@overwrite_option
 @click.option("--medians-subtracted", is_flag=True, help="The recording went through the median subtraction already.")
 @click.option(
     "--spikes-per-unit",
@@ -73,8 +77,8 @@ def units_command(
     raw: Path,
     output: Path,
     spikes: Path | None,
-    stream: str | None,
-    allow_cut: bool,
+    opened_with: dict[str, Any],
+    overwrite: bool,
     medians_subtracted: bool,
     spikes_per_unit: int,
     seed: int,
@@ -101,11 +105,12 @@ def units_command(
         seed=seed,
     )
     known: dict[str, Any] = {}
+    stream = opened_with["stream"]
     truth = truth_file(raw, stream)
     if spikes is None and truth.exists():
         known = {"spikes": read_ground_truth(raw, stream).sorted_spikes(), "spike_files": [truth]}
-    probe = open_probe(raw, spikes, **known, stream=stream, allow_cut=allow_cut)
-    table = measure_units(probe, output, parameters)
+    probe = open_probe(raw, spikes, **known, **opened_with)
+    table = measure_units(probe, output, parameters, overwrite=overwrite)
     say_units(table, output / "units" / "metrics.csv")
 
 
@@ -113,6 +118,13 @@ def units_command(
 @click.argument("folders", nargs=-1, required=True, type=_FOLDER)
 @click.option(
     "--output", "-o", required=True, type=click.Path(dir_okay=False, path_type=Path), help="NWB file to write."
+)
+@click.option(
+    "--probe-name",
+    "probe_names",
+    multiple=True,
+    metavar="NAME",
+    help="What the session calls each probe, once for each folder. Default: as its recorder, else probeA, probeB, ...",
 )
 @session_options
 @click.option("--session-type", default="spontaneous", show_default=True, help="Name of the set of stimuli.")
@@ -126,7 +138,8 @@ def units_command(
 def package_command(
     folders: tuple[Path, ...],
     output: Path,
-    session_id: int,
+    probe_names: tuple[str, ...],
+    session_id: int | None,
     start_time: datetime,
     session_type: str,
     presentations: Path | None,
@@ -135,7 +148,7 @@ def package_command(
 ) -> None:
     """Write the measured units of one or more probes into a session NWB file.
 
-    FOLDERS are outputs of `process units`; they become probeA, probeB, ...
+    FOLDERS are outputs of `process units` or `process run`, one for each probe.
 
     \b
     EXAMPLES
@@ -151,6 +164,7 @@ def package_command(
         folders,
         output,
         session_id=session_id,
+        names=probe_names or None,
         session_start_time=start_time.replace(tzinfo=UTC),
         session_type=session_type,
         presentations=None if presentations is None else read_written_table(presentations, needed),

@@ -6,6 +6,9 @@ Probe ``10 * session + k``, channel ``1000 * probe + number``, unit ``100000 * p
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -20,6 +23,44 @@ PROBES, CHANNELS, UNITS = 10, 1_000, 100_000
 THOUSAND, MOST_THOUSANDS = 10**14, 10
 #: From the next one on, ids of units would not fit into 64 bits.
 LARGEST_SESSION_ID: Final = (2**63 - 1) // (PROBES * UNITS) - 1
+
+#: Ids of sessions that nobody numbered: above all released ones, and so small that ids of units are exact as float64.
+UNNUMBERED_SESSIONS: Final = (1_000_000_000, 9_000_000_000)
+
+
+def session_id_of(recordings: Iterable[str]) -> int:
+    """Return the id of a session that nobody numbered, by what identifies its recordings, in any order.
+
+    The same recordings have the same id, from run to run and on any machine; two sessions of others differ, but for one
+    chance in eight billion.
+    """
+    first, beyond = UNNUMBERED_SESSIONS
+    digest = hashlib.sha256("\n".join(sorted(recordings)).encode()).hexdigest()
+    return first + int(digest, 16) % (beyond - first)
+
+
+def probe_numbers(names: Sequence[str]) -> list[int]:
+    """Return the number of each probe of a session, by its name: ``probeB`` and ``imec1`` are 1.
+
+    So a probe has the same ids packaged alone or with others. Where names tell no numbers below 10, or the same for
+    two, probes are numbered in their order.
+
+    Examples
+    --------
+    >>> probe_numbers(["imec1"]), probe_numbers(["ProbeC", "probeA"]), probe_numbers(["left", "right"])
+    ([1], [2, 0], [0, 1])
+    """
+    found = [_number_in(name) for name in names]
+    told = [number for number in found if number is not None and number < PROBES]
+    return told if len(set(told)) == len(names) else list(range(len(names)))
+
+
+def _number_in(name: str) -> int | None:
+    letter = re.fullmatch(r"probe[ _-]?([a-j])", name, re.IGNORECASE)
+    if letter:
+        return ord(letter[1].lower()) - ord("a")
+    digits = re.fullmatch(r"\D*?(\d{1,3})", name)
+    return int(digits[1]) if digits else None
 
 
 def check_session_id(session_id: int) -> None:

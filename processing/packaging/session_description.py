@@ -26,7 +26,7 @@ _OPTIONAL: Final = (
 _SUBJECT: Final = ("specimen_name", "subject_id", "age_in_days", "full_genotype", "sex", "strain", "species")
 #: What only the lines of a sync file put in time.
 _NEED_SYNC: Final = ("stimulus", "optotagging", "eye_ellipses", "square_wave")
-_PROBE: Final = ("name", "recording", "channels", "events", "stream", "clock", "start")
+_PROBE: Final = ("name", "recording", "channels", "events", "stream", "settings", "part_number", "clock", "start")
 #: What a probe's samples are put in time by.
 CLOCKS: Final = ("barcodes", "square_wave", "recorder")
 _SEXES: Final = (None, "M", "F", "U", "O")
@@ -51,6 +51,8 @@ class ProbeDescription:
         Folder with the events of its barcode line, or None to look for it below `recording`.
     stream
         Which of several probes in `recording`, or None.
+    settings, part_number
+        Of recordings of Open Ephys whose own settings are lost: ``settings.xml``, or which probe it was; or None.
     clock
         What puts its samples in time: ``"barcodes"``; ``"square_wave"``, which SpikeGLX writes beside the samples; or
         ``"recorder"``, the times that Open Ephys (since 0.6) itself wrote for samples of synchronised streams.
@@ -66,6 +68,13 @@ class ProbeDescription:
     stream: str | None = None
     clock: str = "barcodes"
     start: float | None = None
+    settings: Path | None = None
+    part_number: str | None = None
+
+    @property
+    def opened_with(self) -> dict[str, Any]:
+        """What :func:`~allen_ecephys.processing.readers.open_bands` is told besides the folder."""
+        return {"stream": self.stream, "settings": self.settings, "part_number": self.part_number}
 
 
 @dataclass(frozen=True)
@@ -238,6 +247,8 @@ def _probe(told: Any, place: Path) -> ProbeDescription:
         stream=told.get("stream"),
         clock=told.get("clock", "barcodes"),
         start=_number(told, "start", f"{place}, {name}"),
+        settings=None if told.get("settings") is None else _file(told["settings"], place),
+        part_number=None if told.get("part_number") is None else str(told["part_number"]),
     )
 
 

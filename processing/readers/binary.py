@@ -76,6 +76,10 @@ class BinaryRecording:
     counted in :attr:`dropped_bytes`.
     """
 
+    #: What the recorder calls the probe, and its kind; empty where it does not say.
+    probe_name: str = ""
+    part_number: str = ""
+
     def __init__(
         self,
         path: str | os.PathLike[str],

@@ -68,6 +68,7 @@ class OpenEphysRecording(BinaryRecording):
             full_scale_uv=FULL_SCALE_3A[stream.band] if stream.is_3a else sites.full_scale_uv,
         )
         self.stream = stream
+        self.probe_name = "" if stream.is_3a else stream.probe
         self.part_number = sites.part_number
         numbers = self._numbers()
         if numbers is None and not stream.is_3a:

@@ -6,13 +6,14 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from allen_ecephys.errors import (
     AllenEcephysError,
     FileFormatError,
+    InvalidValueError,
     MissingFileError,
     UnknownNameError,
     explains_unknown_names,
@@ -67,6 +68,8 @@ def open_bands(
     *,
     stream: str | None = None,
     allow_cut: bool = False,
+    settings: str | os.PathLike[str] | None = None,
+    part_number: str | None = None,
 ) -> RawBands:
     """Open the spike band and, where there is one, the LFP band of a probe.
 
@@ -81,9 +84,14 @@ def open_bands(
         Name of the probe or stream, where there are several: ``imec0``, ``ProbeA`` or ``ProbeA-AP``.
     allow_cut
         Accept files that are shorter than their metadata say.
+    settings, part_number
+        Of recordings of Open Ephys whose own settings are lost or in another place: the ``settings.xml`` of their
+        experiment, or which probe it was (``NP2013``), where ``structure.oebin`` names the sites.
 
     Raises
     ------
+    InvalidValueError
+        If `settings` or `part_number` are given for files of another recorder, which say it themselves.
     MissingFileError
         If there is no recording, or more than one, or only half of one.
     UnknownNameError
@@ -99,10 +107,17 @@ def open_bands(
     """
     place = Path(path)
     recorder = recorder_of(place)
+    if recorder != "Open Ephys" and (settings is not None or part_number is not None):
+        msg = (
+            f"{place} is of {recorder}, whose files say themselves which probe it was; leave out settings=... and "
+            "part_number=..."
+        )
+        raise InvalidValueError(msg)
     if recorder == "SpikeGLX":
         return _open_spikeglx_bands(place, stream, allow_cut=allow_cut)
     if recorder == "Open Ephys":
-        return _open_open_ephys_bands(place, stream, allow_cut=allow_cut)
+        told: dict[str, Any] = {"allow_cut": allow_cut, "settings": settings, "part_number": part_number}
+        return _open_open_ephys_bands(place, stream, told)
     if recorder == "the release":
         lfp_file = place / LFP_BAND_FILE
         lfp = open_released_band(lfp_file, "lfp") if lfp_file.is_file() else None
@@ -182,7 +197,7 @@ def _open_spikeglx_bands(place: Path, stream: str | None, *, allow_cut: bool) ->
     return RawBands(spike_band, lfp, "SpikeGLX", probe)
 
 
-def _open_open_ephys_bands(place: Path, stream: str | None, *, allow_cut: bool) -> RawBands:
+def _open_open_ephys_bands(place: Path, stream: str | None, told: dict[str, Any]) -> RawBands:
     inside = place if place.is_dir() else place.parent
     recording = recording_folder(inside if not (inside / SAMPLES_FILE).is_file() else inside.parents[1])
     streams = open_ephys_streams(recording)
@@ -195,9 +210,9 @@ def _open_open_ephys_bands(place: Path, stream: str | None, *, allow_cut: bool) 
     if chosen.band != "ap":
         msg = f"stream {chosen.stream_name!r} of {recording} is an LFP band; name its probe, {chosen.probe!r}"
         raise UnknownNameError(msg)
-    spike_band = open_open_ephys(recording, stream=chosen.name, allow_cut=allow_cut)
+    spike_band = open_open_ephys(recording, stream=chosen.name, **told)
     of_probe = [s for s in streams if s.band == "lfp" and _same_probe(s, chosen, streams)]
-    lfp = open_open_ephys(recording, stream=of_probe[0].name, allow_cut=allow_cut) if len(of_probe) == 1 else None
+    lfp = open_open_ephys(recording, stream=of_probe[0].name, **told) if len(of_probe) == 1 else None
     return RawBands(spike_band, lfp, "Open Ephys", chosen.probe)
 
 
@@ -273,8 +288,14 @@ class ProbeListing:
     problem: str = ""
 
 
-def list_probes(path: str | os.PathLike[str], *, allow_cut: bool = False) -> list[ProbeListing]:
-    """Return what a folder holds, probe by probe, of all its recordings.
+def list_probes(
+    path: str | os.PathLike[str],
+    *,
+    allow_cut: bool = False,
+    settings: str | os.PathLike[str] | None = None,
+    part_number: str | None = None,
+) -> list[ProbeListing]:
+    """Return what a folder holds, probe by probe, of all its recordings; arguments are those of :func:`open_bands`.
 
     Raises
     ------
@@ -296,12 +317,15 @@ def list_probes(path: str | os.PathLike[str], *, allow_cut: bool = False) -> lis
         ]
     else:
         found = [(place, None, place.name)]
-    return [_listed(recorder, folder, stream, probe, allow_cut=allow_cut) for folder, stream, probe in found]
+    told: dict[str, Any] = {"allow_cut": allow_cut, "settings": settings, "part_number": part_number}
+    return [_listed(recorder, folder, stream, probe, told) for folder, stream, probe in found]
 
 
-def _listed(recorder: Recorder, folder: Path, stream: str | None, probe: str, *, allow_cut: bool) -> ProbeListing:
+def _listed(recorder: Recorder, folder: Path, stream: str | None, probe: str, told: dict[str, Any]) -> ProbeListing:
     try:
-        bands = open_bands(folder, stream=stream, allow_cut=allow_cut)
+        bands = open_bands(folder, stream=stream, **told)
+    except InvalidValueError:
+        raise
     except (AllenEcephysError, OSError) as error:
         return ProbeListing(recorder, probe, folder, problem=str(error))
     recording = bands.spike_band

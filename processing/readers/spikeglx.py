@@ -68,6 +68,8 @@ class SpikeGlxRecording(BinaryRecording):
         )
         self.meta = meta
         self.part_number = meta.part_number
+        named = FILE_NAME.fullmatch(place.name)
+        self.probe_name = (named["probe"] if named else None) or ""
         if meta.link_errors:
             counted = ", ".join(f"{name} {count:,}" for name, count in meta.link_errors.items())
             logger.warning(

@@ -5,6 +5,7 @@ Reads the raw bands; leaves ``probe_info.json``.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,13 +14,17 @@ from typing import Any, Final
 
 import numpy as np
 
-from ..pipeline.stage import Stage, StageResult, input_files
+from allen_ecephys.errors import AlreadyPresentError
+
+from ..pipeline.stage import Stage, StageResult, input_files, read_manifest
 from ..recording import Recording, check_channel_count
 from ..spike_band.depth_estimation import estimate_depth
 from ..spike_band.probe_info import DepthParameters
 
 INFO_FILE: Final = "probe_info.json"
 STAGE: Final = Stage("depth_estimation", outputs=(INFO_FILE,))
+#: Bytes at the beginning of a recording by which it is known: a longer copy is of the same one.
+KNOWN_BY: Final = 2**20
 
 
 def run_depth_estimation(
@@ -29,6 +34,7 @@ def run_depth_estimation(
     lfp: Recording | None = None,
     inputs: Sequence[str | os.PathLike[str]] | None = None,
     parameters: DepthParameters | None = None,
+    overwrite: bool = False,
 ) -> StageResult:
     """Look at the channels, or reuse what an earlier run found.
 
@@ -40,9 +46,13 @@ def run_depth_estimation(
         Folder of the probe, which gets the stage's folder.
     inputs
         Files that the recording comes from, to notice when they change; by default its ``path``.
+    overwrite
+        Whether what the folder holds of another recording may be replaced.
 
     Raises
     ------
+    AlreadyPresentError
+        If the folder holds the results of another recording; `overwrite` replaces them.
     RecordingTooShortError
         If the recording is shorter than what is looked at.
     ChannelCountError
@@ -51,13 +61,66 @@ def run_depth_estimation(
         If `recording` does not say which files it comes from and `inputs` are not given.
     """
     chosen = parameters or DepthParameters()
+    files = input_files(recording, lfp) if inputs is None else inputs
 
     def work(place: Path) -> dict[str, Any]:
+        known = recording_facts(recording, lfp, files)
+        if not overwrite:
+            _refuse_another(Path(folder), known)
         check_channel_count(recording)
         info = estimate_depth(recording, lfp, chosen)
         info.save(place / INFO_FILE, recording.geometry)
         masked = np.flatnonzero(~info.mask).tolist()
-        return {"surface_channel": info.surface_channel, "air_channel": info.air_channel, "masked_channels": masked}
+        return {
+            "surface_channel": info.surface_channel,
+            "air_channel": info.air_channel,
+            "masked_channels": masked,
+            "recording": known,
+        }
 
-    files = input_files(recording, lfp) if inputs is None else inputs
     return STAGE.run(folder, work, inputs=files, parameters=asdict(chosen))
+
+
+def recording_facts(
+    recording: Recording, lfp: Recording | None, files: Sequence[str | os.PathLike[str]]
+) -> dict[str, Any]:
+    """Return what a recording is known by, as the stage's report holds it under ``"recording"``.
+
+    ``begins_with`` is the digest of its first bytes: a copy, a longer one too, is of the same recording wherever it
+    lies. ``probe`` is what the recorder calls the probe.
+    """
+    digest = hashlib.sha256()
+    for place in (Path(file) for file in files[:1]):
+        if place.is_dir():  # what an earlier stage left
+            place = next((file for file in sorted(place.iterdir()) if file.suffix == ".dat"), place)
+        if place.is_file():
+            with place.open("rb") as file:
+                digest.update(file.read(KNOWN_BY))
+    return {
+        "probe": getattr(recording, "probe_name", ""),
+        "part_number": getattr(recording, "part_number", ""),
+        "lfp_rate": None if lfp is None else lfp.sampling_rate,
+        "begins_with": digest.hexdigest(),
+    }
+
+
+def known_recording(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the facts of the recording whose results a probe's folder holds; empty if nobody noted them."""
+    manifest = read_manifest(STAGE.folder(folder))
+    facts = {} if manifest is None else manifest["report"].get("recording", {})
+    return dict(facts) if isinstance(facts, dict) else {}
+
+
+def _refuse_another(folder: Path, wanted: dict[str, Any]) -> None:
+    before = known_recording(folder)
+    same = before.get("begins_with", wanted["begins_with"]) == wanted["begins_with"]
+    if same and ({before.get("probe", ""), wanted["probe"]} & {""} or before["probe"] == wanted["probe"]):
+        return
+    of_before, of_wanted = (
+        f"probe {facts['probe']!r}" if facts.get("probe") else "a probe" for facts in (before, wanted)
+    )
+    msg = (
+        f"{folder} holds the results of another recording: of {of_before}, whose samples are not those of {of_wanted} "
+        "that is to be processed now. Name another output folder, or pass overwrite=True (--overwrite) to replace them"
+    )
+    raise AlreadyPresentError(msg)

@@ -58,6 +58,8 @@ def open_probe(
     spike_files: Sequence[Path] = (),
     stream: str | None = None,
     allow_cut: bool = False,
+    settings: str | os.PathLike[str] | None = None,
+    part_number: str | None = None,
 ) -> ProbeData:
     """Open a probe's raw data (:func:`~allen_ecephys.processing.readers.open_bands`) and its sorted spikes.
 
@@ -69,8 +71,9 @@ def open_probe(
         phy or Kilosort folder with the spikes.
     spikes, spike_files
         Spikes that are known otherwise, and the files that they come from.
-    stream, allow_cut
-        Which of several probes, and whether cut files are accepted.
+    stream, allow_cut, settings, part_number
+        As in :func:`~allen_ecephys.processing.readers.open_bands`: which of several probes, whether cut files are
+        accepted, and what Open Ephys's files do not say.
 
     Raises
     ------
@@ -81,7 +84,7 @@ def open_probe(
     SpikeTrainError
         If the spikes do not fit the recording.
     """
-    bands = open_bands(folder, stream=stream, allow_cut=allow_cut)
+    bands = open_bands(folder, stream=stream, allow_cut=allow_cut, settings=settings, part_number=part_number)
     files, labels = list(spike_files), {}
     if sorting is not None:
         files += [p for name in ("spike_times", "spike_clusters") if (p := Path(sorting) / f"{name}.npy").exists()]

@@ -19,7 +19,7 @@ from ..pipeline.stage import StageResult, input_files
 from ..quality_metrics import QualitySettings
 from ..readers.binary import BinaryRecording
 from ..readers.phy import read_phy
-from ..readers.raw_folder import open_bands
+from ..readers.raw_folder import RawBands, open_bands
 from ..recording import Recording, duration
 from ..sorting.sorters import NATIVE, Parameters, check_sorter
 from ..spike_band.probe_info import ProbeInfo, read_probe_info
@@ -56,6 +56,8 @@ class SortedProbe:
         What the depth estimation found.
     depth, medians, sorting
         The stages; ``sorting.folder`` is the phy folder.
+    bands
+        The raw data, which the LFP file is made of; None where it is not known here.
     """
 
     folder: Path
@@ -65,6 +67,7 @@ class SortedProbe:
     depth: StageResult
     medians: StageResult
     sorting: StageResult
+    bands: RawBands | None = None
 
     def probe_data(self) -> ProbeData:
         """Return what measuring the units starts from: clusters as they are in the phy folder now, curated or not.
@@ -98,8 +101,19 @@ class SortedProbe:
         parameters = UnitParameters(subtract_medians=False, quality=QualitySettings(seed=seed), seed=seed)
         return measure_units(self.probe_data(), self.folder, parameters, depth=self.depth)
 
-    def package(self, *, session_id: int, session_start_time: datetime) -> Path:
-        """Write the measured units to ``session/session.nwb``; see :func:`.session.package_units`.
+    def package(
+        self, *, session_start_time: datetime, session_id: int | None = None, name: str | None = None, lfp: bool = True
+    ) -> Path:
+        """Write the measured units to ``session/session.nwb``, and beside it the LFP file.
+
+        Parameters
+        ----------
+        session_start_time, session_id
+            As in :func:`.session.package_units`.
+        name
+            Of the probe; by default as its recorder called it.
+        lfp
+            Whether to write the LFP file, too: of the LFP band, or of the wide band of a probe that has none.
 
         Raises
         ------
@@ -107,7 +121,8 @@ class SortedProbe:
             If the units were not measured.
         """
         stage = run_session(
-            [self.folder], self.folder, session_id=session_id, session_start_time=session_start_time
+            [self.folder], self.folder, session_id=session_id, session_start_time=session_start_time,
+            names=None if name is None else [name], bands=[self.bands] if lfp and self.bands is not None else [],
         )  # fmt: skip
         return stage.folder / SESSION_FILE
 
@@ -123,6 +138,9 @@ def sort_raw(
     n_workers: int | None = None,
     stream: str | None = None,
     allow_cut: bool = False,
+    settings: str | os.PathLike[str] | None = None,
+    part_number: str | None = None,
+    overwrite: bool = False,
 ) -> SortedProbe:
     """Look at a probe's channels, subtract medians and sort, or reuse what an earlier run left.
 
@@ -139,11 +157,16 @@ def sort_raw(
         As in :func:`.sorting.run_sorting`.
     n_workers
         Threads that read and write; the setting ``ALLEN_ECEPHYS_THREADS`` by default.
-    stream, allow_cut
-        Which of several probes, and whether cut files are accepted.
+    stream, allow_cut, settings, part_number
+        As in :func:`~allen_ecephys.processing.readers.open_bands`: which of several probes, whether cut files are
+        accepted, and what Open Ephys's files do not say.
+    overwrite
+        Whether what the folder holds of another recording may be replaced.
 
     Raises
     ------
+    AlreadyPresentError
+        If the folder holds the results of another recording.
     MissingFileError, UnknownNameError, FileFormatError, CorruptFileError, GeometryError
         As :func:`~allen_ecephys.processing.readers.open_bands`.
     RecordingTooShortError, ChannelCountError, NonFiniteError, DiskFullError
@@ -151,12 +174,12 @@ def sort_raw(
     StageError, UnknownNameError, MissingExtraError, SortingError, TooFewChannelsError
         As :func:`.sorting.run_sorting`.
     """
-    bands = open_bands(raw, stream=stream, allow_cut=allow_cut)
+    bands = open_bands(raw, stream=stream, allow_cut=allow_cut, settings=settings, part_number=part_number)
     recording, lfp = bands.spike_band, bands.lfp
     if not sorting_stage.STAGE.is_finished(folder):
         check_sorter(sorter, parameters, python=python)  # now, not after an hour of preparation
     files = input_files(recording, lfp)
-    depth = run_depth_estimation(recording, folder, lfp=lfp, inputs=files)
+    depth = run_depth_estimation(recording, folder, lfp=lfp, inputs=files, overwrite=overwrite)
     medians = run_median_subtraction(recording, folder, depth, inputs=files, n_workers=n_workers)
     info = read_probe_info(depth.folder / INFO_FILE)
     cleaned = recording_to_sort(medians, info)
@@ -169,7 +192,7 @@ def sort_raw(
         python=python,
         keep_work=keep_work,
     )
-    return SortedProbe(Path(folder), cleaned, lfp, info, depth, medians, sorting)
+    return SortedProbe(Path(folder), cleaned, lfp, info, depth, medians, sorting, bands)
 
 
 def recording_to_sort(medians: StageResult, info: ProbeInfo) -> BinaryRecording:

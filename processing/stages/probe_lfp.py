@@ -22,6 +22,7 @@ from ..lfp_band import (
 from ..lfp_band.subsampling import RATE
 from ..packaging.lfp import LfpContents, write_lfp_nwb
 from ..synchronization import BandClock
+from ..synchronization.probe_clock import fit_clock
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,6 +35,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FLASHES: Final = "flashes"
+SPONTANEOUS: Final = "spontaneous"
+
+
+def nominal_clock(spike_band: Recording, name: str) -> ProbeClock:
+    """Return the clock of a probe that nothing else timed: seconds from its first sample on, at its nominal rate."""
+    first, rate = float(spike_band.timeline.numbers[0]), spike_band.sampling_rate
+    length = float(spike_band.timeline.elapsed(np.array([spike_band.n_samples - 1]))[0])
+    return fit_clock([first, first + max(length, 1.0)], [0.0, max(length, 1.0) / rate], rate, name=name)
+
+
+def lfp_rate(bands: RawBands) -> float:
+    """Return the rate of a probe's LFP file (Hz), by the probe's nominal clock."""
+    rate = bands.spike_band.sampling_rate
+    return rate / round(rate / RATE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +136,9 @@ def write_probe_lfp(
     }
     if not len(flashes):
         described["without_csd"] = "no flashes were shown"
-        logger.warning("%s gets no current source density: %s", clock.name, described["without_csd"])
+        shown = set(onsets["stimulus_name"]) - {SPONTANEOUS}
+        level = logging.WARNING if shown else logging.INFO  # where nothing was shown, nobody misses it
+        logger.log(level, "%s gets no current source density: %s", clock.name, described["without_csd"])
     else:
         response = flash_response(band, of_band, flashes, np.flatnonzero(~in_brain & valid))
         volts = band.uv_per_bit[response.channels] * 1e-6

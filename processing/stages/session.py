@@ -1,30 +1,49 @@
 """Stage ``session``: what the stages left of each probe becomes a session file.
 
 Reads, for each probe, ``depth_estimation``, ``double_counted_spikes``, ``mean_waveforms``, ``features`` and ``units``;
-leaves ``session.nwb``.
+leaves ``session.nwb``, and ``probe_<id>_lfp.nwb`` where the raw data were given.
 """
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from allen_ecephys.errors import StageError
+from allen_ecephys.errors import (
+    InvalidContentsError,
+    InvalidValueError,
+    MissingDataError,
+    RecordingTooShortError,
+    StageError,
+    UnknownNameError,
+)
 from allen_ecephys.files import read_json
 
 from ..packaging.contents import SessionContents, SessionMetadata
-from ..packaging.identities import channel_ids, check_session_id, probe_ids, unit_ids
+from ..packaging.identities import (
+    PROBES,
+    channel_ids,
+    check_session_id,
+    probe_ids,
+    probe_numbers,
+    session_id_of,
+    unit_ids,
+)
 from ..packaging.session import write_session_nwb
-from ..pipeline.stage import Stage, StageResult, read_manifest
+from ..pipeline.digests import digest_of
+from ..pipeline.stage import Stage, StageResult, input_files, read_manifest
 from ..spike_band.probe_info import read_probe_info
 from ..timeline import Timeline
 from . import depth_estimation, double_counted_spikes, features, mean_waveforms, units
 from .double_counted_spikes import read_cleaned_spikes
 from .mean_waveforms import read_mean_waveforms
+from .probe_lfp import lfp_rate, nominal_clock, write_probe_lfp
 
 if TYPE_CHECKING:
     import os
@@ -32,6 +51,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from numpy.typing import NDArray
+
+    from ..readers.raw_folder import RawBands
+
+logger = logging.getLogger(__name__)
 
 #: Acronym of channels in the brain whose structure is not known: "basic cell groups and regions".
 UNKNOWN_STRUCTURE: Final = "grey"
@@ -55,8 +78,10 @@ def run_session(
     probes: Sequence[str | os.PathLike[str]],
     folder: str | os.PathLike[str],
     *,
-    session_id: int,
     session_start_time: datetime,
+    session_id: int | None = None,
+    names: Sequence[str] | None = None,
+    bands: Sequence[RawBands] = (),
 ) -> StageResult:
     """Write the session file of measured probes, or reuse what an earlier run left.
 
@@ -66,25 +91,52 @@ def run_session(
         For each probe, the folder that :func:`.units.measure_units` filled.
     folder
         Which gets the stage's folder.
-    session_id, session_start_time
+    session_start_time, session_id, names
         As :func:`package_units`.
+    bands
+        Raw data of each probe, for its LFP file; without, there is none.
 
     Raises
     ------
     StageError
         If the units of a probe were not measured.
     """
-    check_session_id(session_id)
     for probe in probes:
         check_measured(Path(probe))
+    called, number = probe_names(probes, names), _session_id(probes, session_id)
 
     def work(place: Path) -> dict[str, Any]:
-        package_units(probes, place / SESSION_FILE, session_id=session_id, session_start_time=session_start_time)
-        return {"session_id": session_id}
+        contents = session_contents(
+            probes, session_id=number, session_start_time=session_start_time, names=called
+        )  # fmt: skip
+        contents, described = _write_lfp(place, contents, bands)
+        write_session_nwb(place / SESSION_FILE, contents)
+        return {"session_id": number, "lfp": described}
 
     sources = [stage.folder(probe) for probe in probes for stage in PACKAGED]
-    parameters = {"session_id": session_id, "session_start_time": session_start_time.isoformat()}
+    sources += [file for one in bands for file in input_files(one.spike_band if one.lfp is None else one.lfp)]
+    parameters = {"session_id": number, "session_start_time": session_start_time.isoformat(), "names": called}
     return STAGE.run(folder, work, inputs=sources, parameters=parameters)
+
+
+def _write_lfp(
+    place: Path, contents: SessionContents, bands: Sequence[RawBands]
+) -> tuple[SessionContents, dict[str, Any]]:
+    """Write the LFP files of probes; return the session that tells of them, and what they hold."""
+    if not bands:
+        return contents, {}
+    rates = [lfp_rate(one) for one in bands]
+    probes = contents.probes.assign(has_lfp_data=True, lfp_sampling_rate=rates)
+    told = replace(contents, probes=probes)
+    described = {}
+    for probe_id, name, one in zip(probes.index.tolist(), probes["description"].tolist(), bands, strict=True):
+        try:
+            described[name] = write_probe_lfp(place, one, nominal_clock(one.spike_band, name), told, probe_id)
+        except (MissingDataError, RecordingTooShortError, UnknownNameError, InvalidContentsError) as error:
+            logger.warning("%s gets no LFP file: %s", name, error)
+    probes["has_lfp_data"] = [name in described for name in probes["description"]]
+    probes["lfp_sampling_rate"] = probes["lfp_sampling_rate"].where(probes["has_lfp_data"])
+    return replace(contents, probes=probes), described
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +158,9 @@ def package_units(
     folders: Sequence[str | os.PathLike[str]],
     path: str | os.PathLike[str],
     *,
-    session_id: int,
     session_start_time: datetime,
+    session_id: int | None = None,
+    names: Sequence[str] | None = None,
     session_type: str = "spontaneous",
     presentations: pd.DataFrame | None = None,
     structure_acronym: str = UNKNOWN_STRUCTURE,
@@ -117,17 +170,22 @@ def package_units(
 
     Every unit is written, noise too (``quality`` says so): filtering is for reading. Times of spikes are samples over
     the probe's nominal rate, gaps of the recording included, which become invalid times; probes are taken to start
-    together. Ids are made from the session's,
-    see :mod:`~allen_ecephys.processing.packaging.identities`.
+    together. Ids are made from the session's, see :mod:`~allen_ecephys.processing.packaging.identities`.
 
     Parameters
     ----------
     folders
-        For each probe, the folder that :func:`.units.measure_units` filled; they become probeA, probeB, ...
+        For each probe, the folder that :func:`.units.measure_units` filled.
     path
         File to write.
-    session_id, session_start_time, session_type
+    session_start_time, session_type
         Of the session; the start needs a time zone.
+    session_id
+        Of the session. By default it is made from what the recordings begin with: the same recordings have the same
+        id wherever they lie, others have others.
+    names
+        Of the probes. By default those that the recorder gave them (``imec1``, ``ProbeB``), else ``probeA``,
+        ``probeB``, ...
     presentations
         Stimulus presentations, see :class:`SessionContents`. Default: one spontaneous period over all spikes.
     structure_acronym
@@ -140,22 +198,45 @@ def package_units(
     StageError
         If a folder holds no measured units.
     InvalidValueError
-        If no ids can be made from `session_id`, or for so many probes.
+        If no ids can be made from `session_id`, or for so many probes, or two probes have one name.
     InvalidContentsError, FileExistsError, DiskFullError
         As :func:`.packaging.write_session_nwb`.
     """
-    import pandas as pd
-
-    probes = [
-        read_measured_probe(Path(folder), number, int(probe_id), structure_acronym)
-        for number, (folder, probe_id) in enumerate(zip(folders, probe_ids(session_id, len(folders)), strict=True))
-    ]
-    if not probes:
+    if not folders:
         msg = "no folder of measured units was named: run `allen-ecephys process units` first"
         raise StageError(msg)
+    for folder in folders:
+        check_measured(Path(folder))
+    contents = session_contents(
+        folders, session_id=_session_id(folders, session_id), session_start_time=session_start_time,
+        names=probe_names(folders, names), session_type=session_type, presentations=presentations,
+        structure_acronym=structure_acronym,
+    )  # fmt: skip
+    return write_session_nwb(path, contents, overwrite=overwrite)
+
+
+def session_contents(
+    folders: Sequence[str | os.PathLike[str]],
+    *,
+    session_id: int,
+    session_start_time: datetime,
+    names: Sequence[str],
+    session_type: str = "spontaneous",
+    presentations: pd.DataFrame | None = None,
+    structure_acronym: str = UNKNOWN_STRUCTURE,
+) -> SessionContents:
+    """Return what :func:`package_units` writes."""
+    import pandas as pd
+
+    first = probe_ids(session_id, 1)[0]
+    ids = [int(first) + number for number in probe_numbers(names)]
+    probes = [
+        read_measured_probe(Path(folder), name, probe_id, structure_acronym)
+        for folder, name, probe_id in zip(folders, names, ids, strict=True)
+    ]
     trains = [probe.timeline.times(train, probe.sampling_rate) for probe in probes for train in probe.spike_samples]
     last = max((float(train[-1]) for train in trains if train.size), default=0.0)
-    contents = SessionContents(
+    return SessionContents(
         metadata=SessionMetadata(session_id, session_start_time, session_type),
         probes=pd.DataFrame(
             {
@@ -174,11 +255,48 @@ def package_units(
         stimulus_presentations=_spontaneous(last) if presentations is None else presentations,
         invalid_times=_gaps(probes),
     )
-    return write_session_nwb(path, contents, overwrite=overwrite)
 
 
-def read_measured_probe(folder: Path, number: int, probe_id: int, structure_acronym: str) -> PackagedProbe:
-    """Read what the stages left of one probe, the ``probeA``, ``probeB``, ... of that number."""
+def probe_names(folders: Sequence[str | os.PathLike[str]], given: Sequence[str] | None = None) -> list[str]:
+    """Return the name of each probe: as given, as its recorder called it, or ``probeA`` and on.
+
+    Raises
+    ------
+    InvalidValueError
+        If there are too many probes, not as many names as probes, or two of one name.
+    """
+    if len(folders) > PROBES:
+        msg = f"{len(folders)} probes of one session were given; ids have room for {PROBES}"
+        raise InvalidValueError(msg)
+    if given and len(given) != len(folders):
+        msg = f"{len(given)} names were given for {len(folders)} probes; give one for each, in the order of the folders"
+        raise InvalidValueError(msg)
+    by_order = [f"probe{chr(ord('A') + number)}" for number in range(len(folders))]
+    recorded = [str(depth_estimation.known_recording(folder).get("probe", "")) for folder in folders]
+    names = [name or other for name, other in zip(given or recorded, by_order, strict=True)]
+    names = [re.sub(r"[/:]", "-", name) for name in names]  # which no group of an NWB file may be called
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        msg = f"two probes are called {twice[0]!r}; tell them apart with names=... (--probe-name, once for each folder)"
+        raise InvalidValueError(msg)
+    return names
+
+
+def _session_id(folders: Sequence[str | os.PathLike[str]], given: int | None) -> int:
+    """Return the id that was given, or one made from the recordings of the probes."""
+    if given is not None:
+        check_session_id(given)
+        return given
+    known = []
+    for folder in folders:
+        facts = depth_estimation.known_recording(folder)
+        manifest = read_manifest(depth_estimation.STAGE.folder(folder)) or {}
+        known.append(f"{facts.get('probe', '')} {facts.get('begins_with') or digest_of(manifest.get('inputs'))}")
+    return session_id_of(known)
+
+
+def read_measured_probe(folder: Path, name: str, probe_id: int, structure_acronym: str) -> PackagedProbe:
+    """Read what the stages left of one probe, which the session calls `name`."""
     import pandas as pd
 
     check_measured(folder)
@@ -199,7 +317,7 @@ def read_measured_probe(folder: Path, number: int, probe_id: int, structure_acro
     ).drop(columns=["peak_channel", "n_spikes"])
     packaged.index = pd.Index(unit_ids(probe_id, table.index), name="id")
     return PackagedProbe(
-        name=f"probe{chr(ord('A') + number)}",
+        name=name,
         probe_id=probe_id,
         sampling_rate=float(manifest["report"]["sampling_rate"]),
         timeline=Timeline.from_facts(int(spikes.samples.max(initial=0)) + 1, manifest["report"].get("timeline")),

@@ -122,7 +122,7 @@ def probe_sizes(session: SessionFile) -> dict[str, Size]:
     """Return length and channels of each probe's recording."""
     found = {}
     for probe in session.told.probes:
-        recording = open_bands(probe.recording, stream=probe.stream).spike_band
+        recording = open_bands(probe.recording, **probe.opened_with).spike_band
         found[probe.name] = Size(duration(recording), recording.n_channels)
     return found
 

@@ -131,6 +131,8 @@ def _probe() -> Schema:
             "channels": _file("table (CSV) of where its channels are in the brain"),
             "events": _file("folder with the events of its barcode line"),
             "stream": _text("which of several probes in `recording`"),
+            "settings": _file("settings.xml of Open Ephys, where it is not in its place in `recording`"),
+            "part_number": _text("which probe it was (NP2013), for Open Ephys recordings without settings"),
             "clock": _text("what puts its samples in time, barcodes by default", enum=list(CLOCKS)),
             "start": _number("about when its sample 0 was taken (s), for a square wave"),
         },

@@ -118,7 +118,7 @@ class ProbeSteps:
     @cached_property
     def bands(self) -> RawBands:
         """The raw data."""
-        return open_bands(self.probe.recording, stream=self.probe.stream)
+        return open_bands(self.probe.recording, **self.probe.opened_with)
 
     def run(self, stage: str) -> StageResult:
         """Run the stage of that name, or reuse what it left."""

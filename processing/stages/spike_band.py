@@ -62,6 +62,7 @@ def process_spike_band(
     keep_median_subtracted: bool = True,
     chunk_samples: int = CHUNK_SAMPLES,
     n_workers: int | None = None,
+    overwrite: bool = False,
 ) -> SpikeBand:
     """Estimate depth, subtract medians, filter and whiten a recording, stage by stage.
 
@@ -77,9 +78,13 @@ def process_spike_band(
         Files that the recording comes from, to notice when they change; by default its ``path``.
     keep_median_subtracted
         Whether to write the median-subtracted recording (waveforms are measured on it); it is as large as the raw one.
+    overwrite
+        Whether what the folder holds of another recording may be replaced.
 
     Raises
     ------
+    AlreadyPresentError
+        If the folder holds the results of another recording.
     RecordingTooShortError
         If the recording is shorter than what a stage reads.
     ChannelCountError
@@ -89,7 +94,9 @@ def process_spike_band(
     """
     files = input_files(recording, lfp) if inputs is None else inputs
     threads: dict[str, Any] = {"chunk_samples": chunk_samples, "n_workers": n_workers}
-    looked = run_depth_estimation(recording, folder, lfp=lfp, inputs=files, parameters=depth)
+    looked = run_depth_estimation(
+        recording, folder, lfp=lfp, inputs=files, parameters=depth, overwrite=overwrite
+    )  # fmt: skip
     medians = None
     if keep_median_subtracted:
         medians = run_median_subtraction(recording, folder, looked, inputs=files, **threads)

@@ -131,7 +131,7 @@ class SessionClock:
         if not sharing or sync is not None:
             edges = sync.rising(told.square_wave) if sync is not None and told.square_wave is not None else None
             return cls(told, sync, edges)
-        first = open_bands(sharing[0].recording, stream=sharing[0].stream).spike_band
+        first = open_bands(sharing[0].recording, **sharing[0].opened_with).spike_band
         logger.info("no sync file: the session's clock is that of %s", sharing[0].name)
         return cls(told, None, square_wave_edges(first) / first.sampling_rate)
 
@@ -173,7 +173,7 @@ def clock_files(probe: ProbeDescription, bands: RawBands) -> list[Path]:
 
 def probe_inputs(probe: ProbeDescription, folder: Path) -> list[Path]:
     """Return all that a probe adds to a session: raw data, what its clock rests on, and folders of stages."""
-    bands = open_bands(probe.recording, stream=probe.stream)
+    bands = open_bands(probe.recording, **probe.opened_with)
     looked = median_subtraction.STAGE  # which finds saturated samples; units may have been sorted without
     also = [looked.folder(folder)] if looked.is_finished(folder) else []
     stages = [stage.folder(folder) for stage in PACKAGED]
@@ -184,14 +184,14 @@ def synchronized_probe(clock: SessionClock, number: int, folder: Path) -> Synchr
     """Read the units of a session's probe of that number, and put its samples on the session's clock."""
     told = clock.told
     probe = told.probes[number]
-    bands = open_bands(probe.recording, stream=probe.stream)
+    bands = open_bands(probe.recording, **probe.opened_with)
     of_probe = clock.of_probe(probe, bands)
     probe_id = int(probe_ids(told.metadata.session_id, len(told.probes))[number])
-    packaged = read_measured_probe(folder, number, probe_id, UNKNOWN_STRUCTURE)
+    packaged = read_measured_probe(folder, probe.name, probe_id, UNKNOWN_STRUCTURE)
     channels = packaged.channels
     if probe.channels is not None:
         channels = _registered(channels, probe.channels, probe.name)
-    packaged = replace(packaged, name=probe.name, channels=channels)
+    packaged = replace(packaged, channels=channels)
     saturated = None
     if median_subtraction.STAGE.is_finished(folder):
         saturated = np.load(median_subtraction.STAGE.file(folder, SATURATED_FILE)).reshape(-1, 2)

@@ -104,6 +104,7 @@ def measure_units(
     parameters: UnitParameters | None = None,
     *,
     depth: StageResult | None = None,
+    overwrite: bool = False,
 ) -> pd.DataFrame:
     """Clean and measure sorted units: run all stages, or those whose inputs or parameters changed since the last run.
 
@@ -117,6 +118,8 @@ def measure_units(
         Of all stages.
     depth
         The stage ``depth_estimation``, where it ran on the raw recording already.
+    overwrite
+        Whether what the folder holds of another recording may be replaced.
 
     Returns
     -------
@@ -124,10 +127,15 @@ def measure_units(
         What ``units/metrics.csv`` holds: index ``cluster_id``; the three judgements (``sorting_label``, ``quality``
         with ``noise_reasons``, ``fails_bounds``), ``too_few_spikes``, ``n_spikes``, ``good_seconds`` (how long the unit
         is to be trusted; ``units/good_periods.csv`` says when), ``peak_channel``, waveform metrics, quality metrics.
+
+    Raises
+    ------
+    AlreadyPresentError
+        If the folder holds the results of another recording.
     """
     chosen = parameters or UnitParameters()
     recording = probe.recording
-    looked = depth or run_depth_estimation(recording, folder, lfp=probe.lfp)
+    looked = depth or run_depth_estimation(recording, folder, lfp=probe.lfp, overwrite=overwrite)
     if chosen.subtract_medians:
         recording = MedianSubtractedRecording(recording, read_probe_info(looked.folder / INFO_FILE))
     steps = UnitSteps(probe, recording, Path(folder), chosen, looked)

@@ -79,6 +79,12 @@ def test_one_command_turns_raw_data_into_a_session(
     path = folder / "session" / "session.nwb"
     table = pd.read_csv(folder / "units" / "metrics.csv", index_col="cluster_id")
     with EcephysSession(path, unit_filter=UnitFilter.none()) as session:
+        assert session.probes.iloc[0][["description", "has_lfp_data", "lfp_sampling_rate"]].to_list() == [
+            "probeA", True, 1250.0,
+        ]  # fmt: skip
+        lfp = session.get_lfp("probeA")
+        assert lfp.shape[0] == 7500
+        assert float(lfp["time"][-1]) == pytest.approx(6.0, abs=1e-3)
         units = session.units
         assert sorted(units.index) == [100_000 * 120 + cluster for cluster in table.index]
         for unit, cluster in units["cluster_id"].items():

@@ -140,7 +140,7 @@ def test_a_session_has_true_times_and_the_gap_as_invalid_time(
     with EcephysSession(path, unit_filter=UnitFilter.none()) as session:
         invalid = session.invalid_times
         np.testing.assert_allclose(invalid[["start_time", "stop_time"]].to_numpy(), [[2.0, 3.0]])
-        assert "probeA" in list(invalid["tags"].iloc[0])
+        assert "ProbeA" in list(invalid["tags"].iloc[0])
         times = np.sort(np.concatenate([session.spike_times[u] for u in session.units.index]))
     assert not ((times >= 2.0) & (times < 3.0)).any()
     expected = truth.spike_times / 30_000 + (truth.spike_times >= 60_000)
