@@ -2,10 +2,12 @@
 
 Passes, each with a checkpoint in the work folder from which a killed run goes on:
 
-1. ``prepared.dat``: filtered, referenced, registered for drift, whitened (:mod:`.registration`).
+1. ``prepared.npz``: how samples are filtered, referenced, whitened and held still where the probe moved. Such samples
+   are made block by block when a pass reads them (:mod:`.registration`).
 2. ``components.npz`` and ``initial.npz``: waveform components; templates from clusters of energy peaks.
 3. ``learned.npz``: templates after two sweeps (:mod:`.learning`).
-4. ``spikes.npz`` and ``features.dat``: every spike, and what it looks like without the others.
+4. ``spikes.dat`` and ``features.dat``: every spike, and what it looks like without the others. ``extraction.npz`` says
+   how far this pass has come: an hour's is not begun again.
 
 Then units are merged, split and cut by their spike times (:mod:`.curation`).
 """
@@ -35,6 +37,7 @@ from .result import SortingResult
 from .templates.initial_templates import cluster_peaks
 from .templates.learning import learn, least_size, momentum, updated
 from .templates.searching import Searcher
+from .templates.spike_files import SpikeFiles
 from .templates.template_bank import ProbeLayout, TemplateBank
 from .templates.waveform_basis import collect_snippets, waveform_components
 from .units.curation import Extraction, curate
@@ -50,6 +53,8 @@ LEAST_PROTOTYPE_BATCHES: Final = 24
 #: Batches, spread over the recording, that first templates are clustered from, and that a sweep of learning visits.
 FIRST_BATCHES: Final = 64
 SWEEP_BATCHES: Final = 40
+#: Batches after which the extraction notes how far it is: 70 s of recording.
+CHECKED_BATCHES: Final = 32
 #: Clusters smaller than this (noise SDs) can hardly be told from noise.
 LEAST_NORM: Final = 5.0
 
@@ -83,7 +88,7 @@ def sort_native(
     NonFiniteError
         If samples are NaN or infinite.
     DiskFullError
-        If the disk has no room for the prepared recording.
+        If the disk has no room for the spikes and their features.
     """
     p, place = parameters or SortingParameters(), Path(folder)
     place.mkdir(parents=True, exist_ok=True)
@@ -96,7 +101,7 @@ def sort_native(
         logger.info("%s: %.1f s", name, seconds[name])
         return done
 
-    prepared = timed("preparation", lambda: prepare_recording(recording, place / "prepared.dat", parameters=p))
+    prepared = timed("preparation", lambda: prepare_recording(recording, place / "prepared.npz", parameters=p))
     layout = ProbeLayout.of(prepared.positions, p.whitening_range)
     batches = list(chunk_bounds(prepared.n_samples, p.NT))
     checkpoint = Checkpoints(place, prepared, p)
@@ -118,14 +123,15 @@ class Checkpoints:
         key = {
             "version": __version__,
             "parameters": asdict(parameters),
-            "prepared": [prepared.n_samples, prepared.path.stat().st_mtime_ns],
+            "prepared": prepared.identity,
         }
-        self._key = json.dumps(key, sort_keys=True)
+        # Of samples that cannot be told from others nothing is taken.
+        self._key = None if prepared.identity is None else json.dumps(key, sort_keys=True)
 
     def load(self, name: str) -> dict[str, npt.NDArray[Any]] | None:
         """Return what a pass left, or None if it did not end, or was made from something else."""
         path = self.folder / f"{name}.npz"
-        if not path.exists():
+        if self._key is None or not path.exists():
             return None
         with np.load(path, allow_pickle=False) as arrays:
             if str(arrays["key"]) != self._key:
@@ -136,7 +142,11 @@ class Checkpoints:
     def save(self, name: str, **arrays: npt.NDArray[Any]) -> None:
         """Keep what a pass made, whole or not at all."""
         with atomic_file(self.folder / f"{name}.npz") as file:
-            np.savez(file, allow_pickle=False, key=np.array(self._key), **arrays)
+            np.savez(file, allow_pickle=False, key=np.array(str(self._key)), **arrays)
+
+    def forget(self, name: str) -> None:
+        """Remove what a pass left."""
+        (self.folder / f"{name}.npz").unlink(missing_ok=True)
 
     def bank(self, name: str, make: Callable[[], TemplateBank], layout: ProbeLayout, basis: Float32) -> TemplateBank:
         """Return the templates of a pass, from its checkpoint or by running it."""
@@ -198,35 +208,37 @@ def extract(
     p: SortingParameters,
 ) -> Extraction:
     """Find all spikes, batch by batch, while templates follow those that they explain best."""
-    path = checkpoint.folder / "features.dat"
-    kept = checkpoint.load("spikes")
-    if kept is None:
-        memory = float(np.exp(-1.0 / momentum(searcher, p)[1]))
-        columns: dict[str, list[npt.NDArray[Any]]] = {"start": [], "template": [], "amplitude": [], "explained": []}
-        # Spikes of other parameters have their features in the file that is written over now.
-        (checkpoint.folder / "spikes.npz").unlink(missing_ok=True)
-        caution = searcher.caution("extraction")
-        with path.open("wb") as features:
-            for start, stop in _progress(batches, "extraction"):
-                found = searcher.search(bank, start, stop, threshold=p.Th[1], lam=p.lam, caution=caution)
-                for name, parts in columns.items():
-                    parts.append(getattr(found, name))
-                features.write(np.ascontiguousarray(found.weights[:, :, : p.nPCs].transpose(0, 2, 1)).data)
-                # Channels stay what they are: all features of a template are on the same ones.
-                bank, _ = updated(bank, found, memory, p.Th[0])
-            features.flush()
-            os.fsync(features.fileno())
-        kept = {name: np.concatenate(parts) for name, parts in columns.items()}
-        kept |= {"main": bank.main, "weights": bank.weights}
-        checkpoint.save("spikes", **kept)
-    shape = (len(kept["start"]), p.nPCs, searcher.layout.local.shape[1])
+    files = SpikeFiles(checkpoint.folder, p.nPCs, searcher.layout.local.shape[1])
+    caution, done, n_spikes = searcher.caution("extraction"), 0, 0
+    kept = checkpoint.load("extraction")
+    if kept is not None and files.hold(int(kept["n_spikes"])):
+        done, n_spikes, caution.factor = int(kept["done"]), int(kept["n_spikes"]), float(kept["factor"])
+        bank = TemplateBank(searcher.layout, searcher.basis, kept["main"], kept["weights"])
+    else:
+        # Spikes of other parameters are written over now.
+        checkpoint.forget("extraction")
+    memory = float(np.exp(-1.0 / momentum(searcher, p)[1]))
+    with files.after(n_spikes) as writer:
+        for number, (start, stop) in enumerate(_progress(batches[done:], "extraction"), done + 1):
+            found = searcher.search(bank, start, stop, threshold=p.Th[1], lam=p.lam, caution=caution)
+            writer.append(found)
+            # Channels stay what they are: all features of a template are on the same ones.
+            bank, _ = updated(bank, found, memory, p.Th[0])
+            if number % CHECKED_BATCHES == 0 or number == len(batches):
+                writer.flush()
+                counts = {"done": number, "n_spikes": writer.n_spikes, "factor": caution.factor}
+                checkpoint.save(
+                    "extraction", main=bank.main, weights=bank.weights, **{k: np.array(v) for k, v in counts.items()}
+                )
+        n_spikes = writer.n_spikes
+    rows = files.spikes(n_spikes)
     return Extraction(
-        start=kept["start"],
-        template=kept["template"],
-        amplitude=kept["amplitude"],
-        explained=kept["explained"],
-        features=np.memmap(path, np.float32, "r", shape=shape) if shape[0] else np.empty(shape, np.float32),
-        bank=TemplateBank(searcher.layout, searcher.basis, kept["main"], kept["weights"]),
+        start=rows["start"].copy(),
+        template=rows["template"].astype(np.int64),
+        amplitude=rows["amplitude"].copy(),
+        explained=rows["explained"].copy(),
+        features=files.features(n_spikes),
+        bank=bank,
     )
 
 

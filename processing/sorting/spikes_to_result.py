@@ -71,9 +71,10 @@ def result_from_spikes(
     spikes = SortedSpikes.from_arrays(samples, units, unit_ids=np.arange(n_units), n_samples=recording.n_samples)
     order = np.lexsort((spikes.units, spikes.samples))
     spikes = SortedSpikes.from_arrays(spikes.samples[order], spikes.units[order], unit_ids=np.arange(n_units))
-    prepared = prepare_recording(recording, folder / WHITENED_FILE, parameters=p, channels=channels)
+    prepared = prepare_recording(recording, parameters=p, channels=channels)
+    # Written, as waveforms and features are gathered in several passes.
     whitened = BinaryRecording(
-        prepared.path,
+        prepared.write(folder / WHITENED_FILE),
         n_columns=prepared.n_channels,
         sampling_rate=prepared.sampling_rate,
         uv_per_bit=1 / SCALE,  # samples come out in noise SDs

@@ -25,7 +25,7 @@ from ..recording import Recording, chunk_bounds
 from ..shanks import ShankLines
 from ..timeline import Timeline
 from .adc_phase import Definition, phase_taps
-from .blocks import BLOCK_SAMPLES, NO_REGISTRATION, BlockCounts, SpikeBandPlan, filter_block, halo_bounds, whiten_block
+from .blocks import BLOCK_SAMPLES, BlockCounts, SpikeBandPlan, filter_block, halo_bounds, whiten_block
 from .filtering import HIGH_PASS, high_pass_sections
 from .median_subtraction import MedianPlan, probe_medians, subtract_block
 from .probe_info import ProbeInfo
@@ -305,29 +305,16 @@ def estimate_whitening(
     )
 
 
-def no_registration(start: int, stop: int) -> LocalWeights:
-    """Return what leaves whitened samples as they are, for any block."""
-    del start, stop
-    return NO_REGISTRATION
-
-
 def stream_whitened(
     recording: Recording,
     plan: SpikeBandPlan,
     weights: LocalWeights,
     path: Path,
     *,
-    registration_at: Callable[[int, int], LocalWeights] = no_registration,
     chunk_samples: int = CHUNK_SAMPLES,
     n_workers: int | None = None,
 ) -> BlockCounts:
     """Filter and whiten a recording, block by block, into a new file, int16 (n_samples, rows of `weights`).
-
-    Parameters
-    ----------
-    registration_at
-        Given start and stop of a block: weights of the sums of whitened channels to write instead of them. Called from
-        several threads.
 
     Raises
     ------
@@ -346,7 +333,7 @@ def stream_whitened(
             for begin, end in (part for block in blocks for part in timeline.within(*block)):
                 low, high = halo_bounds(begin, end, timeline)
                 block, target = samples[low - first : high - first], out[begin - start : end - start]
-                counts.add(whiten_block(block, low, begin, plan, weights, target, registration_at(begin, end)))
+                counts.add(whiten_block(block, low, begin, plan, weights, target))
             file.write(_bytes(out), 2 * start * n_columns)
             return counts
 

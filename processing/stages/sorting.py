@@ -61,7 +61,8 @@ def run_sorting(
     inputs
         Files or stage folders that the recording comes from; by default its ``path``.
     keep_work
-        Whether to leave the work folder, which can be larger than the recording.
+        Whether to leave the work folder: the native sorter's checkpoints, spikes and their features; other sorters may
+        keep a copy of the recording there.
 
     Returns
     -------

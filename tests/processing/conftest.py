@@ -185,21 +185,29 @@ def example_bank() -> TemplateBank:
 @pytest.fixture
 def whitened(tmp_path_factory: pytest.TempPathFactory, example_bank: TemplateBank) -> Callable[..., PreparedRecording]:
     """Return what makes a prepared recording, without drift, of samples in noise SDs on the example's channels."""
+    from allen_ecephys.processing.readers.binary import BinaryRecording
     from allen_ecephys.processing.sorting.preparing.drift import Drift
+    from allen_ecephys.processing.sorting.preparing.front_end import FrontEnd
     from allen_ecephys.processing.sorting.preparing.registration import PreparedRecording
-    from allen_ecephys.processing.spike_band.whitening import SCALE
+    from allen_ecephys.processing.spike_band.blocks import SpikeBandPlan
+    from allen_ecephys.processing.spike_band.whitening import SCALE, LocalWeights
 
     def write(samples: npt.ArrayLike) -> PreparedRecording:
-        path = tmp_path_factory.mktemp("whitened") / "prepared.dat"
+        path = tmp_path_factory.mktemp("whitened") / "whitened.dat"
         counts = np.rint(np.asarray(samples) * SCALE).astype(np.int16)
         counts.tofile(path)
-        n_samples, n_channels = counts.shape
-        still = Drift(np.zeros((1, 1)), np.array([100.0]))
-        return PreparedRecording(
-            path=path, n_samples=n_samples, sampling_rate=30_000.0, channel_map=np.arange(n_channels),
-            positions=example_bank.layout.positions, whitening=np.eye(n_channels),
-            taps=np.ones((1, n_channels), np.float32), drift=still, n_clipped=0, n_saturated=0,
-        )  # fmt: skip
+        n_channels, positions = counts.shape[1], example_bank.layout.positions
+        recording = BinaryRecording(
+            path, n_columns=n_channels, sampling_rate=30_000.0, uv_per_bit=1.0, geometry=positions
+        )
+        # A front end that leaves counts as they are.
+        nothing = SpikeBandPlan(
+            None, np.tile(np.float32([1, 0, 0, 1, 0, 0]), (2, 1)), np.full(n_channels, np.inf, np.float32)
+        )
+        alone = np.tile(np.float32([1, 0, 0, 0]), (n_channels, 1))
+        weights = LocalWeights(np.repeat(np.arange(n_channels)[:, None], 4, axis=1), alone)
+        front = FrontEnd(recording, np.arange(n_channels), nothing, weights)
+        return PreparedRecording(front, Drift(np.zeros((1, 1)), np.array([100.0])))
 
     return write
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -14,7 +14,7 @@ from allen_ecephys.errors import GeometryError, RecordingTooShortError
 
 from ...recording import Recording
 from ...shanks import ShankLines
-from ...spike_band.blocks import SpikeBandPlan, halo_bounds, whiten_block
+from ...spike_band.blocks import NO_REGISTRATION, SpikeBandPlan, halo_bounds, whiten_block
 from ...spike_band.common_reference import reference_floors
 from ...spike_band.ingest import QuantizedRecording
 from ...spike_band.probe_info import ProbeInfo
@@ -22,19 +22,27 @@ from ...spike_band.temporal_whitening import filter_in_time, noise_autocovarianc
 from ...spike_band.whitening import SCALE, LocalWeights, covariance_band, local_weights
 from ...spike_band.writing import covariance_blocks, filtered_blocks, plan_for
 from ..parameters import SortingParameters
-from .channels import ChannelLevels, channel_levels, choose_channels
+from .channels import channel_levels, choose_channels
 
 logger = logging.getLogger(__name__)
 
+Int16 = npt.NDArray[np.int16]
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
+RegistrationAt = Callable[[int, int], LocalWeights]
 
 #: Fewer channels than this, or on a dense probe fewer um along the shanks, share no common median: it would hold too
 #: much of their own spikes.
 LEAST_REFERENCED, LEAST_REFERENCED_UM = 16, 160.0
 #: Blocks, spread over the recording, that the colour of the noise is measured in.
 COLOUR_BLOCKS: Final = 8
+
+
+def no_registration(start: int, stop: int) -> LocalWeights:
+    """Return what leaves whitened samples as they are."""
+    del start, stop
+    return NO_REGISTRATION
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,15 +77,27 @@ class FrontEnd:
         taps = np.ones((1, self.recording.n_channels), np.float32) if self.plan.taps is None else self.plan.taps
         return np.ascontiguousarray(taps[:, self.channels])
 
-    def whitened(self, start: int, stop: int) -> Float32:
-        """Return samples ``[start, stop)`` in noise SDs, float32 (stop - start, n), rounded as a file of them."""
+    def counts(self, start: int, stop: int, registration_at: RegistrationAt = no_registration) -> Int16:
+        """Return whitened samples ``[start, stop)``, int16 (stop - start, n): a noise SD is 200 counts.
+
+        Parameters
+        ----------
+        registration_at
+            Given start and stop of samples without a gap: weights of the sums of whitened channels that are returned
+            instead of them.
+        """
         timeline = self.recording.timeline
         counts = np.empty((stop - start, len(self.channels)), np.int16)
         for begin, end in timeline.within(start, stop):
             first, last = halo_bounds(begin, end, timeline)
             samples = np.ascontiguousarray(self.recording.read(first, last))
-            whiten_block(samples, first, begin, self.plan, self.weights, counts[begin - start : end - start])
-        scaled: Float32 = counts * np.float32(1 / SCALE)
+            target = counts[begin - start : end - start]
+            whiten_block(samples, first, begin, self.plan, self.weights, target, registration_at(begin, end))
+        return counts
+
+    def whitened(self, start: int, stop: int) -> Float32:
+        """Return samples ``[start, stop)`` in noise SDs, float32 (stop - start, n), rounded to counts."""
+        scaled: Float32 = self.counts(start, stop) * np.float32(1 / SCALE)
         return scaled
 
 
@@ -89,14 +109,14 @@ def as_counts(recording: Recording) -> Recording:
 def sorting_plan(
     recording: Recording,
     channels: Int64,
-    levels: ChannelLevels,
+    offsets: Float32,
     parameters: SortingParameters,
     info: ProbeInfo | None = None,
 ) -> SpikeBandPlan:
     """Gather what turns raw counts into filtered and referenced ones.
 
     With `info`, the medians of channels that are digitised together are subtracted before the filter, as in the
-    release. Without, offsets are subtracted before and the median over all chosen channels after it (Kilosort 2's
+    release. Without, `offsets` are subtracted before and the median over all chosen channels after it (Kilosort 2's
     common reference), unless there are fewer than 16; a recording whose medians were subtracted before stays as it is
     but for a fraction of a count. By the definition ``"corrected"`` the converters' turns are undone before the filter
     (:mod:`~allen_ecephys.processing.spike_band.adc_phase`).
@@ -107,7 +127,7 @@ def sorting_plan(
     members = np.zeros(recording.n_channels, bool)
     extent = ShankLines.of(recording.geometry, recording.shanks).extent(channels)
     members[channels] = len(channels) >= LEAST_REFERENCED and extent >= LEAST_REFERENCED_UM
-    return replace(plan, offsets=levels.offsets, reference=reference_floors(members) if members.any() else None)
+    return replace(plan, offsets=offsets, reference=reference_floors(members) if members.any() else None)
 
 
 def whitening_weights(
@@ -224,7 +244,7 @@ def front_end(
         chosen = choose_channels(source, parameters, good=None if info is None else info.mask, levels=levels)
     else:
         chosen = _checked_channels(channels, source.n_channels)
-    plan = sorting_plan(source, chosen, levels, parameters, info)
+    plan = sorting_plan(source, chosen, levels.offsets, parameters, info)
     front = FrontEnd(source, chosen, plan, whitening_weights(source, chosen, plan, parameters))
     return white_in_time(front, parameters)
 

@@ -235,7 +235,7 @@ class Searcher:
         first = start - HALO
         low, high = max(first, 0), min(stop + HALO + PADDED - 1, self.recording.n_samples)
         space.samples[:] = 0
-        counts = np.asarray(self.recording.counts()[low:high])
+        counts = self.recording.counts(low, high)
         spread_channels(counts, 1 / SCALE, space.samples[:, low - first : high - first])
         project(space.samples, self._components, space.projections)
         return space

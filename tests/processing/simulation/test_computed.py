@@ -132,9 +132,11 @@ def test_a_hundred_minutes_take_the_memory_of_seconds() -> None:
 
 def test_work_that_was_stopped_goes_on_with_an_equal_recording(tmp_path: Path) -> None:
     """It has no file whose state could be compared: its fingerprint is."""
-    first = prepare_recording(computed(), tmp_path / "prepared.dat")
-    made = first.path.stat().st_mtime_ns
-    again = prepare_recording(computed(), tmp_path / "prepared.dat")
-    assert again.path.stat().st_mtime_ns == made
-    prepare_recording(computed(seed=5), tmp_path / "prepared.dat")
-    assert first.path.stat().st_mtime_ns != made
+    kept = tmp_path / "prepared.npz"
+    first = prepare_recording(computed(), kept)
+    made = kept.stat().st_mtime_ns
+    again = prepare_recording(computed(), kept)
+    assert kept.stat().st_mtime_ns == made
+    assert again.identity == first.identity
+    assert prepare_recording(computed(seed=5), kept).identity != first.identity
+    assert kept.stat().st_mtime_ns != made

@@ -21,6 +21,7 @@ from allen_ecephys.processing.simulation.scoring import score_sorting
 from allen_ecephys.processing.sorting import native
 from allen_ecephys.processing.sorting.native import sort_native
 from allen_ecephys.processing.sorting.parameters import SortingParameters
+from allen_ecephys.processing.sorting.preparing import registration
 from allen_ecephys.processing.sorting.result import SortingResult
 
 Array = npt.NDArray[Any]
@@ -243,7 +244,7 @@ def test_a_killed_run_goes_on_after_its_last_pass(
         patch.setattr(native, PASSES[at], kill)
         with pytest.raises(Killed):
             sort_native(truth.recording(), tmp_path, PARAMETERS)
-    prepared = tmp_path / "prepared.dat"
+    prepared = tmp_path / "prepared.npz"
     written = prepared.stat().st_mtime_ns
     done: list[str] = []
 
@@ -263,6 +264,51 @@ def test_a_killed_run_goes_on_after_its_last_pass(
     assert done == list(PASSES[at:])
     assert prepared.stat().st_mtime_ns == written
     assert contents(result) == contents(simulated.result)
+
+
+def test_a_killed_extraction_goes_on_where_it_was(
+    simulated: Simulated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour's extraction is not begun again: with templates as they were, to equal bytes."""
+    n_batches, search, updated = -(-simulated.truth.n_samples // PARAMETERS.NT), native.Searcher.search, native.updated
+    monkeypatch.setattr(native, "CHECKED_BATCHES", 8)
+    calls = iter(range(100))
+
+    def kill_in_the_twentieth(*args: Any) -> Any:
+        if next(calls) == 19:
+            raise Killed
+        return updated(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "updated", kill_in_the_twentieth)
+        with pytest.raises(Killed):
+            sort_native(simulated.truth.recording(), tmp_path, PARAMETERS)
+    searched: list[int] = []
+
+    def noted(searcher: Any, bank: Any, start: int, *args: Any, **kwargs: Any) -> Any:
+        searched.append(start // PARAMETERS.NT)
+        return search(searcher, bank, start, *args, **kwargs)
+
+    monkeypatch.setattr(native.Searcher, "search", noted)
+    assert contents(sort_native(simulated.truth.recording(), tmp_path, PARAMETERS)) == contents(simulated.result)
+    assert searched == list(range(16, n_batches))
+
+
+def test_an_extraction_whose_files_are_cut_is_made_anew(simulated: Simulated, tmp_path: Path) -> None:
+    whole = contents(sort_native(simulated.truth.recording(), tmp_path, PARAMETERS))
+    with (tmp_path / "spikes.dat").open("r+b") as file:
+        file.truncate(1000)
+    assert contents(sort_native(simulated.truth.recording(), tmp_path, PARAMETERS)) == whole
+
+
+def test_samples_are_not_written_but_for_a_part_while_it_runs(
+    simulated: Simulated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whitened samples of an hour would be as large as the recording."""
+    monkeypatch.setattr(registration, "STORED_BLOCKS", 5)
+    result = sort_native(simulated.truth.recording(), tmp_path, PARAMETERS)
+    assert contents(result) == contents(simulated.result)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < simulated.samples.nbytes / 4
 
 
 def test_a_finished_run_extracts_nothing_again(simulated: Simulated, monkeypatch: pytest.MonkeyPatch) -> None:

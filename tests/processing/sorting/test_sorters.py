@@ -109,13 +109,11 @@ def described(truth: RawGroundTruth, tmp_path_factory: pytest.TempPathFactory) -
     return result, folder
 
 
-def test_templates_are_mean_whitened_waveforms(
-    truth: RawGroundTruth, described: tuple[SortingResult, Path], tmp_path: Path
-) -> None:
+def test_templates_are_mean_whitened_waveforms(truth: RawGroundTruth, described: tuple[SortingResult, Path]) -> None:
     result, _ = described
     check_result(result, truth.recording())
     np.testing.assert_array_equal(result.samples, truth.spike_times)
-    prepared = prepare_recording(truth.recording(), tmp_path / "w.dat")
+    prepared = prepare_recording(truth.recording())
     white = prepared.counts() / 200.0
     for unit in range(6):
         train = result.samples[result.units == unit]
@@ -132,11 +130,11 @@ def test_templates_are_mean_whitened_waveforms(
 
 
 def test_amplitudes_are_projections_on_the_template(
-    truth: RawGroundTruth, described: tuple[SortingResult, Path], tmp_path: Path
+    truth: RawGroundTruth, described: tuple[SortingResult, Path]
 ) -> None:
     """x0 of Kilosort: on the 25 channels that features cover, which hold nearly all of a template."""
     result, _ = described
-    white = prepare_recording(truth.recording(), tmp_path / "w.dat").counts() / 200.0
+    white = prepare_recording(truth.recording()).counts() / 200.0
     inside = np.flatnonzero((result.samples >= 20) & (result.samples < truth.n_samples - 62))[::5]
     direct = np.array(
         [
@@ -164,7 +162,7 @@ def test_features_find_the_units_apart(described: tuple[SortingResult, Path]) ->
         assert energy.max() == pytest.approx(share, rel=0.25)
 
 
-def test_labels_follow_the_refractory_period(truth: RawGroundTruth, tmp_path: Path) -> None:
+def test_labels_follow_the_refractory_period(truth: RawGroundTruth) -> None:
     """Two units taken for one are contaminated; one with no spikes cannot be told."""
     from allen_ecephys.processing.sorting.units.cutoff import refractory_labels
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from allen_ecephys.processing.shanks import ShankLines
 from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth
 from allen_ecephys.processing.sorting.parameters import SortingParameters
 from allen_ecephys.processing.sorting.preparing import channels as channel_choice
+from allen_ecephys.processing.sorting.preparing.block_cache import BlockCache, BlockFile
 from allen_ecephys.processing.sorting.preparing.channels import choose_channels, count_spikes, noisy_channels
 from allen_ecephys.processing.sorting.preparing.drift import Drift
 from allen_ecephys.processing.sorting.preparing.interpolation import (
@@ -53,6 +55,11 @@ def write(tmp_path: Path) -> Writer:
         return BinaryRecording(path, **{**facts, **known})  # type: ignore[arg-type]
 
     return recording
+
+
+@pytest.fixture(scope="module")
+def held(stepping_probe: RawGroundTruth) -> PreparedRecording:
+    return prepare_recording(stepping_probe.recording())
 
 
 def noise(n_samples: int, n_channels: int, *, seed: int = 0, common: float = 30.0) -> np.ndarray:
@@ -103,9 +110,9 @@ def in_scipy(samples: np.ndarray, prepared: PreparedRecording, offsets: np.ndarr
     return filtered @ prepared.whitening
 
 
-def test_samples_equal_scipy(write: Writer, tmp_path: Path) -> None:
+def test_samples_equal_scipy(write: Writer) -> None:
     samples = noise(9_000, 20)
-    prepared = prepare_recording(write(samples), tmp_path / "prepared.dat", parameters=AS_RELEASED)
+    prepared = prepare_recording(write(samples), parameters=AS_RELEASED)
     assert prepared.n_channels == 20
     assert prepared.counts().shape == (9_000, 20)
     twin = in_scipy(samples.astype(np.float64), prepared, np.float32(samples[:8192].mean(axis=0)))
@@ -115,21 +122,21 @@ def test_samples_equal_scipy(write: Writer, tmp_path: Path) -> None:
     np.testing.assert_allclose(prepared.read(100, 300), prepared.counts()[100:300] / 200, rtol=1e-6)
 
 
-def test_noise_is_white_and_of_size_one(write: Writer, tmp_path: Path) -> None:
-    prepared = prepare_recording(write(noise(60_000, 32)), tmp_path / "prepared.dat", parameters=STILL)
+def test_noise_is_white_and_of_size_one(write: Writer) -> None:
+    prepared = prepare_recording(write(noise(60_000, 32)), parameters=STILL)
     covariance = np.cov(prepared.read(0, 60_000).T)
     np.testing.assert_allclose(np.diag(covariance), 1.0, atol=0.05)
     assert np.abs(covariance - np.diag(np.diag(covariance))).max() < 0.05
 
 
-def test_channels_are_in_depth_order_without_the_left_out(write: Writer, tmp_path: Path) -> None:
+def test_channels_are_in_depth_order_without_the_left_out(write: Writer) -> None:
     geometry = neuropixels_1_geometry(24)[::-1]
     recording = write(noise(20_000, 24), geometry=geometry, reference_channels=[3])
-    prepared = prepare_recording(recording, tmp_path / "prepared.dat", parameters=STILL)
+    prepared = prepare_recording(recording, parameters=STILL)
     assert 3 not in prepared.channel_map
     assert (np.diff(prepared.positions[:, 1]) >= 0).all()
     np.testing.assert_array_equal(prepared.positions, geometry[prepared.channel_map])
-    chosen = prepare_recording(recording, tmp_path / "some.dat", parameters=STILL, channels=[9, 8, 7, 6, 5])
+    chosen = prepare_recording(recording, parameters=STILL, channels=[9, 8, 7, 6, 5])
     assert chosen.channel_map.tolist() == [9, 8, 7, 6, 5]
 
 
@@ -142,8 +149,8 @@ def test_the_numbering_of_channels_changes_no_waveform(stepping_probe: RawGround
         geometry=recording.geometry[order], full_scale_uv=recording.full_scale_uv,
     )  # fmt: skip
     # Turns of the converters belong to columns as they were recorded, so they are left alone here.
-    one = prepare_recording(recording, tmp_path / "one.dat", parameters=SortingParameters(definition="release"))
-    two = prepare_recording(shuffled, tmp_path / "two.dat", parameters=SortingParameters(definition="release"))
+    one = prepare_recording(recording, parameters=SortingParameters(definition="release"))
+    two = prepare_recording(shuffled, parameters=SortingParameters(definition="release"))
     same = np.argsort(order[two.channel_map])[one.channel_map]
     np.testing.assert_array_equal(order[two.channel_map][same], one.channel_map)
     # Sums in another order are rounded otherwise: by one count of 200 a noise SD at most.
@@ -152,14 +159,13 @@ def test_the_numbering_of_channels_changes_no_waveform(stepping_probe: RawGround
 
 
 @pytest.mark.parametrize("channels", [[0, 24], [-1, 2], [1, 1, 2], []])
-def test_channels_that_are_none_are_refused(write: Writer, tmp_path: Path, channels: list[int]) -> None:
+def test_channels_that_are_none_are_refused(write: Writer, channels: list[int]) -> None:
     with pytest.raises(GeometryError):
-        prepare_recording(write(noise(9_000, 24)), tmp_path / "prepared.dat", channels=channels)
+        prepare_recording(write(noise(9_000, 24)), channels=channels)
 
 
-def test_chunks_and_threads_change_nothing(stepping_probe: RawGroundTruth, tmp_path: Path) -> None:
-    one = prepare_recording(stepping_probe.recording(), tmp_path / "one.dat", chunk_samples=1, n_workers=1)
-    two = prepare_recording(stepping_probe.recording(), tmp_path / "two.dat", chunk_samples=100_000, n_workers=2)
+def test_threads_change_nothing(stepping_probe: RawGroundTruth, held: PreparedRecording) -> None:
+    one, two = prepare_recording(stepping_probe.recording(), n_workers=1), held
     np.testing.assert_array_equal(one.counts(), two.counts())
     np.testing.assert_array_equal(one.drift.shift_um, two.drift.shift_um)
     np.testing.assert_array_equal(one.whitening, two.whitening)
@@ -171,75 +177,148 @@ def test_medians_of_a_known_probe_equal_the_spike_band_stage(stepping_probe: Raw
     (tmp_path / "stage").mkdir()
     write_whitened(recording, info, estimate_whitening(recording, info, info.mask), tmp_path / "stage")
     wanted = open_processed(tmp_path / "stage").memory_map()
-    prepared = prepare_recording(recording, tmp_path / "prepared.dat", parameters=AS_RELEASED, info=info)
+    prepared = prepare_recording(recording, parameters=AS_RELEASED, info=info)
     assert prepared.n_channels == info.mask.sum()
     np.testing.assert_array_equal(prepared.counts(), wanted[:, prepared.channel_map])
 
 
-def test_a_finished_file_is_reused_and_a_changed_call_is_not(write: Writer, tmp_path: Path) -> None:
-    recording, path = write(noise(20_000, 24)), tmp_path / "prepared.dat"
+def test_any_piece_in_any_order_on_any_threads_is_the_same(held: PreparedRecording) -> None:
+    """Blocks are made when they are asked for, and no more of them are kept than a few."""
+    whole, rng = held.counts(), np.random.default_rng(0)
+    assert not held.drift.is_negligible
+    starts = rng.integers(0, held.n_samples - 20_000, 60)
+    with ThreadPoolExecutor(4) as pool:
+        pieces = list(pool.map(lambda start: held.counts(start, start + 20_000), starts.tolist()))
+    for start, piece in zip(starts, pieces, strict=True):
+        np.testing.assert_array_equal(piece, whole[start : start + 20_000])
+
+
+def test_a_block_is_made_once_for_all_who_wait_for_it() -> None:
+    made: list[int] = []
+    begun = Event()
+
+    def make(number: int) -> np.ndarray:
+        made.append(number)
+        begun.wait(5)
+        if number == 9:
+            raise NonFiniteError("no such samples")
+        return np.full(3, number, np.int16)
+
+    blocks = BlockCache(make, 2)
+    with ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(blocks, 4) for _ in range(3)]
+        begun.set()
+        assert all(future.result() is asked[0].result() for future in asked)
+    assert made == [4]
+    for number in (5, 4, 6, 4, 5):
+        assert blocks(number)[0] == number
+    assert made == [4, 5, 6, 5]
+    for _ in range(2):  # an error is not kept
+        with pytest.raises(NonFiniteError):
+            blocks(9)
+    assert made[-2:] == [9, 9]
+
+
+def test_the_first_blocks_stay_on_disk(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def make(number: int) -> np.ndarray:
+        made.append(number)
+        return np.full((4 - number // 3, 2), number, np.int16)
+
+    blocks = BlockCache(make, 1, BlockFile(tmp_path, 2))
+    for number in (3, 1, 2, 3, 1, 2):
+        np.testing.assert_array_equal(blocks(number), np.full((4 - number // 3, 2), number))
+    assert made == [3, 1, 2, 2]
+    assert not list(tmp_path.iterdir())
+
+
+def test_written_samples_are_those_that_are_read(held: PreparedRecording, tmp_path: Path) -> None:
+    path = tmp_path / "whitened.dat"
+    path.write_bytes(b"of an earlier run")
+    written = np.fromfile(held.write(path, n_workers=2), np.int16).reshape(-1, held.n_channels)
+    np.testing.assert_array_equal(written, held.counts())
+
+
+def test_finished_estimates_are_reused_and_those_of_another_call_are_not(write: Writer, tmp_path: Path) -> None:
+    recording, path = write(noise(20_000, 24)), tmp_path / "prepared.npz"
     first = prepare_recording(recording, path, parameters=STILL)
     made = path.stat().st_mtime_ns
     again = prepare_recording(recording, path, parameters=STILL)
     assert path.stat().st_mtime_ns == made
-    assert again.path == first.path
-    for name in ("channel_map", "positions", "whitening"):
+    assert again.identity == first.identity
+    for name in ("channel_map", "positions", "whitening", "taps"):
         np.testing.assert_array_equal(getattr(again, name), getattr(first, name))
     np.testing.assert_array_equal(again.drift.shift_um, first.drift.shift_um)
+    np.testing.assert_array_equal(again.counts(), first.counts())
     prepare_recording(recording, path, parameters=SortingParameters(nblocks=0, fshigh=300.0))
     assert path.stat().st_mtime_ns != made
 
 
-@pytest.mark.parametrize("damage", ["facts", "cut", "other facts", "no arrays"])
+@pytest.mark.parametrize("known", [False, True])
+def test_estimates_of_every_kind_are_the_same_when_reused(
+    stepping_probe: RawGroundTruth, tmp_path: Path, known: bool
+) -> None:
+    """With drift, with a reference or a known probe's medians."""
+    recording = stepping_probe.recording()
+    info = estimate_depth(recording) if known else None
+    first, again = (prepare_recording(recording, tmp_path / "prepared.npz", info=info) for _ in range(2))
+    np.testing.assert_array_equal(again.counts(), first.counts())
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "of another version", "no arrays"])
 def test_what_an_interrupted_run_left_is_not_taken(write: Writer, tmp_path: Path, damage: str) -> None:
-    recording, path = write(noise(20_000, 24)), tmp_path / "prepared.dat"
-    whole = prepare_recording(recording, path, parameters=STILL).counts().copy()
-    facts = path.with_suffix(".json")
-    if damage == "facts":
-        facts.write_text(facts.read_text()[:40])
-    elif damage == "cut":
+    recording, path = write(noise(20_000, 24)), tmp_path / "prepared.npz"
+    whole = prepare_recording(recording, path, parameters=STILL).counts()
+    made = path.stat().st_mtime_ns
+    if damage in ("cut", "empty"):
         with path.open("r+b") as file:
-            file.truncate(1000)
-    elif damage == "other facts":
-        facts.write_text(json.dumps({**json.loads(facts.read_text()), "version": "0"}))
+            file.truncate(1000 if damage == "cut" else 0)
     else:
-        path.with_suffix(".npz").unlink()
+        with np.load(path) as arrays:
+            kept = dict(arrays)
+        if damage == "no arrays":
+            del kept["weights"]
+        else:
+            kept["identity"] = np.array(str(kept["identity"]).replace('"version": "', '"version": "0.'))
+        np.savez(path, **kept)
     np.testing.assert_array_equal(prepare_recording(recording, path, parameters=STILL).counts(), whole)
+    assert path.stat().st_mtime_ns != made
     assert not list(tmp_path.glob(".*.draft"))
 
 
-def test_float_samples_are_quantised_and_nan_refused(write: Writer, tmp_path: Path) -> None:
+def test_float_samples_are_quantised_and_nan_refused(write: Writer) -> None:
     counts = noise(20_000, 24)
-    whole = prepare_recording(write(counts), tmp_path / "counts.dat", parameters=STILL).counts()
+    whole = prepare_recording(write(counts), parameters=STILL).counts()
     volts = write((counts * 0.195).astype(np.float32), uv_per_bit=1.0)
-    np.testing.assert_array_equal(prepare_recording(volts, tmp_path / "volts.dat", parameters=STILL).counts(), whole)
+    np.testing.assert_array_equal(prepare_recording(volts, parameters=STILL).counts(), whole)
     broken = (counts * 0.195).astype(np.float32)
     broken[7_000, 3] = np.nan
     with pytest.raises(NonFiniteError, match="sample 7000 of channel 3"):
-        prepare_recording(write(broken, uv_per_bit=1.0), tmp_path / "broken.dat", parameters=STILL)
-    assert not (tmp_path / "broken.dat").exists()
+        prepare_recording(write(broken, uv_per_bit=1.0), parameters=STILL)
 
 
 @pytest.mark.parametrize("n_samples", [40, 500, 60_000])
-def test_short_recordings_are_prepared(write: Writer, tmp_path: Path, n_samples: int) -> None:
-    prepared = prepare_recording(write(noise(n_samples, 20)), tmp_path / "prepared.dat")
+def test_short_recordings_are_prepared(write: Writer, n_samples: int) -> None:
+    prepared = prepare_recording(write(noise(n_samples, 20)))
     assert prepared.counts().shape == (n_samples, 20)
     assert prepared.drift.is_negligible
 
 
-def test_recordings_without_enough_samples_are_refused(write: Writer, tmp_path: Path) -> None:
+def test_recordings_without_enough_samples_are_refused(write: Writer) -> None:
     with pytest.raises(RecordingTooShortError, match="19 samples"):
-        prepare_recording(write(noise(19, 20)), tmp_path / "prepared.dat")
+        prepare_recording(write(noise(19, 20)))
     with pytest.raises(RecordingTooShortError, match="no samples"):
-        prepare_recording(write(np.empty((0, 20), np.int16)), tmp_path / "prepared.dat")
+        prepare_recording(write(np.empty((0, 20), np.int16)))
 
 
-def test_saturated_moments_are_blanked(write: Writer, tmp_path: Path) -> None:
+def test_saturated_moments_are_blanked(write: Writer) -> None:
     samples = noise(60_000, 24)
     samples[30_000:31_000] = 32_767
-    prepared = prepare_recording(write(samples), tmp_path / "prepared.dat", parameters=STILL)
-    assert prepared.n_saturated == 1_000 + 2 * 30
-    assert (prepared.counts()[29_970:31_030] == 0).all()
+    prepared = prepare_recording(write(samples), parameters=STILL)
+    blanked = (prepared.counts() == 0).all(axis=1)
+    assert blanked[29_970:31_030].all()
+    assert blanked.sum() == 1_000 + 2 * 30
     assert prepared.read(0, 60_000).std() == pytest.approx(1.0, abs=0.05)
 
 
@@ -267,15 +346,15 @@ def test_noise_is_compared_with_the_channels_around() -> None:
     assert noisy_channels(np.r_[np.full(12, 1000.0), 1100.0, np.full(12, 1000.0)], np.arange(25), lines).tolist() == []
 
 
-def test_four_live_channels_are_enough_and_three_are_not(write: Writer, tmp_path: Path) -> None:
+def test_four_live_channels_are_enough_and_three_are_not(write: Writer) -> None:
     samples = np.full((20_000, 32), 3, np.int16)
     samples[:, 10:14] = noise(20_000, 4)
-    prepared = prepare_recording(write(samples), tmp_path / "prepared.dat")
+    prepared = prepare_recording(write(samples))
     assert prepared.channel_map.tolist() == [10, 11, 12, 13]
     np.testing.assert_allclose(prepared.read(0, 20_000).std(axis=0), 1.0, atol=0.05)
     samples[:, 13] = 0
     with pytest.raises(TooFewChannelsError, match=r"3 of 32 channels can be sorted.* 29 are flat"):
-        prepare_recording(write(samples), tmp_path / "none.dat")
+        prepare_recording(write(samples))
 
 
 def test_spikes_are_counted_as_lowest_within_reach() -> None:
@@ -368,13 +447,13 @@ def mean_waveforms(prepared: PreparedRecording, truth: RawGroundTruth, unit: int
     times = times[(times > 100) & (times < truth.n_samples - 100)]
     cut = truth.n_samples // 2
     halves = times[times < cut - 70_000], times[times > cut + 70_000]
-    before, after = (np.mean([prepared.read(t - 20, t + 41) for t in half.tolist()], axis=0) for half in halves)
+    counts = prepared.counts()
+    before, after = (np.mean([counts[t - 20 : t + 41] / 200 for t in half.tolist()], axis=0) for half in halves)
     return before, after
 
 
-def test_spikes_of_a_moving_probe_are_held_still(stepping_probe: RawGroundTruth, tmp_path: Path) -> None:
-    held = prepare_recording(stepping_probe.recording(), tmp_path / "held.dat")
-    free = prepare_recording(stepping_probe.recording(), tmp_path / "free.dat", parameters=STILL)
+def test_spikes_of_a_moving_probe_are_held_still(stepping_probe: RawGroundTruth, held: PreparedRecording) -> None:
+    free = prepare_recording(stepping_probe.recording(), parameters=STILL)
     assert not held.drift.is_negligible
     np.testing.assert_array_equal(held.whitening, free.whitening)
     change: dict[str, list[float]] = {"held": [], "free": []}
@@ -391,34 +470,32 @@ def test_spikes_of_a_moving_probe_are_held_still(stepping_probe: RawGroundTruth,
     assert np.median(places) == 0
 
 
-def test_registered_noise_keeps_its_size(stepping_probe: RawGroundTruth, tmp_path: Path) -> None:
-    held = prepare_recording(stepping_probe.recording(), tmp_path / "held.dat")
+def test_registered_noise_keeps_its_size(held: PreparedRecording) -> None:
     blocks = np.array([np.median(np.abs(held.read(t, t + 30_000)), axis=0) / 0.6745 for t in range(0, 630_000, 90_000)])
     assert np.abs(blocks / np.median(blocks, axis=0) - 1).max() < 0.2
     assert np.abs(blocks.mean(axis=1) / blocks.mean() - 1).max() < 0.04
 
 
-def test_block_edges_leave_no_trace(stepping_probe: RawGroundTruth, tmp_path: Path) -> None:
-    held = prepare_recording(stepping_probe.recording(), tmp_path / "held.dat")
+def test_block_edges_leave_no_trace(held: PreparedRecording) -> None:
     samples = held.counts().astype(np.float64)
     jumps = np.square(np.diff(samples, axis=0))
     edges = np.arange(8191, len(jumps), 8192)
     assert jumps[edges].mean() == pytest.approx(jumps.mean(), rel=0.1)
 
 
-def test_still_data_are_not_touched(still_probe: RawGroundTruth, tmp_path: Path) -> None:
-    looked = prepare_recording(still_probe.recording(), tmp_path / "looked.dat")
-    asked = prepare_recording(still_probe.recording(), tmp_path / "asked.dat", parameters=STILL)
+def test_still_data_are_not_touched(still_probe: RawGroundTruth) -> None:
+    looked = prepare_recording(still_probe.recording())
+    asked = prepare_recording(still_probe.recording(), parameters=STILL)
     assert looked.drift.n_peaks > 500
     assert looked.drift.is_negligible
     np.testing.assert_array_equal(looked.counts(), asked.counts())
 
 
-def test_a_known_drift_is_undone(stepping_probe: RawGroundTruth, tmp_path: Path) -> None:
+def test_a_known_drift_is_undone(stepping_probe: RawGroundTruth) -> None:
     batches = np.where(np.arange(11) < 5, -10.0, 10.0)
     known = Drift(batches[:, None], np.array([160.0]))
-    held = prepare_recording(stepping_probe.recording(), tmp_path / "held.dat", drift=known)
-    free = prepare_recording(stepping_probe.recording(), tmp_path / "free.dat", parameters=STILL)
+    held = prepare_recording(stepping_probe.recording(), drift=known)
+    free = prepare_recording(stepping_probe.recording(), parameters=STILL)
     matrix = weights_for(held.positions, -10.0)
     wanted = free.read(8192, 16_384) @ matrix
     np.testing.assert_allclose(held.read(8192, 16_384), wanted, atol=0.03)
