@@ -237,7 +237,7 @@ def explains_unknown_names(cls: type[T]) -> type[T]:
     ...
     allen_ecephys.errors.UnknownArgumentError: UnitFilter has no 'presence_ratio_min'; did you mean \
 'presence_ratio_minimum'? It takes presence_ratio_minimum, isi_violations_maximum, amplitude_cutoff_maximum, \
-valid_only, in_brain_only
+valid_only, in_brain_only, structures
     """
     initialise: Callable[..., None] = cls.__init__
     known = list(inspect.signature(initialise).parameters)[1:]

@@ -376,6 +376,7 @@ class EcephysProjectCache:
         **bounds
             Bounds of :class:`.UnitFilter`, under AllenSDK's names: ``amplitude_cutoff_maximum`` (default 0.1),
             ``presence_ratio_minimum`` (0.95), ``isi_violations_maximum`` (0.5), None for no bound; and
+            ``structures`` (``"VISp"``, a list, or a parent such as ``"TH"``); and
             ``filter_out_of_brain_units``, here by default False: the release's counts (40,010 units) include those
             whose peak channel has no structure, which a session does not show.
 

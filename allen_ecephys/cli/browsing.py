@@ -65,7 +65,12 @@ def list_sessions(
 @click.command("units")
 @click.argument("session", required=False, type=click.Path(exists=True, path_type=Path))
 @where
-@click.option("--structure", "structures", multiple=True, help="Acronym, such as VISp. May be repeated.")
+@click.option(
+    "--structure",
+    "structures",
+    multiple=True,
+    help="Acronym, such as VISp, or TH for all that lie in it. May be repeated.",
+)
 @click.option("--query", help='Condition on the table, such as "snr > 3 and firing_rate > 1".')
 @click.option("--all-units", is_flag=True, help="Every unit, not only those of the quality filter; says what hides it.")
 @_ROWS
@@ -90,9 +95,9 @@ def list_units(
       allen-ecephys units --structure LGd --query "snr > 3" --csv lgd.csv
     """
     from allen_ecephys import EcephysSession, UnitFilter
-    from allen_ecephys.errors import UnknownNameError, suggest
+    from allen_ecephys.errors import UnknownNameError
 
-    chosen = UnitFilter.none() if all_units else UnitFilter()
+    chosen = (UnitFilter.none() if all_units else UnitFilter()).replace(structures=structures or None)
     if session is None:
         table = open_cache(cache_dir, source).get_units(unit_filter=chosen)
         table = table.rename(columns={"name": "probe_description"})
@@ -101,14 +106,6 @@ def list_units(
             table = opened.units
     if all_units:
         table["hidden_by"] = _reasons(table)
-    if structures:
-        held = table["ecephys_structure_acronym"]
-        for name in structures:
-            if not (held == name).any():
-                known = sorted(map(str, held.dropna().unique()))
-                msg = f"no unit lies in {name!r}{suggest(name, known) or '.'} There are: {', '.join(known)}"
-                raise UnknownNameError(msg)
-        table = table[held.isin(structures)]
     if query:
         try:
             table = table.query(query, engine="python", local_dict={}, global_dict={})

@@ -383,7 +383,8 @@ class EcephysSession:
         unit_filter
             The filter.
         bounds
-            Instead of a filter, single bounds that differ from the present one: ``presence_ratio_minimum=0.9``.
+            Instead of a filter, single bounds that differ from the present one: ``presence_ratio_minimum=0.9``,
+            ``structures="VISp"``.
 
         Raises
         ------
@@ -396,6 +397,8 @@ class EcephysSession:
         (39, 150)
         >>> session.with_units(presence_ratio_minimum=0.9, isi_violations_maximum=None).num_units
         50
+        >>> session.with_units(structures=["VISp", "VISam"]).num_units
+        10
         """
         if unit_filter is not None:
             checked_filter(unit_filter)
@@ -1156,10 +1159,11 @@ class EcephysSession:
         >>> psth["rate"].mean(["color", "unit_id"]).idxmax().item() > 0  # the mean rate peaks after the onset
         True
         """
-        from ..spikes.responses import psth
+        from ..spikes.responses import located, psth
 
         trials = self._stimuli.trials(stimulus_presentation_ids)
-        return psth(self.spike_times, self._spikes.selected(unit_ids), trials, bin_edges, smoothing, by)
+        units = self._spikes.selected(unit_ids)
+        return located(psth(self.spike_times, units, trials, bin_edges, smoothing, by), self._tables.units)
 
     def responses(
         self, stimulus_name: str, window: tuple[float, float] | None = None, unit_ids: ArrayLike | None = None

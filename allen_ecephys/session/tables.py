@@ -67,6 +67,7 @@ class SessionTables:
             "amplitude_cutoff_maximum": "amplitude_cutoff",
             "valid_only": "quality",
             "in_brain_only": "ecephys_structure_acronym",
+            "structures": "ecephys_structure_acronym",
         }
         reasons = [
             f"{name} (its {columns[name]} is {unit[columns[name]].iloc[0]})" if columns[name] in unit else name

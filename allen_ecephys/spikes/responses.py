@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..errors import InvalidValueError, MissingDataError, UnknownNameError, suggest
+from ..errors import InvalidTypeError, InvalidValueError, MissingDataError, UnknownNameError, suggest
 from ..stimulus.epochs import tightened
 from ..stimulus.trials import ALIGNED_TIME, aligned_coords, windows
 from .aligned import checked_edges
@@ -32,7 +32,8 @@ KERNEL_REACH = 4.0
 TRIAL_TIMES = ("start_time", "stop_time", "duration")
 
 #: Columns of the units table that go along as coordinates.
-UNIT_COORDINATES = ("ecephys_structure_acronym", "probe_description", "probe_vertical_position", "firing_rate", "snr")
+WHERE = ("ecephys_structure_acronym", "probe_description", "probe_vertical_position")
+UNIT_COORDINATES = (*WHERE, "firing_rate", "snr")
 
 
 def psth(
@@ -111,6 +112,12 @@ def psth(
     )
 
 
+def located(answer: xr.Dataset, units: pd.DataFrame) -> xr.Dataset:
+    """Return an answer with structure, probe and depth of its units as coordinates."""
+    rows = units.loc[answer["unit_id"].to_numpy()]
+    return answer.assign_coords({name: ("unit_id", _plain(rows[name])) for name in WHERE if name in rows})
+
+
 def responses(
     spike_times: UnitSpikes,
     units: pd.DataFrame,
@@ -145,13 +152,12 @@ def responses(
     ------
     UnknownNameError
         If the session has no stimulus of that name.
+    InvalidTypeError
+        For more than one name.
     InvalidValueError
         If the window is empty.
-
-    Examples
-    --------
-    ``X = d.rate.to_numpy(); y = d.frame.to_numpy()`` are what scikit-learn takes.
     """
+    _check_one_name(stimulus_name)
     table = presentations[presentations["stimulus_name"] == stimulus_name]
     if not len(table):
         known = list(dict.fromkeys(presentations["stimulus_name"]))
@@ -240,6 +246,12 @@ def spike_sample_indices(
 
 
 # --- parts --------------------------------------------------------------------------------------------------------
+
+
+def _check_one_name(stimulus_name: object) -> None:
+    if not isinstance(stimulus_name, str):
+        msg = f"responses are those to one stimulus, whose parameters are their coordinates; got {stimulus_name!r:.80}"
+        raise InvalidTypeError(msg)
 
 
 def _groups(trials: pd.DataFrame, by: str | None) -> tuple[np.ndarray, np.ndarray]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..errors import FileFormatError, InvalidValueError, UnknownArgumentError, explains_unknown_names, suggest
+from .regions import acronyms_of, check_known, lie_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +38,7 @@ class UnitBounds(TypedDict, total=False):
     presence_ratio_minimum: float | None
     isi_violations_maximum: float | None
     filter_out_of_brain_units: bool
+    structures: str | Iterable[str] | None
 
 
 @explains_unknown_names
@@ -60,6 +62,9 @@ class UnitFilter:
         Keep only units labelled ``good`` whose peak channel holds valid data.
     in_brain_only
         Keep only units whose peak channel lies in a brain structure.
+    structures
+        Keep only units in these: ``"VISp"``, a list, or a parent such as ``"VIS"``, ``"TH"`` or ``"HPF"``, which stands
+        for all that lie in it. None: all.
 
     Examples
     --------
@@ -68,6 +73,10 @@ class UnitFilter:
     'presence_ratio >= 0.9, amplitude_cutoff <= 0.1, valid, in brain'
     >>> session.with_units(loose).num_units
     50
+    >>> session.with_units(UnitFilter(structures=["VISp", "VISam"])).num_units
+    10
+    >>> session.with_units(structures="TH").units["ecephys_structure_acronym"].unique().tolist()  # and its nuclei
+    ['TH', 'LP', 'LGd']
     >>> UnitFilter(presence_ratio=0.9)
     Traceback (most recent call last):
         ...
@@ -79,6 +88,7 @@ class UnitFilter:
     amplitude_cutoff_maximum: float | None = 0.1
     valid_only: bool = True
     in_brain_only: bool = True
+    structures: str | Iterable[str] | None = None
 
     def __post_init__(self) -> None:
         for name in ("presence_ratio_minimum", "isi_violations_maximum", "amplitude_cutoff_maximum"):
@@ -88,6 +98,8 @@ class UnitFilter:
             if isinstance(bound, bool) or not isinstance(bound, (int, float)) or math.isnan(bound):
                 msg = f"{name} must be a number, or None to turn the bound off; got {bound!r}"
                 raise InvalidValueError(msg)
+        if self.structures is not None:
+            object.__setattr__(self, "structures", acronyms_of(self.structures))
 
     @classmethod
     def none(cls) -> UnitFilter:
@@ -220,10 +232,18 @@ class UnitFilter:
             acronym = _column(units, "ecephys_structure_acronym", "in_brain_only")
             outside = acronym.isna() | acronym.isin(list(OUT_OF_BRAIN))
             failed["in_brain_only"] = outside.to_numpy(dtype=bool)
+        if self.structures is not None:
+            acronym = _column(units, "ecephys_structure_acronym", "structures")
+            failed["structures"] = ~np.array(lie_in(acronym, self.structures), dtype=bool)
         return failed
 
     def mask(self, units: pd.DataFrame) -> np.ndarray:
         """Return True for each row that passes every bound that is on (see :meth:`failures`).
+
+        Raises
+        ------
+        UnknownNameError
+            For one of `structures` that is neither in the table nor in the tree of structures.
 
         Examples
         --------
@@ -233,6 +253,8 @@ class UnitFilter:
         """
         import numpy as np
 
+        if self.structures is not None and len(units):
+            check_known(self.structures, _column(units, "ecephys_structure_acronym", "structures"))
         kept = np.ones(len(units), dtype=bool)
         for failed in self.failures(units).values():
             kept &= ~failed
@@ -254,6 +276,7 @@ class UnitFilter:
             else "",
             "valid" if self.valid_only else "",
             "in brain" if self.in_brain_only else "",
+            f"in {', '.join(self.structures)}" if self.structures is not None else "",
         ]
         return ", ".join(b for b in bounds if b) or "no filter"
 
