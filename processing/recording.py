@@ -84,6 +84,22 @@ def duration(recording: Recording) -> float:
     return recording.n_samples / recording.sampling_rate
 
 
+def header_facts(recording: Recording) -> dict[str, Any]:
+    """Return what is known about a recording, its samples apart, as JSON can hold it: what its headers said."""
+    adc = recording.adc
+    return {
+        "n_channels": recording.n_channels,
+        "n_samples": recording.n_samples,
+        "sampling_rate": recording.sampling_rate,
+        "uv_per_bit": recording.uv_per_bit.tolist(),
+        "geometry": recording.geometry.tolist(),
+        "shanks": recording.shanks.tolist(),
+        "adc": None if adc is None else adc.as_facts(),
+        "timeline": recording.timeline.as_facts(),
+        "reference_channels": recording.reference_channels.tolist(),
+    }
+
+
 def chunk_bounds(n_samples: int, chunk_samples: int, start: int = 0) -> Iterator[tuple[int, int]]:
     """Yield ``(start, stop)`` of consecutive chunks that cover ``[start, n_samples)``; the last may be shorter.
 

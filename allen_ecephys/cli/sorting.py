@@ -66,6 +66,11 @@ def _sorter_options(command: Callable[..., None]) -> Callable[..., None]:
             "ALLEN_ECEPHYS_SORTER_PYTHON, else the one that runs this.",
         ),
         click.option("--keep-work", is_flag=True, help="Keep the sorter's own files (OUTPUT/sorting.work)."),
+        click.option(
+            "--no-median-file",
+            is_flag=True,
+            help="Do not write the spike band less its medians, as large as RAW; subtract them whenever it is read.",
+        ),
         click.option("--workers", type=click.IntRange(1), help="Threads that read and write."),
         raw_options,
         overwrite_option,
@@ -74,11 +79,11 @@ def _sorter_options(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def with_sorting(
         raw: Path, output: Path, sorter: str, parameters: dict[str, Any], python: str | None, keep_work: bool,
-        workers: int | None, opened_with: dict[str, Any], overwrite: bool, **others: Any,
+        no_median_file: bool, workers: int | None, opened_with: dict[str, Any], overwrite: bool, **others: Any,
     ) -> Any:  # fmt: skip
         sort = functools.partial(
             _sort, raw, output, sorter=sorter, parameters=parameters, python=python, keep_work=keep_work,
-            n_workers=workers, overwrite=overwrite, **opened_with,
+            write_medians=not no_median_file, n_workers=workers, overwrite=overwrite, **opened_with,
         )  # fmt: skip
         return command(raw, output, sort, opened_with["stream"], **others)
 

@@ -439,7 +439,7 @@ def _difference(manifest: Json, key: Json) -> str:
     """Say what of a stage's identity has changed since its manifest was written."""
     if manifest.get("version") != key["version"]:
         return f"made by version {manifest.get('version')}, this is {key['version']}"
-    old, new = manifest.get("parameters", {}), key["parameters"]
+    old, new = _flat(manifest.get("parameters", {})), _flat(key["parameters"])
     changed = [
         f"{name} {old.get(name)!r} -> {new.get(name)!r}"
         for name in sorted({*old, *new})
@@ -448,6 +448,14 @@ def _difference(manifest: Json, key: Json) -> str:
     before = manifest.get("inputs", [])
     changed += [f"input {told['name']}" for told in key["inputs"] if told not in before]
     return ", ".join(changed) or "inputs in another order or number"
+
+
+def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Json:
+    """Return parameters of parameters by names with dots."""
+    found: Json = {}
+    for name, value in parameters.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
 
 
 def _free_name(target: Path) -> Path:

@@ -251,6 +251,8 @@ def _write_unit_tables(
 def _write_parameters(
     place: Path, target: Path, result: SortingResult, recording: Recording, *, hp_filtered: bool
 ) -> None:
+    # Where medians are subtracted on the way, phy shows the raw samples.
+    recording = getattr(recording, "source", recording)
     path = getattr(recording, "path", None)
     # phy looks for the file from the folder of params.py, so that both can be moved together.
     data = "" if path is None else Path(os.path.relpath(Path(path).resolve(), target.resolve())).as_posix()

@@ -24,10 +24,10 @@ import numpy.typing as npt
 from allen_ecephys.errors import FileFormatError
 
 from ..probes import ADC_CHANNELS, AdcWiring, neuropixels_1_wiring
+from ..shanks import ShankLines
 
 if TYPE_CHECKING:
     from ..recording import Channels, Recording
-    from ..shanks import ShankLines
     from .probe_info import ProbeInfo
 
 Int16 = npt.NDArray[np.int16]
@@ -355,16 +355,18 @@ class MedianSubtractedRecording:
         int16 recording.
     info
         Offsets, mask and the first channel in air, see :func:`.depth_estimation.estimate_depth`.
+    saturated
+        int64 (n, 2): spans of samples known to be saturated in the raw data; None where nobody looked.
     """
 
-    def __init__(self, source: Recording, info: ProbeInfo) -> None:
-        self.source, self.info = source, info
+    def __init__(self, source: Recording, info: ProbeInfo, *, saturated: Int64 | None = None) -> None:
+        self.source, self.info, self.saturated = source, info, saturated
         self.n_samples, self.n_channels = source.n_samples, source.n_channels
         self.sampling_rate, self.geometry = source.sampling_rate, source.geometry
         self.shanks, self.adc, self.timeline = source.shanks, source.adc, source.timeline
         self.reference_channels, self.uv_per_bit = source.reference_channels, source.uv_per_bit
         self.dtype: np.dtype[Any] = np.dtype(np.int16)
-        self._plan = probe_medians(info, source.adc)
+        self._plan = probe_medians(info, source.adc, ShankLines.of(source.geometry, source.shanks))
 
     def read(self, start: int, stop: int, channels: Channels = None) -> npt.NDArray[Any]:
         """Return samples ``[start, stop)`` in counts, int16, shape (stop - start, channels)."""

@@ -21,13 +21,13 @@ from allen_ecephys.progress import progress_bar
 from ..pipeline.outputs import SampleFile
 from ..probes import AdcWiring
 from ..readers.binary import BinaryRecording
-from ..recording import Recording, chunk_bounds
+from ..recording import Recording, chunk_bounds, header_facts
 from ..shanks import ShankLines
 from ..timeline import Timeline
 from .adc_phase import Definition, phase_taps
 from .blocks import BLOCK_SAMPLES, BlockCounts, SpikeBandPlan, filter_block, halo_bounds, whiten_block
 from .filtering import HIGH_PASS, high_pass_sections
-from .median_subtraction import MedianPlan, probe_medians, subtract_block
+from .median_subtraction import MedianPlan, MedianSubtractedRecording, probe_medians, subtract_block
 from .probe_info import ProbeInfo
 from .saturation import SATURATED_SHARE, saturated_rows, saturation_limit
 from .whitening import EPSILON, N_NEIGHBORS, SCALE, LocalWeights, covariance_band, local_weights
@@ -71,19 +71,7 @@ class WhiteningParameters:
 
 def write_recording_facts(folder: Path, recording: Recording, **changes: Any) -> None:
     """Write beside a ``continuous.dat`` what is needed to open it again (:func:`open_processed`)."""
-    adc = recording.adc
-    facts = {
-        "n_channels": recording.n_channels,
-        "n_samples": recording.n_samples,
-        "sampling_rate": recording.sampling_rate,
-        "uv_per_bit": recording.uv_per_bit.tolist(),
-        "geometry": recording.geometry.tolist(),
-        "shanks": recording.shanks.tolist(),
-        "adc": None if adc is None else adc.as_facts(),
-        "timeline": recording.timeline.as_facts(),
-        "reference_channels": recording.reference_channels.tolist(),
-        **changes,
-    }
+    facts = header_facts(recording) | changes
     (folder / FACTS_FILE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
@@ -144,6 +132,8 @@ def plan_for(
 
 def _known_saturation(recording: Recording) -> npt.NDArray[np.int64] | None:
     """Return the spans that the median subtraction found in the raw data, if `recording` is its output."""
+    if isinstance(recording, MedianSubtractedRecording):
+        return recording.saturated
     path = getattr(recording, "path", None)
     spans = None if path is None else Path(path).with_name(SATURATED_FILE)
     return np.load(spans, allow_pickle=False) if spans is not None and spans.exists() else None
@@ -203,12 +193,13 @@ def write_median_subtracted(
 ) -> dict[str, int]:
     """Write ``continuous.dat`` without offsets and group medians, and ``residuals.dat`` to undo it, into a folder.
 
+    ``saturated_samples.npy`` is written as by :func:`write_saturated_samples`.
+
     Returns
     -------
     dict
-        ``n_clipped``: values that left the range of int16 (those cannot be restored); ``n_saturated``: samples at which
-        a fifth of the channels was at the end of the converter's range. They are listed as spans in
-        ``saturated_samples.npy``, for the whitening to blank.
+        ``n_clipped``: values that left the range of int16 (those cannot be restored); ``n_saturated``: saturated
+        samples.
 
     Raises
     ------
@@ -241,9 +232,49 @@ def write_median_subtracted(
         chunks = chunk_bounds(recording.n_samples, chunk_of(chunk_samples))
         counts = run_chunks(work, chunks, n_workers, "median subtraction")
     write_recording_facts(place, recording)
-    found = [saturated[start] for start in sorted(saturated)]
-    np.save(place / SATURATED_FILE, _spans(np.concatenate([np.empty(0, np.int64), *found])))
+    _save_saturated(place, saturated)
     return {"n_clipped": counts.n_clipped, "n_saturated": counts.n_saturated}
+
+
+def write_saturated_samples(
+    recording: Recording,
+    folder: str | os.PathLike[str],
+    *,
+    chunk_samples: int = CHUNK_SAMPLES,
+    n_workers: int | None = None,
+) -> dict[str, int]:
+    """List the samples at which a fifth of the channels was at the end of the converter's range, for later blanking.
+
+    They are written as spans, int64 (n, 2), to ``saturated_samples.npy``.
+
+    Returns
+    -------
+    dict
+        ``n_saturated``: how many samples.
+
+    Raises
+    ------
+    FileFormatError
+        If samples are not int16.
+    """
+    require_int16(recording)
+    limit, saturated = saturation_limit(recording), dict[int, npt.NDArray[np.int64]]()
+
+    def work(start: int, stop: int) -> BlockCounts:
+        saturated[start] = (
+            np.flatnonzero(saturated_rows(recording.read(start, stop), limit, SATURATED_SHARE, 0)) + start
+        )
+        return BlockCounts(0, len(saturated[start]))
+
+    chunks = chunk_bounds(recording.n_samples, chunk_of(chunk_samples))
+    counts = run_chunks(work, chunks, n_workers, "saturated samples")
+    _save_saturated(Path(folder), saturated)
+    return {"n_saturated": counts.n_saturated}
+
+
+def _save_saturated(place: Path, by_chunk: dict[int, npt.NDArray[np.int64]]) -> None:
+    found = [by_chunk[start] for start in sorted(by_chunk)]
+    np.save(place / SATURATED_FILE, _spans(np.concatenate([np.empty(0, np.int64), *found])))
 
 
 def _subtract_in_place(samples: Int16, plan: MedianPlan, residuals: Int16) -> int:

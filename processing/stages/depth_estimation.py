@@ -1,11 +1,13 @@
 """Stage ``depth_estimation``: offsets and mask of a probe's channels, and where the brain's surface is.
 
-Reads the raw bands; leaves ``probe_info.json``.
+Reads the raw bands; leaves ``probe_info.json``, and in ``bands.json`` what the recorder's headers say of both bands:
+whatever reads this stage runs again when gains, positions or gaps are told otherwise, and not for a note in a header.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,13 +18,15 @@ import numpy as np
 
 from allen_ecephys.errors import AlreadyPresentError
 
+from ..pipeline.digests import digest_of
 from ..pipeline.stage import Stage, StageResult, input_files, read_manifest
-from ..recording import Recording, check_channel_count
+from ..recording import Recording, check_channel_count, header_facts
 from ..spike_band.depth_estimation import estimate_depth
 from ..spike_band.probe_info import DepthParameters
 
 INFO_FILE: Final = "probe_info.json"
-STAGE: Final = Stage("depth_estimation", outputs=(INFO_FILE,))
+BANDS_FILE: Final = "bands.json"
+STAGE: Final = Stage("depth_estimation", outputs=(INFO_FILE, BANDS_FILE))
 #: Bytes at the beginning of a recording by which it is known: a longer copy is of the same one.
 KNOWN_BY: Final = 2**20
 
@@ -62,6 +66,10 @@ def run_depth_estimation(
     """
     chosen = parameters or DepthParameters()
     files = input_files(recording, lfp) if inputs is None else inputs
+    told = {"spike_band": header_facts(recording), "lfp": None if lfp is None else header_facts(lfp)}
+    by_part = {
+        f"{band} {part}": digest_of(value)[:16] for band, facts in told.items() for part, value in (facts or {}).items()
+    }
 
     def work(place: Path) -> dict[str, Any]:
         known = recording_facts(recording, lfp, files)
@@ -70,6 +78,7 @@ def run_depth_estimation(
         check_channel_count(recording)
         info = estimate_depth(recording, lfp, chosen)
         info.save(place / INFO_FILE, recording.geometry)
+        (place / BANDS_FILE).write_text(json.dumps(told, indent=1), encoding="utf-8")
         masked = np.flatnonzero(~info.mask).tolist()
         return {
             "surface_channel": info.surface_channel,
@@ -78,7 +87,7 @@ def run_depth_estimation(
             "recording": known,
         }
 
-    return STAGE.run(folder, work, inputs=files, parameters=asdict(chosen))
+    return STAGE.run(folder, work, inputs=files, parameters={**asdict(chosen), "headers": by_part})
 
 
 def recording_facts(

@@ -22,11 +22,11 @@ from ..readers.phy import read_phy
 from ..readers.raw_folder import RawBands, open_bands
 from ..recording import Recording, duration
 from ..sorting.sorters import NATIVE, Parameters, check_sorter
+from ..spike_band.median_subtraction import MedianSubtractedRecording
 from ..spike_band.probe_info import ProbeInfo, read_probe_info
-from ..spike_band.writing import open_processed
 from . import sorting as sorting_stage
 from .depth_estimation import INFO_FILE, run_depth_estimation
-from .median_subtraction import run_median_subtraction
+from .median_subtraction import open_median_subtracted, run_median_subtraction
 from .opening import ProbeData, spikes_apart_from_gaps
 from .session import SESSION_FILE, run_session
 from .sorting import run_sorting
@@ -61,7 +61,7 @@ class SortedProbe:
     """
 
     folder: Path
-    recording: BinaryRecording
+    recording: Recording
     lfp: Recording | None
     info: ProbeInfo
     depth: StageResult
@@ -82,8 +82,8 @@ class SortedProbe:
         if not len(spikes):
             msg = (
                 f"no units were found in {duration(self.recording):.1f} s of {self.sorting.report['n_channels']} "
-                f"channels; {self.sorting.folder} is an empty sorting, and there is nothing to measure. Look at "
-                f"{self.medians.folder / 'continuous.dat'}: does it hold spikes?"
+                f"channels; {self.sorting.folder} is an empty sorting, and there is nothing to measure. Look at the "
+                "raw data: do they hold spikes?"
             )
             raise MissingDataError(msg)
         trains = (self.sorting.folder / f"spike_{name}.npy" for name in ("times", "clusters"))
@@ -135,6 +135,7 @@ def sort_raw(
     parameters: Parameters = None,
     python: str | os.PathLike[str] | None = None,
     keep_work: bool = False,
+    write_medians: bool = True,
     n_workers: int | None = None,
     stream: str | None = None,
     allow_cut: bool = False,
@@ -155,6 +156,9 @@ def sort_raw(
         Output folder.
     sorter, parameters, python, keep_work
         As in :func:`.sorting.run_sorting`.
+    write_medians
+        Whether the spike band less its medians is written, which takes as much room as the raw one; if not, it is
+        computed when it is read.
     n_workers
         Threads that read and write; the setting ``ALLEN_ECEPHYS_THREADS`` by default.
     stream, allow_cut, settings, part_number
@@ -180,9 +184,11 @@ def sort_raw(
         check_sorter(sorter, parameters, python=python)  # now, not after an hour of preparation
     files = input_files(recording, lfp)
     depth = run_depth_estimation(recording, folder, lfp=lfp, inputs=files, overwrite=overwrite)
-    medians = run_median_subtraction(recording, folder, depth, inputs=files, n_workers=n_workers)
+    medians = run_median_subtraction(
+        recording, folder, depth, inputs=files, write=write_medians, n_workers=n_workers
+    )  # fmt: skip
     info = read_probe_info(depth.folder / INFO_FILE)
-    cleaned = recording_to_sort(medians, info)
+    cleaned = recording_to_sort(medians, recording, info)
     sorting = run_sorting(
         cleaned,
         folder,
@@ -195,9 +201,11 @@ def sort_raw(
     return SortedProbe(Path(folder), cleaned, lfp, info, depth, medians, sorting, bands)
 
 
-def recording_to_sort(medians: StageResult, info: ProbeInfo) -> BinaryRecording:
-    """Open the spike band less its medians; channels that are not sorted are among its reference channels."""
-    cleaned = open_processed(medians.folder)
+def recording_to_sort(
+    medians: StageResult, recording: Recording, info: ProbeInfo
+) -> BinaryRecording | MedianSubtractedRecording:
+    """Open a raw spike band less its medians; channels that are not sorted are among its reference channels."""
+    cleaned = open_median_subtracted(medians, recording, info)
     cleaned.reference_channels = np.flatnonzero(~sorted_channels(info)).astype(np.int64)
     return cleaned
 

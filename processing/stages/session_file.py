@@ -34,6 +34,8 @@ class SessionParameters:
     ----------
     depth
         Of ``depth_estimation``.
+    write_medians
+        Whether ``median_subtraction`` writes what it leaves of the spike band.
     sorter, sorter_parameters, python
         Which sorter, what it is told, and the Python it is installed for, or None for this one.
     units
@@ -45,6 +47,7 @@ class SessionParameters:
     """
 
     depth: DepthParameters
+    write_medians: bool
     sorter: str
     sorter_parameters: Mapping[str, Any]
     python: str | None
@@ -241,6 +244,7 @@ def _parameters(stages: Mapping[str, Any], seed: int, place: Path) -> SessionPar
         raise FileFormatError(msg) from error
     return SessionParameters(
         depth=depth,
+        write_medians=stages.get("median_subtraction", {}).get("write", True),
         sorter=sorter,
         sorter_parameters=given,
         python=sorting.get("python"),

@@ -13,6 +13,7 @@ from ..pipeline.stage import read_manifest
 from ..pipeline.tasks import Task
 from ..readers.raw_folder import open_bands
 from ..recording import duration
+from . import median_subtraction
 from .session_file import SessionFile, check_session_files, read_session_file
 from .session_status import StageStatus, task_states
 from .session_steps import session_tasks
@@ -97,7 +98,10 @@ def plan_sessions(files: Sequence[Name], *, workers: int = 1, like: Sequence[Nam
                 n_done += 1
                 continue
             tasks.append(task)
-            planned.append(PlannedStage(status, rates[task.stage].of(_size(task, sizes))))
+            cost = rates[task.stage].of(_size(task, sizes))
+            if task.stage == median_subtraction.STAGE.name and not session.parameters.write_medians:
+                cost = replace(cost, disk=0.0)
+            planned.append(PlannedStage(status, cost))
     seconds = {task.key: stage.cost.seconds for task, stage in zip(tasks, planned, strict=True)}
     hungriest = heapq.nlargest(workers, (stage.cost.memory for stage in planned))
     return SessionPlan(

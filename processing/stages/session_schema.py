@@ -147,6 +147,17 @@ def _stages() -> Schema:
         "parameters of stages, where they are not the defaults",
         {
             "depth_estimation": schema_of(DepthParameters(), "limits of the look at channels and brain surface"),
+            "median_subtraction": table(
+                "the spike band less its medians",
+                {
+                    "write": {
+                        "type": "boolean",
+                        "description": "whether it is written, as large as the raw one; if not, later stages subtract "
+                        "on the way and find the same",
+                        "default": True,
+                    }
+                },
+            ),
             "sorting": table(
                 "the sorter",
                 {

@@ -23,6 +23,7 @@ from ..pipeline.stage import StageResult, input_files
 from ..pipeline.tasks import Task
 from ..readers.binary import BinaryRecording
 from ..readers.raw_folder import RawBands, open_bands
+from ..spike_band.median_subtraction import MedianSubtractedRecording
 from ..spike_band.probe_info import ProbeInfo, read_probe_info
 from . import depth_estimation, median_subtraction, sorting, stimulus_metrics, whole_session
 from .probe import SortedProbe, recording_to_sort
@@ -132,10 +133,10 @@ class ProbeSteps:
         return depth_estimation.STAGE.finished(self.folder)
 
     @cached_property
-    def _to_sort(self) -> tuple[StageResult, ProbeInfo, BinaryRecording]:
+    def _to_sort(self) -> tuple[StageResult, ProbeInfo, BinaryRecording | MedianSubtractedRecording]:
         medians = median_subtraction.STAGE.finished(self.folder)
         info = read_probe_info(self._depth.folder / depth_estimation.INFO_FILE)
-        return medians, info, recording_to_sort(medians, info)
+        return medians, info, recording_to_sort(medians, self.bands.spike_band, info)
 
     @cached_property
     def _unit_steps(self) -> UnitSteps:
@@ -151,7 +152,9 @@ class ProbeSteps:
 
     def _median_subtraction(self) -> StageResult:
         files = input_files(self.bands.spike_band, self.bands.lfp)
-        return median_subtraction.run_median_subtraction(self.bands.spike_band, self.folder, self._depth, inputs=files)
+        return median_subtraction.run_median_subtraction(
+            self.bands.spike_band, self.folder, self._depth, inputs=files, write=self.session.parameters.write_medians
+        )
 
     def _sorting(self) -> StageResult:
         (medians, _, recording), chosen = self._to_sort, self.session.parameters

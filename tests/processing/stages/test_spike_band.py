@@ -31,8 +31,10 @@ from allen_ecephys.processing.pipeline.stage import (
     read_manifest,
     verify_stage,
 )
+from allen_ecephys.processing.readers import open_bands
 from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth, write_recording
 from allen_ecephys.processing.spike_band.writing import WhiteningParameters, open_processed
+from allen_ecephys.processing.stages.depth_estimation import run_depth_estimation
 from allen_ecephys.processing.stages.spike_band import process_spike_band
 
 
@@ -343,6 +345,8 @@ def test_spike_band_stages_resume_and_agree_with_the_short_way(truth: RawGroundT
 KILLED = """
 import os, signal, sys, threading, time
 from allen_ecephys.processing.simulation.raw import read_ground_truth
+from allen_ecephys.processing.readers import open_bands
+from allen_ecephys.processing.stages.depth_estimation import run_depth_estimation
 from allen_ecephys.processing.stages.spike_band import process_spike_band
 from allen_ecephys.processing.pipeline import stage as stages
 raw, out, moment = sys.argv[1:]
@@ -428,3 +432,23 @@ def test_a23_a_damaged_manifest_costs_a_run_and_is_never_believed(tmp_path: Path
         verify_stage(tmp_path / "one")
     assert stage.run(tmp_path, work, inputs=[], parameters={}).report == {"n": 1}
     assert len(runs) == 2
+
+
+def test_what_headers_say_is_part_of_what_was_made(tmp_path: Path) -> None:
+    """Another gain makes other units in microvolts, from the same samples; a note in the header makes nothing."""
+    truth = write_recording(tmp_path / "raw", duration=3.0, n_units=2, n_channels=32, form="spikeglx", lfp=True, seed=3)
+    recording = open_bands(truth.folder)
+    depth = run_depth_estimation(recording.spike_band, tmp_path / "out", lfp=recording.lfp)
+    for name, (old, new), reused in (
+        ("ap", ("typeThis=", "userNotes=a fine day\ntypeThis="), True),
+        ("lf", ("appVersion=20190327", "appVersion=20190328"), True),
+        ("ap", ("(0 0 0 500 250 1)", "(0 0 0 250 250 1)"), False),
+    ):
+        meta = next(truth.folder.rglob(f"*.{name}.meta"))
+        text = meta.read_text()
+        assert old in text
+        meta.write_text(text.replace(old, new))
+        bands = open_bands(truth.folder)
+        again = run_depth_estimation(bands.spike_band, tmp_path / "out", lfp=bands.lfp)
+        assert again.reused is reused, (name, new)
+    assert depth.manifest["outputs"]["bands.json"] != again.manifest["outputs"]["bands.json"]
