@@ -6,6 +6,7 @@ import logging
 
 import click
 
+from .comparing import compare_command
 from .raw import list_command
 from .session import (
     describe_command,
@@ -35,6 +36,7 @@ process.add_command(sorters_command)
 process.add_command(units_command)
 process.add_command(package_command)
 process.add_command(run_command)
+process.add_command(compare_command)
 process.add_command(describe_command)
 process.add_command(plan_command)
 process.add_command(session_command)

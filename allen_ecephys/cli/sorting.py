@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .comparing import compare_with_published
 from .raw import overwrite_option, raw_options
 from .speaking import AS_JSON, announce_compiling
 from .units import say_units, session_options
@@ -145,7 +146,9 @@ def run_command(
     """Turn the raw data of one probe into a session file: sort, clean, measure, package, open.
 
     RAW is the folder of a recording (simulated, Open Ephys or SpikeGLX); OUTPUT gets one folder for each step, and the
-    session as OUTPUT/session/session.nwb. A run that was stopped goes on where it was.
+    session as OUTPUT/session/session.nwb. A run that was stopped goes on where it was. Where RAW is a probe of the
+    release in a project cache that holds its session, units are compared with the published ones, too
+    (OUTPUT/comparison.html).
 
     \b
     EXAMPLES
@@ -166,6 +169,7 @@ def run_command(
         session_id=session_id, session_start_time=start_time.replace(tzinfo=UTC), name=probe_name, lfp=lfp
     )  # fmt: skip
     _say_session(path)
+    compare_with_published(raw, path, output)
 
 
 @click.command("sorters")

@@ -32,6 +32,7 @@ _IF_STOPPED = {
             "units",
             "cache plan",
             "cache status",
+            "process compare",
             "process list",
             "process log",
             "process plan",

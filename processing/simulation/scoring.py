@@ -9,13 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import SpikeTrainError
-
 from ..readers.phy import read_phy
+from ..sorting.agreement import TOLERANCE_MS, Agreement, agreement_of
 
 if TYPE_CHECKING:
     import os
@@ -26,13 +24,8 @@ if TYPE_CHECKING:
 
 Int64 = npt.NDArray[np.int64]
 
-TOLERANCE_MS: Final = 0.4
-#: Pairs that agree less than this are no match (Hungarian assignment), as in SpikeInterface.
-LEAST_AGREEMENT: Final = 0.5
 #: Agreement, accuracy and so on from which on a true unit counts as well found.
 WELL_FOUND: Final = 0.8
-#: Agreement below which a sorted unit belongs to no true unit at all, as in SpikeInterface.
-CHANCE: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -49,63 +42,22 @@ class SortingScore:
         Table, one row a true unit: n_true, sorted_unit (the unit assigned to it, or -1), n_sorted, n_matches, accuracy
         (matches / (true + sorted - matches)), recall (matches / true), precision (matches / sorted), miss_rate and
         false_discovery_rate.
+    false_positive_units
+        Sorted units that agree with no true unit by 0.2 or more: they are noise.
+    redundant_units
+        Sorted units that agree by 0.2 or more with a true unit which another sorted unit fits better.
     """
 
     agreement: pd.DataFrame
     matches: pd.DataFrame
     units: pd.DataFrame
+    false_positive_units: list[int]
+    redundant_units: list[int]
 
     @property
     def n_well_found(self) -> int:
         """True units with an accuracy of at least 0.8."""
         return int((self.units["accuracy"] >= WELL_FOUND).sum())
-
-    @property
-    def false_positive_units(self) -> list[int]:
-        """Sorted units that agree with no true unit by 0.2 or more: they are noise."""
-        table = self.agreement.to_numpy()
-        best = table.max(axis=0, initial=0.0)
-        return self._unassigned(best < CHANCE)
-
-    @property
-    def redundant_units(self) -> list[int]:
-        """Sorted units that agree by 0.2 or more with a true unit which another sorted unit fits better."""
-        table = self.agreement.to_numpy()
-        if not table.size:
-            return []
-        nearest = table.argmax(axis=0)
-        best = table.max(axis=0)
-        return self._unassigned((best >= CHANCE) & (table.argmax(axis=1)[nearest] != np.arange(len(best))))
-
-    def _unassigned(self, condition: npt.NDArray[np.bool_]) -> list[int]:
-        assigned = {int(unit) for unit in self.units["sorted_unit"]}
-        return [int(unit) for unit in self.agreement.columns[condition] if int(unit) not in assigned]
-
-
-@numba.njit(cache=True, nogil=True)
-def count_matches(
-    times: Int64, units: Int64, sorted_times: Int64, sorted_units: Int64, tolerance: int, out: Int64
-) -> None:
-    """Add to ``out[unit, sorted unit]`` the spikes in common, each counted once on both sides.
-
-    Both trains are in time order. A spike with several partners of one unit takes the first that is free, so that the
-    later ones stay free for later spikes.
-    """
-    n_units, n_sorted = out.shape
-    last_true = np.full((n_units, n_sorted), np.int64(-1))
-    last_sorted = np.full((n_units, n_sorted), np.int64(-1))
-    first = 0
-    for i in range(len(times)):
-        while first < len(sorted_times) and sorted_times[first] < times[i] - tolerance:
-            first += 1
-        j = first
-        while j < len(sorted_times) and sorted_times[j] <= times[i] + tolerance:
-            u, v = units[i], sorted_units[j]
-            if last_true[u, v] != i and last_sorted[u, v] < j:
-                out[u, v] += 1
-                last_true[u, v] = i
-                last_sorted[u, v] = j
-            j += 1
 
 
 def score_sorting(
@@ -136,55 +88,30 @@ def score_sorting(
     SpikeTrainError
         If times and units differ in number.
     """
-    import pandas as pd
-    from scipy.optimize import linear_sum_assignment
-
-    times, units, ids = _ordered(true_times, true_units, "true")
-    found, labels, sorted_ids = _ordered(sorted_times, sorted_units, "sorted")
-    if n_true_units is not None:
-        units, ids = ids[units], np.arange(n_true_units, dtype=np.int64)
-    matches = np.zeros((len(ids), len(sorted_ids)), np.int64)
-    count_matches(times, units, found, labels, int(tolerance_ms / 1000 * sampling_rate), matches)
-    n_true = np.bincount(units, minlength=len(ids))
-    n_sorted = np.bincount(labels, minlength=len(sorted_ids))
-    either = n_true[:, None] + n_sorted[None, :] - matches
-    agreement = np.divide(matches, either, out=np.zeros(matches.shape), where=either > 0)
-    considered = np.where(agreement >= LEAST_AGREEMENT, agreement, 0.0)
-    rows, columns = linear_sum_assignment(-considered)
-    chosen = np.full(len(ids), -1, np.int64)
-    real = considered[rows, columns] > 0
-    chosen[rows[real]] = columns[real]
-    index = pd.Index(ids, name="unit_id")
-    names = pd.Index(sorted_ids, name="sorted_unit")
+    ids = None if n_true_units is None else np.arange(n_true_units)
+    found = agreement_of(
+        true_times, true_units, sorted_times, sorted_units,
+        sampling_rate=sampling_rate, tolerance_ms=tolerance_ms, first_ids=ids,
+    )  # fmt: skip
     return SortingScore(
-        agreement=pd.DataFrame(agreement, index=index, columns=names),
-        matches=pd.DataFrame(matches, index=index, columns=names),
-        units=_unit_scores(index, sorted_ids, chosen, matches, n_true, n_sorted),
+        agreement=found.table(found.scores, "unit_id", "sorted_unit"),
+        matches=found.table(found.matches, "unit_id", "sorted_unit"),
+        units=_unit_scores(found),
+        false_positive_units=found.second_ids[found.unrelated].tolist(),
+        redundant_units=found.second_ids[found.redundant].tolist(),
     )
 
 
-def _ordered(times: npt.ArrayLike, units: npt.ArrayLike, which: str) -> tuple[Int64, Int64, Int64]:
-    """Return times and unit numbers (counted from 0) in time order, and the units' ids."""
-    samples, labels = np.asarray(times, dtype=np.int64).ravel(), np.asarray(units, dtype=np.int64).ravel()
-    if len(samples) != len(labels):
-        msg = f"{len(samples):,} {which} spike times but {len(labels):,} units: give one unit for each spike"
-        raise SpikeTrainError(msg)
-    order = np.argsort(samples, kind="stable")
-    ids, index = np.unique(labels, return_inverse=True)
-    return samples[order], index[order].astype(np.int64), ids
-
-
-def _unit_scores(
-    index: pd.Index[int], sorted_ids: Int64, chosen: Int64, matches: Int64, n_true: Int64, n_sorted: Int64
-) -> pd.DataFrame:
+def _unit_scores(found: Agreement) -> pd.DataFrame:
     import pandas as pd
 
+    chosen, n_true = found.assigned, found.first_counts
     has = chosen >= 0
     common, size = np.zeros(len(chosen), np.int64), np.zeros(len(chosen), np.int64)
-    common[has] = matches[np.flatnonzero(has), chosen[has]]
-    size[has] = n_sorted[chosen[has]]
+    common[has] = found.matches[np.flatnonzero(has), chosen[has]]
+    size[has] = found.second_counts[chosen[has]]
     names = np.full(len(chosen), -1, np.int64)
-    names[has] = sorted_ids[chosen[has]]
+    names[has] = found.second_ids[chosen[has]]
 
     def share(of: Int64) -> npt.NDArray[np.float64]:
         return np.divide(common, of, out=np.zeros(len(common)), where=of > 0)
@@ -195,7 +122,7 @@ def _unit_scores(
         "accuracy": share(n_true + size - common), "recall": recall, "precision": precision,
         "miss_rate": 1.0 - recall, "false_discovery_rate": np.where(size > 0, 1.0 - precision, 0.0),
     }  # fmt: skip
-    return pd.DataFrame(columns, index=index)
+    return pd.DataFrame(columns, index=pd.Index(found.first_ids, name="unit_id"))
 
 
 def score_phy_folder(folder: str | os.PathLike[str], truth: RawGroundTruth) -> SortingScore:

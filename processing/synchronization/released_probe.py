@@ -15,7 +15,7 @@ import numpy.typing as npt
 from allen_ecephys.errors import FileFormatError
 
 from ..readers.arrays import read_npy
-from ..readers.released import open_released_band
+from ..readers.released import LFP_BAND_FILE, SPIKE_BAND_FILE, open_released_band
 from ..readers.streamed import SeekableFile, StreamedRecording
 from .band_clock import BandClock
 from .barcodes import ProbeEvents, decode_barcodes
@@ -111,13 +111,36 @@ class ReleasedProbe:
             self.spike_band.prefetch(windows)
 
 
-def open_released_probe(files: RawFiles) -> ReleasedProbe:
+@dataclass(frozen=True)
+class _FilesOfFolder:
+    """The raw data of a probe by the names that they have in the bucket."""
+
+    spike_band: Path
+    lfp_band: Path | None
+    event_timestamps: Path
+    channel_states: Path
+    sync: Path
+
+    @classmethod
+    def of(cls, folder: Path) -> _FilesOfFolder:
+        lfp = folder / LFP_BAND_FILE
+        return cls(
+            folder / SPIKE_BAND_FILE,
+            lfp if lfp.is_file() else None,
+            folder / "event_timestamps.npy",
+            folder / "channel_states.npy",
+            folder.resolve().parent / "sync.h5",
+        )
+
+
+def open_released_probe(files: RawFiles | str | os.PathLike[str]) -> ReleasedProbe:
     """Open the release's raw data of a probe, on its session's clock.
 
     Parameters
     ----------
     files
-        What ``cache.get_raw_data(session_id, probe_id)`` returns, or anything with the same five files.
+        What ``cache.get_raw_data(session_id, probe_id)`` returns, anything with the same five files, or the probe's
+        folder, ``raw-data/<session>/<probe>``, with the session's ``sync.h5`` above it.
 
     Returns
     -------
@@ -133,6 +156,8 @@ def open_released_probe(files: RawFiles) -> ReleasedProbe:
     FileFormatError, CorruptFileError, MissingFileError
         If a file is not there, or is not what it should be.
     """
+    if isinstance(files, (str, os.PathLike)):
+        files = _FilesOfFolder.of(Path(files))
     spike_band = open_released_band(files.spike_band)
     lfp = None if files.lfp_band is None else open_released_band(files.lfp_band, "lfp")
     where = str(Path(os.fspath(files.event_timestamps)).parent)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,12 +14,15 @@ from click.testing import CliRunner, Result
 
 from allen_ecephys import EcephysSession, UnitFilter
 from allen_ecephys.cli import main
+from allen_ecephys.cli.comparing import compare_with_published
 from allen_ecephys.processing.pipeline.digests import NOTES
 from allen_ecephys.processing.pipeline.stage import verify_stage
 from allen_ecephys.processing.readers.phy import read_phy
+from allen_ecephys.processing.simulation import write_session
 from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth, write_recording
 from allen_ecephys.processing.simulation.raw.signal import ChannelFaults
 from allen_ecephys.processing.simulation.raw.trains import TrainModel
+from allen_ecephys.processing.simulation.rig.lines import barcode_edges, write_sync_file
 
 STAGES = (
     "depth_estimation", "median_subtraction", "sorting", "double_counted_spikes", "mean_waveforms",
@@ -293,3 +298,74 @@ def test_poor_recordings_end_in_a_session_or_a_message(tmp_path: Path, case: str
         assert len(phy.spikes) > 0.6 * ((truth.spike_times < 60_000) | (truth.spike_times > 90_000)).sum()
     with EcephysSession(tmp_path / "out" / "session" / "session.nwb", unit_filter=UnitFilter.none()) as session:
         assert len(session.units) == len(np.unique(phy.spikes.units))
+
+
+def test_a_released_probe_is_compared_with_its_published_units(
+    truth_sorter: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Raw data as a project cache downloads them, and the session beside them, on the session's clock."""
+    truth = simulate(tmp_path / "simulated", n_channels=384, n_units=6, form="binary", lfp=False, duration=3.0)
+    raw = released(truth, tmp_path / "cache" / "raw-data" / "12" / "120")
+    published = tmp_path / "cache" / "session_12" / "session_12.nwb"
+    published.parent.mkdir()
+    write_session(published, scale=0.01, n_units=6, n_probes=1, session_id=12, eye_tracking=False)
+    trains = [truth.spike_train(unit) / 30_000 + STARTS_AT for unit in range(6)]
+    trains[0] = trains[0][: len(trains[0]) // 4]  # published with a quarter of its spikes
+    with h5py.File(published, "r+") as file:
+        units = file["units"]
+        attributes = dict(units["spike_times"].attrs)
+        for name in ("spike_times", "spike_amplitudes", "spike_amplitudes_index"):
+            del units[name]
+        units["spike_times"] = np.concatenate(trains)
+        units["spike_times"].attrs.update(attributes)
+        units["spike_times_index"][...] = np.cumsum([len(train) for train in trains])
+        units.attrs["colnames"] = [name for name in units.attrs["colnames"] if name != "spike_amplitudes"]
+        ids = units["id"][()].tolist()
+    folder = tmp_path / "out"
+    done = process("run", raw, folder, "--session-id", 12, *knows(truth))
+    assert done.exit_code == 0, done.output
+    assert "published units: 5 of 6 found again (median agreement 1.00)" in done.output
+    assert f"page: {folder / 'comparison.html'}" in done.output
+    told = json.loads((folder / "comparison.json").read_text())
+    by_unit = {unit["published_unit"]: unit for unit in told["published"]}
+    assert [by_unit[unit]["status"] for unit in ids] == ["lost", *["matched"] * 5]
+    assert by_unit[ids[0]]["share_found"] == 1.0
+    assert by_unit[ids[0]]["share_of_found"] == pytest.approx(0.25, abs=0.02)
+    assert [unit["status"] for unit in told["found"]].count("partial") == 1
+
+    page = tmp_path / "page.html"
+    again = process("compare", folder, published, "--raw", raw, "--json", "--html", page)
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout) == told
+    assert "5 of 6 published units were found again" in page.read_text()
+    same = process("compare", folder, folder)  # two sortings on one clock
+    assert "published units: 6 of 6 found again" in same.output, same.output
+
+    # The session that was asked for is there, whatever becomes of the comparison.
+    (raw.parent / "sync.h5").unlink()
+    compare_with_published(raw, folder / "session" / "session.nwb", folder)
+    said = capsys.readouterr()
+    assert "published units: not compared. " in said.err
+    assert "sync.h5" in said.err
+    published.unlink()
+    compare_with_published(raw, folder / "session" / "session.nwb", folder)
+    assert "the session's file is not beside the raw data. To compare with it: allen-ecephys" in capsys.readouterr().out
+
+
+#: When the released probe begins, in seconds of its session.
+STARTS_AT = 3.25
+
+
+def released(truth: RawGroundTruth, folder: Path) -> Path:
+    """Lay a simulated recording out as the release's raw data, beginning at 3.25 s of its session, with one barcode."""
+    folder.mkdir(parents=True)
+    recording = truth.recording()
+    recording.read(0, recording.n_samples).astype("<i2").tofile(folder / "spike_band.dat")
+    rising, falling = barcode_edges(np.array([4.0]), [11])
+    write_sync_file(folder.parent / "sync.h5", {"barcode": (rising, falling)}, seconds=10.0)
+    numbers = np.rint((np.concatenate([rising, falling]) - STARTS_AT) * 30_000).astype(np.int64)
+    states = np.concatenate([np.ones(len(rising)), -np.ones(len(falling))]).astype(np.int16)
+    order = np.argsort(numbers)
+    np.save(folder / "event_timestamps.npy", numbers[order])
+    np.save(folder / "channel_states.npy", states[order])
+    return folder

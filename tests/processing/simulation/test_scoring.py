@@ -47,7 +47,7 @@ def test_empty_sortings_score_zero() -> None:
     score = score_sorting([], [], [1, 2], [3, 3])
     assert score.agreement.shape == (0, 1)
     assert score.false_positive_units == [3]
-    with pytest.raises(SpikeTrainError, match="2 true spike times but 1"):
+    with pytest.raises(SpikeTrainError, match="2 spike times but 1"):
         score_sorting([1, 2], [0], [], [])
 
 
