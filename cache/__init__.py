@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from .offline.plan import Selection
     from .population.population import Population
     from .project_cache import EcephysProjectCache
-    from .raw_data import RawData
+    from .raw_data import RawData, session_beside
 
-__all__ = ["EcephysProjectCache", "Population", "RawData", "Selection"]
+__all__ = ["EcephysProjectCache", "Population", "RawData", "Selection", "session_beside"]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -24,5 +24,6 @@ __getattr__, __dir__ = lazy_names(
         "Population": ".population.population",
         "RawData": ".raw_data",
         "Selection": ".offline.plan",
+        "session_beside": ".raw_data",
     },
 )

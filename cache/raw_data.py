@@ -6,12 +6,14 @@ the barcode line, and the session's sync file above them. In a cache they lie be
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from allen_ecephys.errors import OfflineError, RemoteNotFoundError
 
+from .manifest import standard_key
 from .remotes.opening import beside
 
 if TYPE_CHECKING:
@@ -74,6 +76,32 @@ class RawData:
         'probe'
         """
         return self.event_timestamps.parent
+
+
+def session_beside(raw: str | os.PathLike[str]) -> tuple[Path, int] | None:
+    """Return the session file that a project cache holds of a probe's raw data, and the probe's id.
+
+    Parameters
+    ----------
+    raw
+        The probe's folder, ``raw-data/<session>/<probe>`` below the cache's root.
+
+    Returns
+    -------
+    tuple or None
+        None where the folder is no cache's, or the cache does not hold the session's file.
+
+    Examples
+    --------
+    >>> session_beside("raw-data/715093703/810755797") is None
+    True
+    """
+    parts = Path(raw).resolve().parts
+    if len(parts) < 4 or parts[-3] != FOLDER or not (parts[-2].isdecimal() and parts[-1].isdecimal()):
+        return None
+    session, probe = int(parts[-2]), int(parts[-1])
+    path = Path(*parts[:-3]) / standard_key("session_nwb", session, session)
+    return (path, probe) if path.is_file() else None
 
 
 def raw_data_of(files: ProjectFiles, session_id: int, probe_id: int, *, download: bool) -> RawData:

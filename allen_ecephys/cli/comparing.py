@@ -14,7 +14,7 @@ from .speaking import AS_JSON
 if TYPE_CHECKING:
     from allen_ecephys import EcephysSession
     from allen_ecephys.processing.sorting import SortingComparison
-    from allen_ecephys.processing.sorting.comparison import SampleClock
+    from allen_ecephys.processing.synchronization import ReleasedProbe
 
 #: Rows of a table that are printed.
 ROWS = 8
@@ -74,15 +74,16 @@ def compare_command(
 def compare_with_published(raw: Path, session_file: Path, output: Path) -> None:
     """Say how a released probe that was sorted anew compares with its published units, where those are at hand."""
     from allen_ecephys import EcephysSession
+    from allen_ecephys.cache import session_beside
     from allen_ecephys.errors import AllenEcephysError
     from allen_ecephys.files import write_atomically
-    from allen_ecephys.processing.readers.raw_folder import recorder_of
+    from allen_ecephys.processing.readers import list_probes
     from allen_ecephys.processing.sorting import write_comparison_page
     from allen_ecephys.processing.synchronization import open_released_probe
 
-    if recorder_of(raw) != "the release":
+    if [probe.recorder for probe in list_probes(raw)] != ["the release"]:
         return
-    known = published_session(raw)
+    known = session_beside(raw)
     by_hand = f"allen-ecephys process compare {output} SESSION_FILE --raw {raw}"
     if known is None:
         click.echo(f"published units: the session's file is not beside the raw data. To compare with it: {by_hand}")
@@ -98,19 +99,6 @@ def compare_with_published(raw: Path, session_file: Path, output: Path) -> None:
     write_comparison_page(comparison, output / PAGE, title=f"Probe {probe_id}: {published.name} against a new sorting")
     say_comparison(comparison)
     click.echo(f"page: {output / PAGE}")
-
-
-def published_session(raw: Path) -> tuple[Path, int] | None:
-    """Return the session file of a probe's raw data in a project cache, and the probe's id; None if it is not there."""
-    from allen_ecephys.cache.manifest import standard_key
-    from allen_ecephys.cache.raw_data import FOLDER
-
-    folder = raw.resolve()
-    probe, session, kind = folder.name, folder.parent.name, folder.parents[1].name
-    if kind != FOLDER or not (probe.isdecimal() and session.isdecimal()):
-        return None
-    path = folder.parents[2] / standard_key("session_nwb", int(session), int(session))
-    return (path, int(probe)) if path.is_file() else None
 
 
 def say_comparison(comparison: SortingComparison) -> None:
@@ -184,15 +172,13 @@ def _say_table(name: str, table: Any, columns: list[str]) -> None:
 
 def _session_file(path: Path) -> Path:
     """Return the session file in an output folder of `process run`, or the path itself."""
-    from allen_ecephys.processing.stages.session import SESSION_FILE, STAGE
-
-    inside = STAGE.folder(path) / SESSION_FILE
+    inside = path / "session" / "session.nwb"
     return inside if inside.is_file() else path
 
 
 def _compared(
     found: EcephysSession, published: EcephysSession, found_probe: str | None, probe: str | None,
-    clock: SampleClock | None,
+    clock: ReleasedProbe | None,
 ) -> SortingComparison:  # fmt: skip
     from allen_ecephys.processing.sorting import compare_sortings
 
