@@ -67,6 +67,7 @@ def published(path: str | os.PathLike[str], *, overwrite: bool, needs: int) -> I
 
 def write_with_pynwb(nwbfile: Any, path: Path) -> None:
     """Write a file's containers with the extension's types, its specification cached in the file."""
+    import h5py
     from pynwb import NWBHDF5IO
 
     from .extension import build_manager
@@ -74,7 +75,9 @@ def write_with_pynwb(nwbfile: Any, path: Path) -> None:
     # Ids are drawn when objects are made, and stay in the file as unused bytes when name_objects replaces them.
     for number, container in enumerate(nwbfile.all_children()):
         vars(container)["_AbstractContainer__object_id"] = str(UUID(int=number))
-    with NWBHDF5IO(str(path), "w", manager=build_manager()) as io:
+    # Without HDF5's cache of chunks each lies where it was written: else their places in the file follow from when
+    # Python let go of a table's columns, and equal contents give other bytes, now and then.
+    with h5py.File(path, "w", rdcc_nbytes=0) as file, NWBHDF5IO(file=file, mode="w", manager=build_manager()) as io:
         io.write(nwbfile)
 
 
