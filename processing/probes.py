@@ -196,7 +196,8 @@ def probe_model(part_number: str) -> ProbeModel:
         )
     catalogue = _catalogue()
     if part_number not in catalogue:
-        msg = f"no probe {part_number!r}{suggest(part_number, catalogue)} is known; name a part number such as NP2013"
+        near = suggest(part_number, catalogue) or "; name a part number such as NP2013"
+        msg = f"no catalogue lists a probe {part_number!r}{near}"
         raise UnknownNameError(msg)
     facts, probe = catalogue[part_number], _full_probe(part_number)
     positions = np.asarray(probe.contact_positions, dtype=np.float64)
@@ -277,6 +278,31 @@ def _full_probe(part_number: str) -> Any:
     from probeinterface.neuropixels_tools import build_neuropixels_probe
 
     return build_neuropixels_probe(part_number)
+
+
+def hardware_filters(part_number: str) -> str | None:
+    """Return what the filters of a probe's amplifiers pass, in words; None where no catalogue says it.
+
+    Notes
+    -----
+    Bands: ProbeTable, as :func:`adc_wiring`. Those of 1.0 probes' spike band can be switched off.
+
+    Examples
+    --------
+    >>> hardware_filters("NP2013")
+    'one wide band: 0.5 to 10000 Hz; no AP and LFP bands'
+    >>> hardware_filters("NP1000")
+    'AP band: 300 to 10000 Hz; LFP band: 0.5 to 500 Hz'
+    """
+    from importlib.util import find_spec
+
+    facts = None if find_spec("probeinterface") is None else _catalogue().get(part_number)
+    if facts is None:
+        return None
+    spikes, slow = (" to ".join(facts[f"{band}_band_list_hz"].split(",")) for band in ("ap", "lf"))
+    if float(facts["lf_sample_frequency_hz"]) > 0:
+        return f"AP band: {spikes} Hz; LFP band: {slow} Hz"
+    return f"one wide band: {spikes} Hz; no AP and LFP bands"
 
 
 def neuropixels_1_geometry(n_channels: int = N_CHANNELS) -> npt.NDArray[np.float64]:

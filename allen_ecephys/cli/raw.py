@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -74,6 +75,8 @@ def overwrite_option(command: Command) -> Command:
 def list_command(raw: Path, as_json: bool, **told: Any) -> None:
     """Say what a folder of raw data holds: recorder, probes, channels, length, bands, gaps.
 
+    Exit status: 1 if none of it can be opened.
+
     \b
     EXAMPLES
       allen-ecephys process list recordings/2024-05-01/
@@ -83,8 +86,7 @@ def list_command(raw: Path, as_json: bool, **told: Any) -> None:
     probes = list_probes(raw, **told)
     if as_json:
         click.echo(json.dumps([asdict(found) for found in probes], indent=1, default=str))
-        return
-    for found in probes:
+    for found in [] if as_json else probes:
         name = found.probe or "(unnamed probe)"
         click.echo(f"{name}  {found.recorder}  {found.folder}")
         if found.problem:
@@ -96,3 +98,13 @@ def list_command(raw: Path, as_json: bool, **told: Any) -> None:
             f"    {found.part_number or 'part number not told'}, {found.n_channels} channels on {shanks}, "
             f"{found.seconds:,.1f} s, bands {' and '.join(found.bands)}, {gaps}"
         )
+    if all(found.problem for found in probes):
+        sys.exit(1)
+
+
+def surface_in_words(report: Mapping[str, Any], n_channels: int) -> str:
+    """Say where the depth estimation saw the brain's surface, or that it is not among the channels."""
+    channel = float(report["surface_channel"])
+    if channel >= n_channels:
+        return f"no brain surface among the {n_channels} channels, which count as in the brain"
+    return f"brain surface at channel {channel:g} of {n_channels}"

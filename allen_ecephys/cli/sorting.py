@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import json
+import shlex
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .comparing import compare_with_published
-from .raw import overwrite_option, raw_options
+from .raw import overwrite_option, raw_options, surface_in_words
 from .speaking import AS_JSON, announce_compiling
 from .units import say_units, session_options
 
@@ -190,7 +191,7 @@ def _sort(raw: Path, output: Path, **told: Any) -> SortedProbe:
     probe = sort_raw(raw, output, **told)
     look, counts = probe.depth.report, probe.sorting.report
     click.echo(
-        f"looked at: brain surface at channel {look['surface_channel']:g} of {probe.recording.n_channels}, "
+        f"looked at: {surface_in_words(look, probe.recording.n_channels)}, "
         f"{len(look['masked_channels'])} channels masked{_reused(probe.depth)}"
     )
     click.echo(
@@ -248,6 +249,7 @@ def _say_session(path: Path) -> None:
             named = ", ".join(f"{bound} {n}" for bound, n in hidden[hidden > 0].items())
             click.echo(
                 f"not shown, by the bounds that hide them: {named}. To see every unit: "
+                f"`allen-ecephys units {shlex.quote(str(path))} --all-units`, or in Python "
                 f"EcephysSession({str(path)!r}, unit_filter=UnitFilter.none())"
             )
         click.echo(f"units that pass the default filter{_first(len(units))}:")

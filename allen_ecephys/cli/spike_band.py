@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
-from .raw import overwrite_option, raw_options
+from .raw import overwrite_option, raw_options, surface_in_words
 from .rig import simulate_rig
 from .speaking import announce_compiling
 
@@ -116,6 +116,9 @@ def simulate_command(
         if sites and len(probe) > 1:
             msg = "--sites of which probe? Name them with it: --probe NP1000:192-575"
             raise click.UsageError(msg, context)
+        if "channels" in given and (sites or all(":" in told for told in probe)):
+            msg = "--channels counts a probe's lowest sites; the sites to record from are named: leave it out"
+            raise click.UsageError(msg, context)
         _simulate_probes(
             folder, probe if sites is None else (f"{probe[0]}:{sites}",), recorder or "open-ephys", duration=duration,
             units=units, surface=surface, drift=drift, seed=seed, channels=channels if "channels" in given else None,
@@ -124,6 +127,9 @@ def simulate_command(
     from allen_ecephys.processing.simulation.raw import DriftModel, write_recording
 
     part, _, chosen = probe[0].partition(":")
+    if "channels" in given and (sites or chosen):
+        msg = "--channels counts a probe's lowest sites; the sites to record from are named: leave it out"
+        raise click.UsageError(msg, context)
     announce_compiling()
     truth = write_recording(
         folder,
@@ -233,7 +239,7 @@ def spike_band_command(
     )
     found, counts = result.depth.report, result.whitening.report
     click.echo(
-        f"brain surface at channel {found['surface_channel']:g}; {len(found['masked_channels'])} channels masked; "
+        f"{surface_in_words(found, bands.spike_band.n_channels)}; {len(found['masked_channels'])} channels masked; "
         f"{counts['n_saturated']} samples blanked, {counts['n_clipped']} values clipped"
     )
     click.echo(f"whitened: {result.whitening.folder / 'continuous.dat'}")

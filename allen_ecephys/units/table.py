@@ -97,7 +97,7 @@ def channels_table(reader: NwbReader, annotations: Callable[[], pd.DataFrame] | 
         Gives the project's own :data:`ANNOTATION_COLUMNS` (index: channel id). They replace the file's for the
         channels that they hold; the others keep the file's.
     """
-    wanted = [c for c in layout.ELECTRODE_COLUMNS if c.name not in {"filtering", "imp"}]
+    wanted = [c for c in layout.ELECTRODE_COLUMNS if c.name != "imp"]
     table = read_table(reader, layout.ELECTRODES, [*(c.name for c in wanted), layout.CHANNEL_NUMBER_NAMES[1]])
     table = typed(reader, layout.ELECTRODES, table, wanted)
     _check_unique(table, "channel", reader)
@@ -106,7 +106,7 @@ def channels_table(reader: NwbReader, annotations: Callable[[], pd.DataFrame] | 
         msg = f"the electrodes table of {reader.name} has neither 'local_index' nor 'probe_channel_number'"
         raise FileFormatError(msg)
     channels = pd.DataFrame(index=table.index)
-    channels["filtering"] = layout.FILTERING
+    channels["filtering"] = table.get("filtering", layout.FILTERING)
     channels["probe_channel_number"] = table[number[0]]
     for name in ("probe_horizontal_position", "probe_id", "probe_vertical_position"):
         channels[name] = _needed(table, name, reader)

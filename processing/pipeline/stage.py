@@ -22,7 +22,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
 
-from allen_ecephys.errors import FileFormatError, StageError, explains_unknown_names
+from allen_ecephys.errors import AccessError, FileFormatError, StageError, explains_unknown_names
 from allen_ecephys.files import (
     abandoned_drafts,
     draft_of,
@@ -162,11 +162,15 @@ class Stage:
         if target.exists() and not (target / MANIFEST).exists() and any(target.iterdir()):
             msg = f"{target} holds files but no {MANIFEST}; no stage wrote it. Move it away, or name another folder."
             raise StageError(msg)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self._remove_abandoned(target)
-        self._refuse_to_replace_edited(target)
         temporary = draft_of(target)
-        temporary.mkdir()
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._remove_abandoned(target)
+            self._refuse_to_replace_edited(target)
+            temporary.mkdir()
+        except PermissionError as error:
+            msg = f"{target.parent} cannot be written into ({error.strerror}); name another output folder"
+            raise AccessError(msg) from error
         earlier = read_manifest(target)
         if earlier is None:
             logger.info("%s: running", self.name)

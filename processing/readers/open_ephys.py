@@ -197,12 +197,15 @@ def choose_stream(streams: list[OpenEphysStream], name: str | None, band: str, f
         fitting = named
     if len(fitting) == 1:
         return fitting[0]
-    names = [stream.stream_name for stream in streams]
-    listed = ", ".join(names) or "none"
+    listed = ", ".join(stream.stream_name for stream in streams) or "none"
     if name is not None and not named:
         every = [n for stream in streams for n in sorted(stream.names)]
         msg = f"{folder} has no stream {name!r}{suggest(name, every)}; there are {listed}"
+    elif fitting:
+        probes = ", ".join(stream.probe for stream in fitting)
+        of_name = "" if name is None else f" that {name!r} may mean"
+        msg = f"{folder} holds {len(fitting)} probes{of_name}: {probes}; name one of them with stream=..."
     else:
         of_name = "" if name is None else f" of {name!r}"
-        msg = f"{folder} holds {len(fitting)} streams of band {band!r}{of_name}; name one of {listed} with stream=..."
+        msg = f"{folder} holds no stream of band {band!r}{of_name}; there are {listed}"
     raise UnknownNameError(msg)

@@ -147,8 +147,14 @@ def recording_folder(root: Path) -> Path:
         If there is none, or more than one.
     """
     found = open_ephys_recordings(root)
+    if not found:
+        msg = (
+            f"no {INDEX_FILE} is in or below {root}: it lies beside the folder `continuous`, and says what the columns "
+            "of its streams are. Copy the whole folder of the recording"
+        )
+        raise MissingFileError(msg)
     if len(found) != 1:
-        names = ", ".join(str(f.relative_to(root)) for f in found[:6]) or "none"
+        names = ", ".join(str(f.relative_to(root)) for f in found[:6])
         msg = f"{root} holds {len(found)} Open Ephys recordings ({names}); name the folder of one of them"
         raise MissingFileError(msg)
     return found[0]

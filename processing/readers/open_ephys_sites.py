@@ -3,7 +3,7 @@
 Two files speak of it: the settings (by acquired channel, reordered by a Channel Map, thinned by the record node) and,
 since plugin 0.6, the index ``structure.oebin`` (``electrode_index``, column by column). Where both speak they must name
 the same sites, and the index has the order; where one is silent the other decides; where both are silent, positions are
-the user's to give. Settings of another experiment say which probe it was, not which sites it used.
+the user's to give. Settings of another experiment say nothing: between two experiments, probes may be exchanged.
 """
 
 from __future__ import annotations
@@ -91,20 +91,23 @@ def sites_of_stream(
     ------
     GeometryError
         If index and settings name different sites, or neither names them.
+        If the settings name another probe than `part_number`.
     MissingFileError
-        If there are no settings and no part number is given.
+        If there are no settings of this experiment and no part number is given.
     """
     path, own = (settings, True) if settings is not None else find_settings(stream.folder)
-    probe = None if path is None else _probe_of_stream(stream, path)
+    probe = _probe_of_stream(stream, path) if path is not None and own else None
     part = part_number or (probe.part_number if probe is not None else "")
-    if not part and path is None:
+    if not part and probe is None:
+        raise MissingFileError(_without_settings(stream, path))
+    if probe is not None and probe.part_number and probe.part_number != part:
         msg = (
-            f"no settings.xml above {stream.folder}, so it is not known which probe this is; name the file with "
-            "settings=..., or the probe with part_number='NP2013' (say), or give geometry=..."
+            f"{path} says that {stream.probe} is a {probe.part_number}, not a {part}; leave out part_number=..., or "
+            "name the right file with settings=..."
         )
-        raise MissingFileError(msg)
+        raise GeometryError(msg)
     model = catalogue_probe(part)
-    stated = _StatedSites.of(stream, probe) if own and probe is not None else None
+    stated = _StatedSites.of(stream, probe) if probe is not None else None
     if model is None:
         return _of_unknown_probe(stream, stated, part)
     electrodes = _electrodes(stream, stated, model, path)
@@ -115,6 +118,23 @@ def sites_of_stream(
         adc = adc_wiring(part, channels)
     full_scale = _full_scale_uv(stream, probe, model)
     return StreamSites(model.positions[electrodes], model.shanks[electrodes], references, part, adc, full_scale)
+
+
+def _without_settings(stream: OpenEphysStream, foreign: Path | None) -> str:
+    """Say that it is not known which probe this is; settings of another experiment may be `foreign`."""
+    if foreign is None:
+        why = f"no settings.xml above {stream.folder}, so it is not known which probe {stream.probe} is"
+    else:
+        own = next(p for p in stream.folder.parents if re.fullmatch(r"experiment\d+", p.name)).name
+        file = f"settings_{own.removeprefix('experiment')}.xml"
+        why = (
+            f"{own} of {foreign.parent} has no {file}, so it is not known which probe {stream.probe} is: "
+            f"{foreign.name} is of another experiment, and probes may have been exchanged"
+        )
+    return (
+        f"{why}; name its file with settings=... or the probe with part_number='NP2013' (say), or give geometry=... in "
+        "Python"
+    )
 
 
 def _full_scale_uv(stream: OpenEphysStream, probe: ProbeSettings | None, model: ProbeModel) -> float | None:

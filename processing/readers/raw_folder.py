@@ -162,12 +162,20 @@ def _what_there_is(place: Path) -> str:
         ("*.cbin", ""),
         ("*.lf.bin", "holds an LFP band only ({name}); the spike band (.ap.bin) is missing. Copy it too"),
         ("*.ap.meta", "holds {name} without its .bin; copy the samples too"),
-        ("continuous.dat", "holds {name} without the structure.oebin of its recording; copy that too"),
+        (
+            "continuous.dat",
+            "holds {name} without the structure.oebin of its recording, which lies beside the folder `continuous`; "
+            "copy that too, or name the folder that holds both",
+        ),
         (
             "settings.xml",
             "holds the settings of Open Ephys but no structure.oebin; name the recording's folder, or copy it",
         ),
-        ("*.bin", "holds {name}, which is no spike band by its name (*.ap.bin)"),
+        (
+            "*.bin",
+            "holds {name}, which is no spike band by its name (*.ap.bin); if it is one, name the file itself, with its "
+            ".meta beside it",
+        ),
     ):
         found = next(iter(files_below(place, pattern)), None)
         if found is not None and pattern == "*.cbin":

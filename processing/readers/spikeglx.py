@@ -227,7 +227,10 @@ def open_spikeglx(
     binary = _binary_file(Path(path), band, probe)
     meta_path = binary.with_suffix(".meta")
     if not meta_path.exists():
-        msg = f"{binary} has no {meta_path.name} beside it, which says how many channels it has; copy both files"
+        msg = (
+            f"{binary} has no {meta_path.name} beside it, which says how many channels it has; copy both files"
+            f"{_renamed(binary, '.meta')}"
+        )
         raise MissingFileError(msg)
     meta = read_spikeglx_meta(meta_path)
     if band is not None and meta.band != band:
@@ -239,6 +242,13 @@ def open_spikeglx(
         positions = checked_geometry(geometry, len(meta.saved_channels), str(binary))
         sites = SpikeGlxSites(positions, shanks_by_position(positions), spikeglx_wiring(meta))
     return SpikeGlxRecording(binary, meta, sites, allow_cut=allow_cut)
+
+
+def _renamed(file: Path, suffix: str) -> str:
+    """Say which file beside a lone half of a pair may be the other half, whose own partner is missing, too."""
+    other = {".meta": ".bin", ".bin": ".meta"}[suffix]
+    lone = [f.name for f in sorted(file.parent.glob(f"*{suffix}")) if not f.with_suffix(other).exists()]
+    return f". If {lone[0]} belongs to it, give both the same name again" if len(lone) == 1 else ""
 
 
 def _binary_file(path: Path, band: str | None, probe: str | None) -> Path:

@@ -158,18 +158,18 @@ def _meta(place: Path, fields: dict[str, str]) -> SpikeGlxMeta:
     numbers = _saved_numbers(fields, sum(acquired), place)
     first, stop = (0, acquired[0]) if n_ap else (acquired[0], acquired[0] + acquired[1])
     saved = numbers[(numbers >= first) & (numbers < stop)] - first
-    columns = int(_required(fields, "nSavedChans", place))
+    columns = _whole(fields, "nSavedChans", place)
     if len(saved) != n_ap + n_lf or n_ap + n_lf + n_sync != columns:
         msg = (
             f"{place} contradicts itself: snsApLfSy names {n_ap + n_lf} channels and {n_sync} sync words, "
             f"snsSaveChanSubset {len(saved)} channels, nSavedChans {columns} columns; the file was edited or damaged"
         )
         raise FileFormatError(msg)
-    rate = float(_required(fields, "imSampRate", place))
+    rate = _number(fields, "imSampRate", place)
     if not (math.isfinite(rate) and rate > 0):
         msg = f"{place}: imSampRate={rate} is no sampling rate; the file was edited or damaged"
         raise FileFormatError(msg)
-    if int(fields.get("fileSizeBytes", "0")) < 0 or int(fields.get("firstSample", "0")) < 0:
+    if any(_whole(fields, key, place) < 0 for key in ("fileSizeBytes", "firstSample") if key in fields):
         msg = f"{place}: fileSizeBytes or firstSample is negative; the file was edited or damaged"
         raise FileFormatError(msg)
     steps = _steps(fields, place)
@@ -202,9 +202,28 @@ def _required(fields: dict[str, str], key: str, path: Path) -> str:
     return fields[key]
 
 
+def _whole(fields: dict[str, str], key: str, path: Path) -> int:
+    text = _required(fields, key, path)
+    try:
+        return int(text)
+    except ValueError as error:
+        msg = f"{path}: {key}={text:.80} is no whole number; the file was edited or damaged. Copy it again"
+        raise FileFormatError(msg) from error
+
+
+def _number(fields: dict[str, str], key: str, path: Path) -> float:
+    text = _required(fields, key, path)
+    try:
+        return float(text)
+    except ValueError as error:
+        msg = f"{path}: {key}={text:.80} is no number; the file was edited or damaged. Copy it again"
+        raise FileFormatError(msg) from error
+
+
 def _counts(fields: dict[str, str], key: str, path: Path) -> tuple[int, int, int]:
-    numbers = [int(n) for n in _required(fields, key, path).split(",")]
-    if len(numbers) != 3 or not all(0 <= n <= MOST_CHANNELS for n in numbers):
+    parts = _required(fields, key, path).split(",")
+    numbers = [int(part) for part in parts if part.strip().isdecimal()]
+    if len(numbers) != len(parts) or len(numbers) != 3 or not all(0 <= n <= MOST_CHANNELS for n in numbers):
         msg = f"{path}: {key}={fields[key]:.80} is not three counts (AP, LF, SY)"
         raise FileFormatError(msg)
     return numbers[0], numbers[1], numbers[2]
@@ -217,6 +236,9 @@ def _saved_numbers(fields: dict[str, str], n_acquired: int, path: Path) -> Int64
     numbers: list[int] = []
     for part in subset.split(","):
         low, _, high = part.partition(":")
+        if not low.strip().isdecimal() or not (high or low).strip().isdecimal():
+            msg = f"{path}: snsSaveChanSubset names {part!r:.80}, which is no channel; the file was edited or damaged"
+            raise FileFormatError(msg)
         first, last = int(low), int(high or low)
         if not 0 <= first <= last < n_acquired:
             msg = f"{path}: snsSaveChanSubset names channels {part}, but {n_acquired} were acquired"
@@ -257,7 +279,7 @@ def _steps(fields: dict[str, str], path: Path) -> int:
     """Return the counts of half the converter's range."""
     kind = _kind(fields)
     if "imMaxInt" in fields:
-        steps = int(fields["imMaxInt"])
+        steps = _whole(fields, "imMaxInt", path)
     elif kind in FIXED_GAINS:
         steps = FIXED_GAINS[kind][1]
     elif _has_ten_bits(kind):
@@ -276,7 +298,7 @@ def _named(fields: dict[str, str]) -> str:
 
 
 def _uv_per_bit(fields: dict[str, str], saved: Int64, band: str, steps: int, path: Path) -> npt.NDArray[np.float64]:
-    full_range = float(_required(fields, "imAiRangeMax", path))
+    full_range = _number(fields, "imAiRangeMax", path)
     gains = _gains(fields, band, path)
     if len(gains) > 1 and saved.max(initial=-1) >= len(gains):
         msg = f"{path}: channel {saved.max()} was saved, but ~imroTbl lists {len(gains)} channels; the file was edited"
@@ -299,7 +321,7 @@ def _gains(fields: dict[str, str], band: str, path: Path) -> npt.NDArray[np.floa
     if kind == 1110:  # Ultra with active switching: (type, columns, reference, apGain, lfGain, filter) for all channels
         return np.array([float(header.split(",")[3 if band == "ap" else 4])])
     if stated is not None:
-        return np.array([float(stated)])
+        return np.array([_number(fields, "imChan0apGain" if band == "ap" else "imChan0lfGain", path)])
     if kind in FIXED_GAINS:
         return np.array([FIXED_GAINS[kind][0]])
     if width == 6:

@@ -24,6 +24,7 @@ from allen_ecephys.errors import (
     UnknownNameError,
 )
 from allen_ecephys.files import read_json
+from allen_ecephys.nwb.layout import FILTERING
 
 from ..packaging.contents import SessionContents, SessionMetadata
 from ..packaging.identities import (
@@ -38,6 +39,7 @@ from ..packaging.identities import (
 from ..packaging.session import write_session_nwb
 from ..pipeline.digests import digest_of
 from ..pipeline.stage import Stage, StageResult, input_files, read_manifest
+from ..probes import hardware_filters
 from ..spike_band.probe_info import read_probe_info
 from ..timeline import Timeline
 from . import depth_estimation, double_counted_spikes, features, mean_waveforms, units
@@ -324,7 +326,7 @@ def read_measured_probe(folder: Path, name: str, probe_id: int, structure_acrony
         units=packaged,
         channels=_channels(
             depth_estimation.STAGE.file(folder, depth_estimation.INFO_FILE), probe_id, structure_acronym
-        ),
+        ).assign(filtering=_filtering(folder)),
         spike_samples=[spikes.samples[train] for train in rows],
         spike_sizes=[np.nan_to_num(sizes[train]) * volts[unit] for unit, train in enumerate(rows)],
         waveforms=means.without_offset(),
@@ -359,6 +361,11 @@ def check_measured(folder: Path) -> None:
             f"{' and '.join(missing)}. Run `{run}` again, with the options of that time: it keeps what is still valid"
         )
         raise StageError(msg)
+
+
+def _filtering(folder: Path) -> str:
+    """Return what the probe's amplifiers filter: by its kind, else as the release's, which were 3A probes."""
+    return hardware_filters(str(depth_estimation.known_recording(folder).get("part_number", ""))) or FILTERING
 
 
 def _channels(file: Path, probe_id: int, structure_acronym: str) -> pd.DataFrame:

@@ -47,7 +47,7 @@ def test_converters_of_the_release_and_of_unknown_probes() -> None:
     assert some.turns.tolist() == [3, 0, 11]
     assert adc_wiring("NP9999") is None
     assert adc_wiring("") is None
-    with pytest.raises(UnknownNameError, match="NP2013"):
+    with pytest.raises(UnknownNameError, match="did you mean 'NP"):
         probe_model("NP2012")
 
 

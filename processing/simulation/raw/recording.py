@@ -23,6 +23,7 @@ from allen_ecephys.errors import (
 )
 from allen_ecephys.files import atomic_folder, open_regular
 
+from ...probes import COLUMN_X, ROW_PITCH
 from ...ranges import check_positive, check_whole
 from ...readers.binary import BinaryRecording
 from ...shanks import ShankLines
@@ -235,6 +236,9 @@ def write_recording(
     check_whole("n_channels", n_channels, least=1)
     recorded = recorded_probe(probe, n_channels, sites=sites, geometry=geometry, multiplexed=multiplexed)
     layout = raw_form(form)
+    of_recorder = layout.name == "spikeglx"
+    if of_recorder and surface_um is not None:
+        surface_um += recorder_frame(recorded)
     signal = probe_signal(
         recorded, duration=duration, n_units=n_units, sampling_rate=sampling_rate, seed=seed,
         amplitude_range=amplitude_range, surface_channel=surface_channel, surface_um=surface_um, noise=noise,
@@ -244,7 +248,7 @@ def write_recording(
     with atomic_folder(Path(folder)) as temporary:
         n_lfp = write_samples(signal, temporary, layout, lfp=lfp)
         write_metadata(temporary, layout, sampling_rate, signal.n_samples, n_lfp, signal.probe)
-        truth = ground_truth(signal, Path(folder), form)
+        truth = ground_truth(signal, Path(folder), form, of_recorder=of_recorder)
         save_ground_truth(truth, temporary)
     return truth
 
@@ -341,15 +345,41 @@ def _spikes(
     return assemble_trains([np.asarray(train, dtype=np.float64) for train in trains], sampling_rate, rng)
 
 
-def ground_truth(signal: ProbeSignal, folder: Path, form: Form, files: RawForm | None = None) -> RawGroundTruth:
-    """Return what went into samples that were written, which tell how large the noise became."""
+def recorder_frame(probe: RecordedProbe) -> float:
+    """Return how much lower (um) sites lie in a recorder's files than in the simulation: 1.0 probes by a row.
+
+    SpikeGLX, Open Ephys and probeinterface count from the lowest row and the first column; released recordings of 3A
+    probes, and the simulation of 1.0 probes with them, from a row below, and see the probe from the other side.
+    """
+    return ROW_PITCH if probe.part_number == NEUROPIXELS_1 else 0.0
+
+
+def _as_recorders_say(truth: RawGroundTruth) -> RawGroundTruth:
+    """Return a truth whose positions are those that a recorder's files give, and so the readers of them."""
+    lower = recorder_frame(truth.probe)
+    if not lower:
+        return truth
+    geometry = np.array([max(COLUMN_X), -lower]) + np.array([-1.0, 1.0]) * truth.geometry
+    units = truth.units.assign(x=max(COLUMN_X) - truth.units["x"], y=truth.units["y"] - lower)
+    return replace(
+        truth, probe=replace(truth.probe, geometry=geometry), units=units, surface_um=truth.surface_um - lower
+    )  # fmt: skip
+
+
+def ground_truth(
+    signal: ProbeSignal, folder: Path, form: Form, files: RawForm | None = None, *, of_recorder: bool = False
+) -> RawGroundTruth:
+    """Return what went into samples that were written, which tell how large the noise became.
+
+    Positions are those of the simulation, or as a recorder's files have them (`of_recorder`).
+    """
     seconds = signal.n_samples / signal.rate
     drift_times = np.linspace(0.0, seconds, 201)
     templates = signal.templates()
     noise_uv = np.sqrt(signal.squares / signal.n_samples)
     noise_uv[list(signal.faults.references or ())] *= 0.2
     noise_uv[[*signal.faults.dead, *signal.faults.saturated]] = 0.0
-    return RawGroundTruth(
+    truth = RawGroundTruth(
         folder=folder, form=form, sampling_rate=signal.rate, n_samples=signal.n_samples, seed=signal.seed,
         spike_times=signal.spike_times, spike_units=signal.units, spike_amplitudes=signal.amplitudes,
         templates=templates, units=_unit_table(signal, templates, noise_uv), noise_uv=noise_uv,
@@ -357,6 +387,7 @@ def ground_truth(signal: ProbeSignal, folder: Path, form: Form, files: RawForm |
         drift_times=drift_times, drift_um=signal.drift.displacement(drift_times, seconds),
         gratings=signal.trains.gratings, faults=signal.faults, files=files,
     )  # fmt: skip
+    return _as_recorders_say(truth) if of_recorder else truth
 
 
 def _unit_table(
@@ -477,5 +508,5 @@ def _stored_truth(place: Path, file: IO[bytes]) -> RawGroundTruth:
     faults = ChannelFaults(**{name: tuple(channels) for name, channels in listed.items()}, saturation=events)
     described = facts.pop("files", None)
     files = None if described is None else RawForm(**described)
-    recorded = replace(recorded, references=faults.references or ())
+    recorded = replace(recorded, geometry=geometry, references=faults.references or ())
     return RawGroundTruth(folder=place, units=units, faults=faults, probe=recorded, files=files, **facts, **arrays)

@@ -21,7 +21,15 @@ from .formats import OPEN_EPHYS_UV, RawForm, check_form_holds, raw_form, write_m
 from .noise import NoiseModel
 from .open_ephys_folder import OpenEphysSetup, ProbeSetup, open_ephys_stream_folder, write_open_ephys
 from .probe import NEUROPIXELS_1, RecordedProbe, recorded_probe
-from .recording import TRUTH_FOLDER, RawGroundTruth, ground_truth, probe_signal, save_ground_truth, write_samples
+from .recording import (
+    TRUTH_FOLDER,
+    RawGroundTruth,
+    ground_truth,
+    probe_signal,
+    recorder_frame,
+    save_ground_truth,
+    write_samples,
+)
 from .signal import ChannelFaults, DriftModel, ProbeSignal
 from .trains import TrainModel
 
@@ -120,15 +128,16 @@ def write_probes(
     for number, (name, told) in enumerate(probes.items()):
         recorded = _recorded(told)
         check_form_holds(raw_form("binary" if recorder == "open_ephys" else "spikeglx"), recorded)
+        surface = None if told.surface_um is None else told.surface_um + recorder_frame(recorded)
         signals[name] = probe_signal(
             recorded, duration=duration, n_units=told.n_units, sampling_rate=sampling_rate, seed=seed + 1000 * number,
-            amplitude_range=told.amplitude_range, surface_um=told.surface_um, noise=noise, trains=trains, drift=drift,
+            amplitude_range=told.amplitude_range, surface_um=surface, noise=noise, trains=trains, drift=drift,
             faults=ChannelFaults(references=recorded.references),
         )  # fmt: skip
     with atomic_folder(place) as temporary:
         write = _write_open_ephys if recorder == "open_ephys" else _write_spikeglx
         files = write(temporary, signals)
-        truths = {name: ground_truth(signals[name], place, recorder, files[name]) for name in signals}
+        truths = {name: ground_truth(signals[name], place, recorder, files[name], of_recorder=True) for name in signals}
         for name, truth in truths.items():
             (temporary / TRUTH_FOLDER / name).mkdir(parents=True)
             save_ground_truth(truth, temporary / TRUTH_FOLDER / name)

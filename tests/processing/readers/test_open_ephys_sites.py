@@ -68,7 +68,7 @@ def test_each_of_two_probes_has_its_own_sites_whatever_their_names(tmp_path: Pat
             np.testing.assert_array_equal(by_probe.geometry, probe.positions)
             np.testing.assert_array_equal(by_stream.geometry, probe.positions)
             assert by_stream.stream.stream_name == by_probe.stream.stream_name == name
-    with pytest.raises(UnknownNameError, match=f"{one}-AP, {one}-LFP, {other}-AP"):
+    with pytest.raises(UnknownNameError, match=f"holds 2 probes: {one}, {other}; name"):
         open_open_ephys(tmp_path)
     with pytest.raises(UnknownNameError, match="did you mean"):
         open_open_ephys(tmp_path, stream=f"{one}-APP")
@@ -83,26 +83,29 @@ def test_a_probe_called_m3a_is_no_3a_probe(tmp_path: Path) -> None:
     assert recording.part_number == "NP2003"
 
 
-def test_another_experiment_has_its_own_sites(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Settings of experiment 1 tell which probe it is, and the index of experiment 2 its sites."""
-    first, second = np1(), np1(first=384)
+def test_another_experiment_has_its_own_settings_or_is_to_be_told(tmp_path: Path) -> None:
+    """Settings of experiment 1 say nothing of experiment 2: the probe may have been exchanged in between."""
+    first, second = np1(), np24("ProbeA")
     write(tmp_path, first)
     write(tmp_path / "Record Node 101" / "two", second, setup=OpenEphysSetup(experiment=2))
     place = tmp_path / "Record Node 101" / "two" / "Record Node 101"
-    (place / "experiment2").rename(tmp_path / "Record Node 101" / "experiment2")
-    recording = open_open_ephys(tmp_path / "Record Node 101" / "experiment2")
-    np.testing.assert_array_equal(recording.geometry, second.positions)
-    assert recording.reference_channels.tolist() == [191]
-    assert "settings of this experiment are missing" in caplog.text
-    change_index(tmp_path / "Record Node 101" / "experiment2", _without_electrodes)
+    experiment = tmp_path / "Record Node 101" / "experiment2"
+    (place / "experiment2").rename(experiment)
+    with pytest.raises(MissingFileError, match=r"experiment2 of .* has no settings_2\.xml.*part_number=.NP2013"):
+        open_bands(experiment)
+    for told in ({"part_number": "NP2013"}, {"settings": place / "settings_2.xml"}):
+        recording = open_bands(experiment, **told).spike_band
+        np.testing.assert_array_equal(recording.geometry, second.positions)
+        assert recording.part_number == "NP2013"
+    change_index(experiment, _without_electrodes)
     with pytest.raises(GeometryError, match="of another experiment"):
-        open_open_ephys(tmp_path / "Record Node 101" / "experiment2")
+        open_bands(experiment, part_number="NP2013")
     (place / "settings_2.xml").rename(tmp_path / "Record Node 101" / "settings_2.xml")
-    again = open_open_ephys(tmp_path / "Record Node 101" / "experiment2")
-    np.testing.assert_array_equal(again.geometry, second.positions)
-    np.testing.assert_array_equal(
-        open_open_ephys(tmp_path / "Record Node 101" / "experiment1").geometry, first.positions
-    )
+    np.testing.assert_array_equal(open_bands(experiment).spike_band.geometry, second.positions)
+    one = tmp_path / "Record Node 101" / "experiment1"
+    np.testing.assert_array_equal(open_bands(one).spike_band.geometry, first.positions)
+    with pytest.raises(GeometryError, match="is a NP1010, not a NP2013"):
+        open_bands(one, part_number="NP2013")
 
 
 def _without_electrodes(contents: dict) -> None:

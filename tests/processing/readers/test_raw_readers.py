@@ -230,7 +230,7 @@ def test_a_3a_folder_without_an_index_opens(simulated: dict[str, RawGroundTruth]
 def test_wrong_folders_bands_and_streams_say_what_there_is(
     simulated: dict[str, RawGroundTruth], tmp_path: Path
 ) -> None:
-    with pytest.raises(FileNotFoundError, match="0 Open Ephys recordings"):
+    with pytest.raises(FileNotFoundError, match=r"no structure\.oebin is in or below"):
         open_open_ephys(tmp_path)
     with pytest.raises(UnknownNameError, match="did you mean"):
         open_open_ephys(simulated["open_ephys"].folder, stream="Neuropix-3a-100.O")

@@ -26,10 +26,6 @@ SETUPS = {
 }
 
 
-def distances(geometry: np.ndarray) -> np.ndarray:
-    return np.hypot(*(geometry[:, None] - geometry[None]).transpose(2, 0, 1))
-
-
 @pytest.mark.parametrize("recorder", ["open_ephys", "spikeglx"])
 @pytest.mark.parametrize("kind", SETUPS)
 def test_a_probe_among_others_reads_as_it_was_set_up(kind: str, recorder: Recorder, tmp_path: Path) -> None:
@@ -43,8 +39,16 @@ def test_a_probe_among_others_reads_as_it_was_set_up(kind: str, recorder: Record
     recording = bands.spike_band
     assert recording.part_number == setups[names[1]].part_number
     np.testing.assert_array_equal(recording.shanks, truth.probe.shanks)
-    # From another origin, and 1.0 probes seen from the other side: what sites are to each other is the same.
-    np.testing.assert_allclose(distances(recording.geometry), distances(truth.geometry))
+    np.testing.assert_allclose(recording.geometry, truth.geometry)
+    peaks = recording.geometry[truth.units["peak_channel"]]
+    assert (np.hypot(*(peaks - truth.units[["x", "y"]].to_numpy()).T) < 60).all()  # a row lower would be as near,
+    if kind == "1.0":  # the other side of the probe would not
+        lowest = SimulatedProbe("NP1000", n_channels=96, n_units=40, amplitude_range=(300.0, 400.0), surface_um=500.0)
+        many = write_probes(tmp_path / "many", {names[1]: lowest}, recorder=recorder, duration=0.2)[names[1]]
+        seen = open_bands(tmp_path / "many", stream=names[1]).spike_band.geometry[many.units["peak_channel"]]
+        assert np.corrcoef(seen[:, 0], many.units["x"])[0, 1] > 0.5
+        assert np.corrcoef(seen[:, 1], many.units["y"])[0, 1] > 0.99
+        assert many.surface_um == 500.0
     np.testing.assert_array_equal(recording.reference_channels, truth.probe.references)
     np.testing.assert_allclose(recording.adc.delays, truth.probe.adc.delays)
     assert (bands.lfp is None) == (truth.probe.lfp_step_uv is None)
@@ -54,6 +58,7 @@ def test_a_probe_among_others_reads_as_it_was_set_up(kind: str, recorder: Record
             np.testing.assert_allclose(read.read_uv(0, 300), again.recording(band).read_uv(0, 300), rtol=1e-4)
             assert read.n_samples == again.recording(band).n_samples
     np.testing.assert_array_equal(again.spike_times, truth.spike_times)
+    np.testing.assert_array_equal(again.geometry, truth.geometry)
 
 
 def test_equal_arguments_give_equal_bytes_and_probes_differ(tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ def test_probes_keep_their_names_and_sessions_their_ids(rig: tuple[Path, Path], 
     assert again.units.index.tolist() == found[1].units.index.tolist()
     assert not set(found[0].units.index) & set(found[1].units.index)
     assert not set(found[0].channels.index) & set(found[1].channels.index)
+    assert set(both.channels["filtering"]) == {"AP band: 300 to 10000 Hz; LFP band: 0.5 to 500 Hz"}
     assert float(max(both.units.index)) == max(both.units.index)  # exact in tables that hold floats, too
     numbered = [package(f"seven{n}.nwb", folder, "--session-id", 7) for n, folder in enumerate(folders)]
     together = package("seven.nwb", *folders, "--session-id", 7)

@@ -1,0 +1,141 @@
+"""What the commands on raw data say of folders that are not as they should be, and what they can be told of them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from allen_ecephys.cli import main
+from allen_ecephys.errors import AccessError, InvalidValueError
+from allen_ecephys.processing.pipeline import Stage
+from allen_ecephys.processing.readers import open_bands
+from allen_ecephys.processing.simulation.raw import SimulatedProbe, write_probes
+
+pytest.importorskip("probeinterface")
+
+FEW = {"n_channels": 8, "n_units": 1}
+
+
+def process(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["process", *map(str, arguments)])
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Path:
+    """Give a record node of a 1.0 and a 2.0 probe, in a folder of an unusual name."""
+    folder = tmp_path / "Maus Nr. 5 (µm)"
+    write_probes(
+        folder, {"ProbeA": SimulatedProbe("NP1000", **FEW), "ProbeB": SimulatedProbe("NP2003", **FEW)}, duration=0.3
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    write_probes(folder, {"imec0": SimulatedProbe("NP2003", **FEW)}, recorder="spikeglx", duration=0.3)
+    return folder
+
+
+def test_a_folder_without_settings_is_told_which_probe_it_was(rig: Path, tmp_path: Path) -> None:
+    settings = next(rig.rglob("settings.xml"))
+    settings.rename(tmp_path / "kept.xml")
+    lost = process("list", rig)
+    assert lost.exit_code == 1
+    assert lost.output.count("cannot be opened: no settings.xml above") == 2
+    refused = process("spike-band", rig, tmp_path / "out", "--probe", "ProbeB")
+    assert refused.exit_code == 1
+    assert "--settings FILE" in refused.output
+    assert "--part-number NP2013" in refused.output
+    told = process("list", rig, "--settings", tmp_path / "kept.xml")
+    assert told.exit_code == 0
+    assert "NP1000, 8 channels" in told.output
+    assert "NP2003, 8 channels" in told.output
+    for command in ("spike-band", "sort", "run", "units"):
+        wrong = process(command, rig, tmp_path / "out", "--probe", "ProbeB", "--part-number", "NP9999")
+        assert wrong.exit_code == 1
+        assert "probe NP9999 is in no catalogue" in wrong.output
+    bands = open_bands(rig, stream="ProbeB", part_number="NP2003")
+    with_settings = open_bands(rig, stream="ProbeB", settings=tmp_path / "kept.xml")
+    np.testing.assert_array_equal(bands.spike_band.geometry, with_settings.spike_band.geometry)
+
+
+def test_files_that_say_their_probe_themselves_are_told_nothing(run: Path) -> None:
+    with pytest.raises(InvalidValueError, match="is of SpikeGLX, whose files say themselves"):
+        open_bands(run, part_number="NP2013")
+    listed = process("list", run, "--part-number", "NP2013")
+    assert listed.exit_code == 1
+    assert "leave out" in listed.output
+
+
+def test_probes_are_listed_where_none_is_named_not_streams(rig: Path, tmp_path: Path) -> None:
+    refused = process("spike-band", rig, tmp_path / "out")
+    assert "holds 2 probes: ProbeA, ProbeB; name one of them with --stream NAME" in refused.output
+    assert "LFP" not in refused.output
+
+
+def test_a_folder_of_samples_alone_says_what_is_missing(rig: Path, tmp_path: Path) -> None:
+    shutil.copytree(next(rig.rglob("continuous")), tmp_path / "copied" / "continuous")
+    for place in ("copied", "copied/continuous"):
+        listed = process("list", tmp_path / place)
+        assert "without the structure.oebin of its recording" in listed.output
+    stream = process("list", tmp_path / "copied" / "continuous" / "Neuropix-PXI-100.ProbeB")
+    assert "no structure.oebin is in or below" in stream.output
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("nSavedChans", "nSavedChans=x is no whole number"),
+        ("imSampRate", "imSampRate=x is no number"),
+        ("imMaxInt", "imMaxInt=x is no whole number"),
+        ("fileSizeBytes", "fileSizeBytes=x is no whole number"),
+        ("acqApLfSy", "acqApLfSy=x is not three counts"),
+        ("snsSaveChanSubset", "snsSaveChanSubset names 'x', which is no channel"),
+    ],
+)
+def test_a_damaged_line_is_named(run: Path, line: str, said: str) -> None:
+    (meta,) = run.rglob("*.ap.meta")
+    lines = [f"{line}=x" if text.startswith(f"{line}=") else text for text in meta.read_text().splitlines()]
+    meta.write_text("\n".join(lines))
+    listed = process("list", run)
+    assert listed.exit_code == 1
+    assert said in listed.output
+
+
+def test_the_other_half_of_a_renamed_pair_is_named(run: Path) -> None:
+    (samples,) = run.rglob("*.ap.bin")
+    renamed = samples.with_name("mouse5_g0_t0.imec0.ap.bin")
+    samples.rename(renamed)
+    listed = process("list", run)
+    assert f"If {samples.with_suffix('.meta').name} belongs to it, give both the same name again" in listed.output
+    samples.with_suffix(".meta").rename(renamed.with_suffix(".meta"))
+    assert process("list", run).exit_code == 0
+    plain = renamed.with_name("mouse5.bin")
+    renamed.rename(plain)
+    renamed.with_suffix(".meta").rename(plain.with_suffix(".meta"))
+    assert "name the file itself" in process("list", run).output
+    assert process("list", plain).exit_code == 0
+
+
+def test_channels_beside_named_sites_are_refused(tmp_path: Path) -> None:
+    for arguments in (["--probe", "NP2003:0-15"], ["--probe", "NP2003", "--sites", "0-15"]):
+        done = process("simulate", tmp_path / "raw", *arguments, "--channels", "8")
+        assert done.exit_code == 2
+        assert "--channels counts a probe's lowest sites" in done.output
+    unknown = process("simulate", tmp_path / "raw", "--probe", "NP2012")
+    assert "no catalogue lists a probe 'NP2012'; did you mean 'NP" in unknown.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(AccessError, match=r"out cannot be written into \(Permission denied\); name another"):
+        Stage("depth_estimation").run(tmp_path / "out", lambda _: {}, inputs=[], parameters={})
