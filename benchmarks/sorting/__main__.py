@@ -13,7 +13,7 @@ long, -si (SpikeInterface's generator); ``long-sim@120`` is the first 120 s of l
 rate25-sim are small-sim with other firing rates; colour-sim is small-sim whose background falls from 300 Hz on.
 long-384-20 and long-384-60 (384 channels, 20 and 60 minutes; long-384-1 and long-32-20 to try) drift, their units come
 and go, and their samples are computed where they are read, so that no disk holds them: only native can sort them, and
-what computing costs is measured apart and in its CPU seconds.
+what computing costs is measured apart and in its CPU seconds (``long_run.py`` goes on after a kill).
 
 ``native`` is timed with its functions compiled and cached, ``native-cold`` with an empty cache. No peer caches what it
 compiles, so each of its processes compiles anew; ``lupin-warm`` sorts twice in one process and reports the second time.

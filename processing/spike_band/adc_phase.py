@@ -21,6 +21,7 @@ import numpy.typing as npt
 from allen_ecephys.errors import UnknownNameError, suggest
 
 from ..probes import AdcWiring
+from .tiles import add_rows
 
 Float32 = npt.NDArray[np.float32]
 #: ``"release"``: channels stay as they were digitised. ``"corrected"``: the converters' turns are undone.
@@ -72,19 +73,15 @@ def phase_taps(adc: AdcWiring | None, definition: str = "corrected") -> Float32 
 
 
 @numba.njit(cache=True, nogil=True)
-def align_row(
-    samples: npt.NDArray[np.int16],
-    blank: npt.NDArray[np.bool_],
-    offsets: Float32,
-    taps: Float32,
-    t: int,
-    target: Float32,
-) -> None:
-    """Write the voltages of all channels at sample t to `target`; blanked samples and those beyond the ends are 0."""
+def align_row(volts: Float32, taps: Float32, first: int, target: Float32) -> None:
+    """Write to `target` the voltages of all channels at the sample 8 after `first`, from the sixteen from there on.
+
+    Parameters
+    ----------
+    volts
+        float32 (n_samples, n_channels): as they were digitised; blanked samples and those beyond the ends are 0.
+    taps
+        float32 (16, n_channels), from :func:`phase_taps`.
+    """
     target[:] = 0
-    for k in range(taps.shape[0]):
-        u = t + k - REACH
-        if 0 <= u < samples.shape[0] and not blank[u]:
-            row, weights = samples[u], taps[k]
-            for c in range(len(target)):
-                target[c] += weights[c] * (np.float32(row[c]) - offsets[c])
+    add_rows(volts, first, taps, target)

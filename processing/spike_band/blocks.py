@@ -20,8 +20,8 @@ from .common_reference import subtract_common
 from .filtering import HALO, filter_backward, filter_row
 from .median_subtraction import MedianPlan, subtract_block
 from .saturation import SATURATED_SHARE, SATURATION_MARGIN, Float32, Int16, saturated_rows, spanned_rows
-from .temporal_whitening import filter_in_time
-from .whitening import TILE_ROWS, LocalWeights, whiten_rows
+from .tiles import TILE_ROWS, filter_columns, spread, whole_eights
+from .whitening import LocalWeights, whiten_tile
 
 #: Samples of a block. Part of the result's definition: changing it changes some values by one count.
 BLOCK_SAMPLES: Final = 8192
@@ -82,9 +82,16 @@ class BlockCounts:
 
 
 @numba.njit(cache=True, nogil=True)
-def _spread(row: Int16, offsets: Float32, target: Float32) -> None:
-    for c in range(len(row)):
-        target[c] = np.float32(row[c]) - offsets[c]
+def _less_offsets(samples: Int16, blank: npt.NDArray[np.bool_], offsets: Float32, first: int, out: Float32) -> None:
+    """Write samples from `first` on less offsets to `out`; blanked ones and those that do not exist are 0."""
+    for i in range(out.shape[0]):
+        t, target = first + i, out[i]
+        if t < 0 or t >= samples.shape[0] or blank[t]:
+            target[:] = 0
+        else:
+            row = samples[t]
+            for c in range(len(row)):
+                target[c] = np.float32(row[c]) - offsets[c]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -100,16 +107,22 @@ def load_and_filter(
 
     With weights in `phase`, channels are aligned on the way (:mod:`.adc_phase`).
     """
-    state = np.zeros((4, buffer.shape[1]), np.float32)
-    for t in range(samples.shape[0]):
-        row = buffer[t]
-        if blank[t]:
-            row[:] = 0
-        elif phase.shape[0]:
-            align_row(samples, blank, offsets, phase, t, row)
-        else:
-            _spread(samples[t], offsets, row)
-        filter_row(row, sections, state)
+    n, n_channels = buffer.shape
+    state = np.zeros((4, n_channels), np.float32)
+    reach = phase.shape[0] // 2
+    volts = np.zeros((TILE_ROWS + max(phase.shape[0] - 1, 0), n_channels), np.float32)
+    for start in range(0, n, TILE_ROWS):
+        stop = min(start + TILE_ROWS, n)
+        _less_offsets(samples, blank, offsets, start - reach, volts)
+        for t in range(start, stop):
+            row = buffer[t]
+            if not phase.shape[0]:
+                row[:] = volts[t - start]
+            elif blank[t]:
+                row[:] = 0
+            else:
+                align_row(volts, phase, t - start, row)
+            filter_row(row, sections, state)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -131,13 +144,15 @@ def filter_and_whiten(
     `out` has as many columns as `neighbors` has rows. An empty `reference` subtracts no median, empty
     `taps` leave the noise its colour, empty `turn_neighbors` whitened samples as they are.
     """
-    state = np.zeros((4, buffer.shape[1]), np.float32)
-    columns = np.zeros((buffer.shape[1], TILE_ROWS), np.float32)
-    sums = np.empty((neighbors.shape[0], TILE_ROWS), np.float32)
-    turned = np.empty((turn_neighbors.shape[0], TILE_ROWS), np.float32)
+    n_channels, n_out = buffer.shape[1], neighbors.shape[0]
+    state = np.zeros((4, n_channels), np.float32)
     # The filter in time needs so many filtered samples on both sides of those that are written.
     reach = taps.shape[0] // 2
-    whitened = np.empty((TILE_ROWS if reach else 0, buffer.shape[1]), np.float32)
+    eights = whole_eights(taps)
+    columns = np.empty((n_channels, TILE_ROWS + max(eights.shape[0] - 1, 0)), np.float32)
+    white = np.empty((n_channels if reach else 0, TILE_ROWS), np.float32)
+    sums = np.empty((n_out, TILE_ROWS), np.float32)
+    turned = np.empty((turn_neighbors.shape[0], TILE_ROWS), np.float32)
     ready = min(lead + len(out) + reach, len(buffer))
     filter_backward(buffer[ready:], sections, state)
     clipped = 0
@@ -148,13 +163,11 @@ def filter_and_whiten(
         if len(reference):
             subtract_common(buffer[needed:ready], reference)
         ready = needed
-        rows = buffer[lead + start : lead + stop]
+        spread(buffer, lead + start - reach, columns)
         if reach:
-            filter_in_time(buffer, lead + start, taps, whitened[: stop - start])
-            rows = whitened[: stop - start]
-        clipped += whiten_rows(
-            rows, neighbors, weights, turn_neighbors, turn_weights, columns, sums, turned, out[start:stop]
-        )
+            filter_columns(columns, eights, white)
+        tile = white if reach else columns
+        clipped += whiten_tile(tile, neighbors, weights, turn_neighbors, turn_weights, sums, turned, out[start:stop])
     for t in range(len(out)):
         if blank[lead + t]:
             out[t] = 0

@@ -17,6 +17,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from .tiles import TILE_ROWS, filter_columns, gather, spread, whole_eights
 from .whitening import nearest_channels
 
 Float32 = npt.NDArray[np.float32]
@@ -77,14 +78,13 @@ def filter_in_time(samples: Float32, first: int, taps: Float32, out: Float32) ->
 
     `taps` is (2 reach + 1, n_channels): every channel has a filter of its own.
     """
-    reach = taps.shape[0] // 2
-    for t in range(out.shape[0]):
-        total, middle = out[t], first + t - reach
-        total[:] = 0
-        for k in range(max(0, -middle), min(taps.shape[0], samples.shape[0] - middle)):
-            weight, row = taps[k], samples[middle + k]
-            for c in range(total.shape[0]):
-                total[c] += weight[c] * row[c]
+    eights = whole_eights(taps)
+    columns = np.empty((out.shape[1], TILE_ROWS + eights.shape[0] - 1), np.float32)
+    white = np.empty((out.shape[1], TILE_ROWS), np.float32)
+    for start in range(0, out.shape[0], TILE_ROWS):
+        spread(samples, first + start - taps.shape[0] // 2, columns)
+        filter_columns(columns, eights, white)
+        gather(white, out[start : start + TILE_ROWS])
 
 
 def without_spikes(block: Float32) -> tuple[Float32, Float32]:

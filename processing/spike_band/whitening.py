@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..shanks import shanks_by_position
+from .tiles import sum_neighbors, to_int16
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -26,8 +27,6 @@ SCALE: Final = 200.0
 #: direction without any signal.
 EPSILON: Final = 1e-6
 ROWS: Final = 256
-#: Samples that are whitened side by side.
-TILE_ROWS: Final = 64
 
 
 @dataclass(frozen=True)
@@ -169,41 +168,12 @@ def covariance_band(
 
 
 @numba.njit(cache=True, nogil=True)
-def _weighted_sums(columns: Float32, neighbors: Int64, weights: Float32, sums: Float32) -> None:
-    """Write to ``sums[j]`` the weighted sum of the rows ``columns[neighbors[j]]``, four rows at a time."""
-    for j in range(neighbors.shape[0]):
-        total = sums[j]
-        total[:] = 0
-        for k in range(0, neighbors.shape[1], 4):
-            w0, w1, w2, w3 = weights[j, k], weights[j, k + 1], weights[j, k + 2], weights[j, k + 3]
-            a, b = columns[neighbors[j, k]], columns[neighbors[j, k + 1]]
-            c, d = columns[neighbors[j, k + 2]], columns[neighbors[j, k + 3]]
-            for t in range(TILE_ROWS):
-                total[t] += w0 * a[t] + w1 * b[t] + w2 * c[t] + w3 * d[t]
-
-
-@numba.njit(cache=True, nogil=True)
-def _to_int16(sums: Float32, out: npt.NDArray[np.int16]) -> int:
-    """Round, saturate and transpose; return how many values were clipped."""
-    clipped = 0
-    for t in range(out.shape[0]):
-        row = out[t]
-        for j in range(out.shape[1]):
-            value = np.rint(sums[j, t])
-            bounded = min(max(value, np.float32(-32768.0)), np.float32(32767.0))
-            clipped += bounded != value
-            row[j] = np.int16(bounded)
-    return clipped
-
-
-@numba.njit(cache=True, nogil=True)
-def whiten_rows(
-    samples: Float32,
+def whiten_tile(
+    columns: Float32,
     neighbors: Int64,
     weights: Float32,
     turn_neighbors: Int64,
     turn_weights: Float32,
-    columns: Float32,
     sums: Float32,
     turned: Float32,
     out: npt.NDArray[np.int16],
@@ -211,15 +181,10 @@ def whiten_rows(
     """Write at most `TILE_ROWS` whitened samples as int16, saturating; return how many values were clipped.
 
     With `turn_neighbors` (n_out, n), what is written are weighted sums of the whitened channels. `columns`
-    (n_channels, TILE_ROWS), `sums` and `turned` (n_out, TILE_ROWS) are working space: side by side in time, a
-    channel's samples fill the processor's vector registers whatever channels its neighbours are.
+    (n_channels, TILE_ROWS) are the samples (:mod:`.tiles`); `sums` and `turned` (n_out, TILE_ROWS) are working space.
     """
-    for t in range(samples.shape[0]):
-        row = samples[t]
-        for c in range(samples.shape[1]):
-            columns[c, t] = row[c]
-    _weighted_sums(columns, neighbors, weights, sums)
+    sum_neighbors(columns, neighbors, weights, sums)
     if not turn_neighbors.shape[0]:
-        return _to_int16(sums, out)
-    _weighted_sums(sums, turn_neighbors, turn_weights, turned)
-    return _to_int16(turned, out)
+        return to_int16(sums, out)
+    sum_neighbors(sums, turn_neighbors, turn_weights, turned)
+    return to_int16(turned, out)

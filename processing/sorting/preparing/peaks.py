@@ -12,6 +12,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from ...spike_band.tiles import add_rows
 from .detection import channels_within, list_peaks
 
 Float32 = npt.NDArray[np.float32]
@@ -68,13 +69,13 @@ def generic_spike(sampling_rate: float) -> Float32:
 def match_waveform(samples: Float32, waveform: Float32, before: int) -> Float32:
     """Return the projection of `samples` (n, n_channels) on the waveform at each sample; ends count as zeros."""
     matched = np.zeros_like(samples)
-    n = samples.shape[0]
+    n, length = samples.shape[0], len(waveform)
+    taps = np.empty((length, samples.shape[1]), np.float32)
+    for k in range(length):
+        taps[k] = waveform[k]
     for t in range(n):
-        row = matched[t]
-        for k in range(max(0, before - t), min(len(waveform), n - t + before)):
-            source, weight = samples[t + k - before], waveform[k]
-            for c in range(len(row)):
-                row[c] += weight * source[c]
+        first, last = max(0, before - t), min(length, n - t + before)
+        add_rows(samples, t + first - before, taps[first:last], matched[t])
     return matched
 
 

@@ -23,10 +23,11 @@ from allen_ecephys.processing.spike_band.writing import plan_for
 def aligned(samples: np.ndarray, adc: AdcWiring, blank: np.ndarray | None = None) -> np.ndarray:
     taps = phase_taps(adc)
     assert taps is not None
-    out = np.zeros(samples.shape, np.float32)
-    empty = np.zeros(len(samples), bool) if blank is None else blank
+    volts = np.pad(samples.astype(np.float32), ((8, 7), (0, 0)))
+    volts[8:-7][np.zeros(len(samples), bool) if blank is None else blank] = 0
+    out = np.empty(samples.shape, np.float32)
     for t in range(len(samples)):
-        align_row(samples, empty, np.zeros(samples.shape[1], np.float32), taps, t, out[t])
+        align_row(volts, taps, t, out[t])
     return out
 
 
@@ -86,7 +87,7 @@ def test_the_common_reference_takes_out_more_of_what_is_common(shaken: RawGround
     for definition in ("release", "corrected"):
         parameters = SortingParameters(definition=definition)  # type: ignore[arg-type]
         levels = channel_levels(recording, parameters.fshigh)
-        plan = sorting_plan(recording, np.arange(64), levels, parameters)
+        plan = sorting_plan(recording, np.arange(64), levels.offsets, parameters)
         filtered = filter_block(recording.read(0, 20_000), 0, HALO, 18_000, plan) * recording.uv_per_bit[0]
         left[definition] = np.sqrt(max(float(filtered.var(axis=0).mean()) - 4.0**2, 0.0))
     assert left["release"] > 5.0
