@@ -7,7 +7,6 @@ import doctest
 import importlib
 import inspect
 import re
-import textwrap
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +16,6 @@ import matplotlib as mpl
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-API = REPOSITORY / "docs" / "api.rst"
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 #: What an example that names an extra needs: it is left out where that is not installed.
@@ -80,24 +78,6 @@ def example_of(name: str) -> doctest.DocTest:
     return doctest.DocTestParser().get_doctest(
         inspect.getdoc(value) or "", names, name, inspect.getsourcefile(value), 0
     )
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """What the API page sets up for its examples, run as it stands there, and the folder in which it was."""
-    block = re.search(r"code-block:: python\n\n((?:    .*\n|\n)+)", API.read_text(encoding="utf-8"))
-    assert block
-    import pandas as pd
-
-    folder = tmp_path_factory.mktemp("examples")
-    made: dict[str, Any] = {}
-    width = pd.get_option("display.width")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("ALLEN_ECEPHYS_PROGRESS", "0")
-        exec(compile(textwrap.dedent(block[1]), "api.rst", "exec"), made)
-    pd.set_option("display.width", width)
-    return folder, made
 
 
 @pytest.mark.parametrize("name", [name for name in ENTRIES if ">>>" in (inspect.getdoc(ENTRIES[name][1]) or "")])
