@@ -45,9 +45,9 @@ def tuning_curves(
     Returns
     -------
     xarray.Dataset
-        Over (unit_id, *parameters): ``rate`` (Hz) and ``sem`` (Hz, standard error over presentations, NaN for fewer
-        than two). Over (*parameters): ``presentations``, their number. Over (unit_id): ``blank_rate`` (Hz), the rate
-        during blank presentations, NaN without any. NaN for combinations that were not shown.
+        Over ``unit_id`` and each of `parameters`: ``rate`` (Hz) and ``sem`` (Hz, standard error over presentations, NaN
+        for fewer than two). Over the parameters: ``presentations``, their number. Over ``unit_id``: ``blank_rate``
+        (Hz), the rate during blank presentations, NaN without any. NaN for combinations that were not shown.
 
     Raises
     ------
