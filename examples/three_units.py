@@ -23,7 +23,8 @@ psth = session.psth(edges, "flashes", visual.index, smoothing=0.01, by="color")
 after = psth.rate.sel(time_relative_to_stimulus_onset=slice(0.03, 0.15)).mean("time_relative_to_stimulus_onset")
 before = psth.rate.sel(time_relative_to_stimulus_onset=slice(-0.1, 0)).mean("time_relative_to_stimulus_onset")
 flashed = int(visual.index[int((after - before).max("color").values.argmax())])
-plot_psth(psth, axes[0], unit_id=flashed).set_title("flashes, by colour")
+plot_psth(psth, axes[0], unit_id=flashed).set_title(f"{psth.presentation_count.values.min()} flashes of each colour")
+axes[0].legend(axes[0].get_lines()[:2], ["black", "white"], frameon=False)
 
 # The unit above 3 Hz whose mean rates differ most between directions.
 gratings = session.responses("drifting_gratings", unit_ids=visual.index)
@@ -32,7 +33,8 @@ mean = by_direction.mean("orientation")
 spread = ((by_direction.max("orientation") - by_direction.min("orientation")) / mean).where(mean > 3, 0)
 tuned = int(visual.index[int(spread.values.argmax())])
 plot_tuning_curve(gratings, "orientation", tuned, axes[1])
-axes[1].set(title="drifting gratings", xlabel="direction (degrees)")
+n = int(gratings.rate[:, 0].groupby("orientation").count().min())
+axes[1].set(title=f"drifting gratings, {n} of each direction", xlabel="direction (degrees)")
 
 # The unit with the highest peak of rate over the positions of the gabors.
 gabors = session.responses("gabors", (0.03, 0.28), visual.index)
@@ -42,6 +44,7 @@ maps = [
     for unit in visual.index
 ]
 mapped = maps[int(np.argmax([rates.max() - np.median(rates) for rates in maps]))]
-plot_receptive_field(mapped, axes[2], label="rate (Hz)").set_title("gabors")
+n = int(gabors.rate[:, 0].to_series().groupby(positions).count().min())
+plot_receptive_field(mapped, axes[2], label="rate (Hz)").set_title(f"gabors, {n} at each position")
 
 figure.savefig(sys.argv[1] if len(sys.argv) > 1 else "three_units.png", dpi=110)

@@ -17,6 +17,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 os.environ["PYTHONSAFEPATH"] = "1"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option with which the notebooks' tests store what the notebooks show."""
+    parser.addoption("--store-outputs", action="store_true", help="store the outputs of examples/*.ipynb in them")
+
+
 @pytest.fixture(autouse=True)
 def quiet_and_private(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep every test out of the user's own cache folder and its settings."""

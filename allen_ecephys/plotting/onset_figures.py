@@ -159,7 +159,8 @@ def plot_psth(psth: xr.Dataset, ax: Axes | None = None, *, unit_id: int | None =
     for i in range(count):
         line = psth.isel({lines[0]: i}) if lines else psth
         rate, sem = line["rate"].to_numpy(), line["sem"].to_numpy()
-        label = str(line[lines[0]].item()) if lines else None
+        level = line[lines[0]].item() if lines else None
+        label = f"{level:g}" if isinstance(level, float) else None if level is None else str(level)
         (drawn,) = ax.plot(time, rate, linewidth=1.2, label=label, color=colors[i])
         ax.fill_between(time, rate - sem, rate + sem, color=drawn.get_color(), alpha=0.25, linewidth=0)
     if time.min() < 0 < time.max():

@@ -90,7 +90,7 @@ def plot_current_source_density(csd: xr.DataArray, ax: Axes | None = None, *, sm
         shading="nearest",
         rasterized=True,
     )
-    ax.figure.colorbar(image, ax=ax, label="current source density (uncalibrated)")
+    ax.figure.colorbar(image, ax=ax, label="current source density\n(uncalibrated; sinks are positive)")
     ax.axvline(0, color="0.3", linewidth=0.8, linestyle=":")
     ax.set_xlabel("time from flash onset (s)")
     ax.set_ylabel("position on the probe (\N{MICRO SIGN}m)")

@@ -72,11 +72,16 @@ def plot_tuning_curve(
             rate[responses["is_blank"].to_numpy()].mean(), color="0.5", linestyle="--", linewidth=1, label="blank"
         )
         ax.legend(fontsize="x-small", frameon=False)
-    unit = f" ({PARAMETER_UNITS[parameter]})" if parameter in PARAMETER_UNITS else ""
-    ax.set_xlabel(parameter.replace("_", " ") + unit)
+    ax.set_xlabel(parameter_label(parameter))
     ax.set_ylabel("firing rate (Hz)")
     ax.set_ylim(bottom=0)
     return ax
+
+
+def parameter_label(parameter: str) -> str:
+    """Return a stimulus parameter as an axis names it, with its unit."""
+    unit = f" ({PARAMETER_UNITS[parameter]})" if parameter in PARAMETER_UNITS else ""
+    return parameter.replace("_", " ") + unit
 
 
 def plot_receptive_field(

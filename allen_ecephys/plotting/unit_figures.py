@@ -158,20 +158,27 @@ def _pitch(positions: np.ndarray) -> float:
 
 
 def plot_units_on_probe(
-    units: pd.DataFrame, ax: Axes | None = None, *, probe_id: int | None = None, against: str = "firing_rate"
+    units: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    probe_id: int | None = None,
+    against: str = "firing_rate",
+    unit_filter: UnitFilter | None = None,
 ) -> Axes:
     """Draw the units of a probe by their depth, in colours of their brain structures.
 
     Parameters
     ----------
     units
-        ``session.units``, or rows of it.
+        ``session.units``, or rows of it; with a `unit_filter`, all: ``session.with_units(UnitFilter.none()).units``.
     ax
         Where to draw; default a new figure.
     probe_id
         The probe; needed where `units` has several.
     against
         Column along the other axis, such as ``firing_rate``, ``snr`` or ``waveform_amplitude``.
+    unit_filter
+        Units that it hides are drawn grey, behind the others; default none are.
 
     Raises
     ------
@@ -196,20 +203,26 @@ def plot_units_on_probe(
         msg = f"none of these {len(units)} units is of probe {probe_id}; theirs are {', '.join(map(str, probes))}"
         raise UnknownIdError(msg)
     _check_column(units, against)
-    here = units if probe_id is None else units[units["probe_id"] == probe_id]
+    everyone = units if probe_id is None else units[units["probe_id"] == probe_id]
+    kept = np.ones(len(everyone), dtype=bool) if unit_filter is None else unit_filter.mask(everyone)
+    here, hidden = everyone[kept], everyone[~kept]
     structures = here["ecephys_structure_acronym"].astype(object).where(here["ecephys_structure_acronym"].notna(), None)
     depth = here["probe_vertical_position"].groupby(structures.fillna("outside the brain")).median()
     ax = axes_or_new(ax)
+    if len(hidden):
+        x, y = hidden[against], hidden["probe_vertical_position"]
+        ax.plot(x, y, "o", color=HIDDEN, markersize=3.5, markeredgewidth=0, label=f"hidden ({len(x)})", zorder=1)
     for place, name in enumerate(depth.sort_values(ascending=False).index):
         chosen = here[structures.fillna("outside the brain") == name]
         color, marker = COLORS[place % len(COLORS)], MARKERS[place // len(COLORS) % len(MARKERS)]
         x, y = chosen[against], chosen["probe_vertical_position"]
         ax.plot(x, y, marker, color=color, markersize=3.5, alpha=0.75, markeredgewidth=0, label=f"{name} ({len(x)})")
-    if (here[against] > 0).all() and len(here) and here[against].max() > 20 * here[against].min():
+    along = everyone[against]
+    if len(along) and (along > 0).all() and along.max() > 20 * along.min():
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter("{x:g}")
         ax.xaxis.set_minor_formatter("")
-    if len(depth):
+    if len(everyone):
         ax.legend(fontsize="x-small", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), handletextpad=0.2)
     ax.set_xlabel(QUALITY_METRICS.get(against, (against.replace("_", " "),))[0])
     ax.set_ylabel("position on the probe (\N{MICRO SIGN}m)")
@@ -250,6 +263,7 @@ def plot_quality_metric(
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
     label, low, high = QUALITY_METRICS.get(metric, (metric.replace("_", " "), low, high))
+    beside = [f"last bar: {high:g} and more"] if len(finite) and finite.max() > high else []
     kept = unit_filter.mask(units)
     edges = np.linspace(low, high if high > low else low + 1, 41).tolist()
     clipped = np.clip(values, edges[0], edges[-1])
@@ -259,7 +273,8 @@ def plot_quality_metric(
     if bound is not None:
         ax.axvline(bound, color=MARK, linewidth=1.2, label=f"bound: {bound:g}")
     without = int(np.isnan(values).sum())
-    ax.set_xlabel(f"{label}; {without} units have none" if without else label)
+    beside += [f"{without} unit{'s' * (without != 1)} without"] if without else []
+    ax.set_xlabel("\n".join([label, *beside]))
     ax.set_ylabel("units")
     ax.legend(fontsize="x-small", frameon=False)
     ax.locator_params(axis="y", integer=True)
@@ -282,7 +297,7 @@ def plot_firing_rate(spike_times: ArrayLike, ax: Axes | None = None, *, bin_size
     ax
         Where to draw; default a new figure.
     bin_size
-        Seconds in which spikes are counted.
+        Seconds in which spikes are counted; a little more or less, so that bins fill the time until the last spike.
 
     Examples
     --------
@@ -437,9 +452,13 @@ def _evenly(count: int, most: int = MOST_POINTS) -> np.ndarray:
 
 
 def _bins_over(times: np.ndarray, bin_size: float) -> np.ndarray:
-    """Return edges of bins of `bin_size` (s) over a session, from 0 until after the last spike."""
+    """Return edges of equal bins of about `bin_size` (s) from 0 to the last spike.
+
+    The last one is as long as the others: cut off where the spikes end, it would look like a fall of the rate.
+    """
     if not bin_size > 0:
         msg = f"bin_size is a number of seconds above 0; got {bin_size}"
         raise InvalidValueError(msg)
     first = min(0.0, float(times[0])) if len(times) else 0.0
-    return first + bin_size * np.arange(int((times[-1] - first) // bin_size) + 2 if len(times) else 2)
+    last = float(np.nextafter(times[-1], np.inf)) if len(times) else first  # bins are half-open
+    return np.linspace(first, max(last, first + 1e-9), max(1, round((last - first) / bin_size)) + 1)

@@ -76,7 +76,7 @@ def render(session: ReportedSession) -> str:
             time_course(session),
             Section("Units", note=_note(session, everything), is_unit_table=len(everything) > 0),
             structures(session, everything),
-            depths(session),
+            depths(session, everything),
             quality(session, everything),
             examples(session),
             field_potential(session),

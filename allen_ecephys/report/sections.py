@@ -138,14 +138,14 @@ def time_course(session: ReportedSession) -> Section:
             missing.append(what)
     if missing:
         section.note = f"This session has no {' and no '.join(missing)}."
-    if not len(presentations) and not traces:
+    epochs = session.get_stimulus_epochs() if section.rows else pd.DataFrame(columns=["stimulus_name"])
+    if not len(epochs) and not traces:  # nothing, or a short stretch without stimuli: an empty axis tells no more
         section.note = f"This session has no stimuli. {section.note}"
         return section
     height = 0.5 + 0.17 * max(3, len(section.rows))
     figure = figure_of(7.5, height + 1.1 * len(traces))
     ratios = [height] + [1.1] * len(traces)
     axes = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios).ravel()
-    epochs = session.get_stimulus_epochs() if section.rows else pd.DataFrame(columns=["stimulus_name"])
     plot_session_timeline(epochs, axes[0], invalid_times=session.invalid_times).set_xlabel("")
     for ax, (label, times, values) in zip(axes[1:], traces, strict=True):
         _trace(ax, label, times, values)

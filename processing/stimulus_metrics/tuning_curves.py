@@ -9,6 +9,8 @@ import numpy as np
 import xarray as xr
 
 from allen_ecephys.errors import MissingDataError, UnknownIdError, UnknownNameError, suggest
+from allen_ecephys.plotting.canvas import line_colors
+from allen_ecephys.plotting.tuning_figures import parameter_label
 
 from .receptive_field import new_axes
 from .responses import Definition, SessionResponses
@@ -136,14 +138,26 @@ def plot_tuning_curve(curves: xr.Dataset, unit_id: int, parameter: str | None = 
         error = np.sqrt((unit["sem"] ** 2).sum(pooled, skipna=False)) / np.prod([unit.sizes[name] for name in pooled])
         unit = unit.mean(pooled).assign(sem=error)
     lines = [unit] if not others else [unit.sel({others[0]: value}) for value in unit[others[0]].to_numpy()]
-    for line in lines:
-        label = f"{others[0].replace('_', ' ')} {float(line[others[0]]):g}" if others else None
-        axes.errorbar(line[along], line["rate"], yerr=line["sem"], marker="o", markersize=3, capsize=2, label=label)
+    colors = line_colors(np.arange(len(lines)) if not others else unit[others[0]].to_numpy())
+    for line, color in zip(lines, colors, strict=True):
+        axes.errorbar(
+            line[along], line["rate"], yerr=line["sem"], color=color, marker="o", markersize=3, capsize=2,
+            label=f"{float(line[others[0]]):g}" if others else None,
+        )  # fmt: skip
     if np.isfinite(float(unit["blank_rate"])):
         axes.axhline(float(unit["blank_rate"]), color="gray", linestyle=":", label="blank")
     if axes.get_legend_handles_labels()[1]:
-        axes.legend(fontsize="small")
-    axes.set(xlabel=along.replace("_", " "), ylabel="rate (Hz)", title=f"unit {unit_id}, {curves.attrs['stimulus']}")
+        # Beside the lines: whatever is tuned may peak in any corner.
+        axes.legend(
+            title=parameter_label(others[0]).replace(" (", "\n(") if others else None, fontsize="small",
+            title_fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5),
+        )  # fmt: skip
+    axes.set(
+        xlabel=parameter_label(along),
+        ylabel="firing rate (Hz), mean and SEM",
+        title=f"unit {unit_id}, {curves.attrs['stimulus']}",
+    )
+    axes.set_ylim(bottom=0)
     return axes
 
 

@@ -89,7 +89,7 @@ def test_psth(ax: Any) -> None:
     grouped = histogram(color=[-1.0, 1.0], unit_id=[7, 8])
     other = plotting.plot_psth(grouped, unit_id=8)
     np.testing.assert_array_equal(other.lines[1].get_ydata(), grouped["rate"].sel(color=1.0, unit_id=8))
-    assert [t.get_text() for t in other.get_legend().get_texts()] == ["-1.0", "1.0"]
+    assert [t.get_text() for t in other.get_legend().get_texts()] == ["-1", "1"]
     assert len(plotting.plot_psth(histogram(unit_id=[7, 8])).get_legend().get_texts()) == 2
     with pytest.raises(ValueError, match="choose one unit: this histogram has 2 units and groups of color"):
         plotting.plot_psth(grouped)
@@ -169,7 +169,7 @@ def test_lfp_and_current_source_density(ax: Any) -> None:
     )
     drawn = plotting.plot_current_source_density(csd, smoothing=0)
     np.testing.assert_array_equal(drawn.collections[0].get_array(), csd)
-    assert drawn.figure.axes[1].get_ylabel() == "current source density (uncalibrated)"
+    assert drawn.figure.axes[1].get_ylabel() == "current source density\n(uncalibrated; sinks are positive)"
 
 
 def test_real_arrays_are_drawn(simulated_project: tuple[Path, Any], ax: Any) -> None:
@@ -208,13 +208,44 @@ def test_figures_of_units_say_what_they_cannot_draw() -> None:
         "outside the brain (1)"
     )
     drawn = plotting.plot_quality_metric(units, "firing_rate", unit_filter=UnitFilter.none())
-    assert drawn.get_xlabel() == "firing rate (Hz); 1 units have none"
+    assert drawn.get_xlabel() == "firing rate (Hz)\n1 unit without"
     with pytest.raises(ValueError, match="2 times and 1 amplitudes"):
         plotting.plot_spike_amplitudes([1.0, 2.0], [1.0])
     with pytest.raises(ValueError, match="there are 2, 1 and 2"):
         plotting.plot_drift_map([1.0, 2.0], [1.0])
     with pytest.raises(ValueError, match="above 0; got 0"):
         plotting.plot_firing_rate([1.0], bin_size=0)
+
+
+def test_units_that_a_filter_hides_are_drawn_grey() -> None:
+    units = pd.DataFrame(
+        {
+            "probe_id": [1, 1, 1],
+            "ecephys_structure_acronym": ["VISp", "VISp", "CA1"],
+            "probe_vertical_position": [200, 180, 40],
+            "firing_rate": [1.0, 2.0, 3.0],
+            "isi_violations": [0.1, 0.9, 0.9],
+        }
+    )
+    only_isi = UnitFilter(
+        presence_ratio_minimum=None, amplitude_cutoff_maximum=None, valid_only=False, in_brain_only=False
+    )
+    drawn = plotting.plot_units_on_probe(units, unit_filter=only_isi)
+    assert [text.get_text() for text in drawn.get_legend().get_texts()] == ["hidden (2)", "VISp (1)"]
+    none_passes = plotting.plot_units_on_probe(units.iloc[1:], unit_filter=only_isi)
+    assert [text.get_text() for text in none_passes.get_legend().get_texts()] == ["hidden (2)"]
+
+
+def test_a_rate_does_not_fall_where_the_spikes_end() -> None:
+    """A steady unit of 10 Hz, recorded for 130 s: the last bin of a minute would be ten seconds long."""
+    drawn = plotting.plot_firing_rate(np.arange(0.05, 130, 0.1), bin_size=60.0)
+    np.testing.assert_allclose(drawn.patches[0].get_data().values, 10.0, rtol=0.01)
+
+
+def test_the_last_bar_of_a_metric_says_that_it_holds_all_beyond() -> None:
+    units = pd.DataFrame({"isi_violations": [0.1, 0.2, 7.0]})
+    drawn = plotting.plot_quality_metric(units, "isi_violations", unit_filter=UnitFilter.none())
+    assert drawn.get_xlabel() == "ISI violations\nlast bar: 2 and more"
 
 
 @pytest.mark.parametrize("times", [[], [3.0]])

@@ -150,13 +150,23 @@ def test_session_without_stimuli_and_eye_tracking(
     assert len(page.images()) == 3 + running
 
 
+def test_recording_without_stimuli_has_no_empty_axes(write_session: Callable[..., Path], tmp_path: Path) -> None:
+    """As sorting a recording leaves it: less than a minute and no block of stimuli, units that the filter hides."""
+    rest = pd.DataFrame({"start_time": [0.0], "stop_time": [40.0], "stimulus_name": ["spontaneous"]})
+    path = write_session(spike_times=[[1.0, 2.0], [3.0]], presentations=rest, running=False)
+    strict = UnitFilter(presence_ratio_minimum=1.0)
+    with EcephysSession(path, unit_filter=strict) as session:
+        assert session.num_units == 0
+        page = Page(session.report(tmp_path / "report.html"))
+    assert "Stimuli, running speed and pupil over the session" not in page.alts
+    assert "Units by position on the probe" in page.alts
+
+
 def test_session_without_units(write_session: Callable[..., Path], tmp_path: Path) -> None:
     shown = pd.DataFrame({"start_time": [0.0], "stop_time": [1.0], "stimulus_name": ["flashes"]})
     with EcephysSession(write_session(presentations=shown)) as session:
         page = Page(session.report(tmp_path / "report.html"))
-    assert {"The file holds no units.", "The file holds no quality metrics.", "This session shows no units."} <= set(
-        page.texts
-    )
+    assert {"The file holds no units.", "The file holds no quality metrics."} <= set(page.texts)
     assert page.cells()["units"].startswith("0 of 0 shown")
 
 

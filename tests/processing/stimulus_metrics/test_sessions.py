@@ -341,7 +341,7 @@ def test_plots_draw_what_they_say(sessions: dict[str, Path]) -> None:
         assert isinstance(curves, xr.Dataset)
         axes = plot_tuning_curve(curves, unit, "orientation")
         assert len(axes.containers) == curves.sizes["spatial_frequency"]
-        assert axes.get_ylabel() == "rate (Hz)"
+        assert axes.get_ylabel() == "firing rate (Hz), mean and SEM"
         sem = curves["sem"].sel(unit_id=unit).isel(spatial_frequency=0, orientation=0).to_numpy()
         drawn = (
             axes.containers[0].lines[2][0].get_segments()[0][:, 1]
