@@ -254,8 +254,8 @@ def plot_quality_metric(
     --------
     >>> everyone = session.with_units(UnitFilter.none())
     >>> ax = plot_quality_metric(everyone.units, "isi_violations", unit_filter=session.unit_filter)
-    >>> ax.get_xlabel()
-    'ISI violations'
+    >>> ax.get_xlabel().splitlines()
+    ['ISI violations', 'last bar: 2 and more']
     """
     _check_column(units, metric)
     unit_filter = UnitFilter() if unit_filter is None else unit_filter
