@@ -647,7 +647,11 @@ class EcephysProjectCache:
         >>> cache.session_path(session_id).name
         'session_700000001.nwb'
         """
-        return self._sessions.session_path(session_id)
+        here = self._sessions.is_here(session_id)
+        path = self._sessions.session_path(session_id)
+        if not here:
+            self._index_arrived(session_id)
+        return path
 
     def session_stream(self, session_id: int) -> Path | RemoteStream:
         """Return a session's NWB file as a path if it is there, else as an open file that reads ranges.
@@ -841,6 +845,11 @@ class EcephysProjectCache:
 
         return index_sessions(self._sessions, session_ids, stream=stream)
 
+    def _index_arrived(self, session_id: int) -> None:
+        from .index.building import index_arrived
+
+        index_arrived(self._sessions, whole_number(session_id, "session"))
+
     def export_tables(
         self, target: str | os.PathLike[str], session_ids: Iterable[int] | None = None, *, stream: bool = False
     ) -> pd.DataFrame:
@@ -973,6 +982,7 @@ class EcephysProjectCache:
             self.files, nwb, metrics=metrics, lfp=lfp, specimen_id=specimen_id, replace=replace, move=move
         )
         self._queries.forget()
+        self._index_arrived(added)
         return added
 
     # --- stimulus templates --------------------------------------------------------------------------------------

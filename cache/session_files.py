@@ -40,6 +40,11 @@ class SessionFiles:
         session_id = whole_number(session_id, "session")
         return self._path(partial(self.queries.known_session, session_id), "session_nwb", session_id, session_id)
 
+    def is_here(self, session_id: int) -> bool:
+        """Tell whether a session's file is in the cache."""
+        session_id = whole_number(session_id, "session")
+        return self.files.manifest.path("session_nwb", session_id, session_id).is_file()
+
     def session_stream(self, session_id: int) -> Path | RemoteStream:
         """Return a session's NWB file as a path if it is there, else as an open file that reads ranges."""
         session_id = whole_number(session_id, "session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..session_files import SessionFiles
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = ("ecephys_session_id", "outcome", "unit_count", "presentation_count", "index_bytes", "message")
 
@@ -59,6 +62,17 @@ def index_sessions(sessions: SessionFiles, session_ids: Iterable[int] | None, *,
         outcome = "made" if done.made else "present"
         rows.append((session_id, outcome, done.index.unit_count, done.index.presentation_count, held, message))
     return pd.DataFrame(rows, columns=list(COLUMNS)).set_index("ecephys_session_id")
+
+
+def index_arrived(sessions: SessionFiles, session_id: int) -> None:
+    """Index a session whose file has just come, so that a population answers at once.
+
+    What is wrong with the file is said when somebody asks for it, not now: it was not what the caller wanted.
+    """
+    try:
+        ProjectIndex(sessions).of(session_id)
+    except AllenEcephysError as error:
+        logger.info("session %d came and is not indexed: %s", session_id, error)
 
 
 def _known(sessions: SessionFiles) -> list[int]:

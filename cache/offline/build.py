@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,8 @@ from .source import remember_source, remembered_source
 logger = logging.getLogger(__name__)
 
 TABLE_SUFFIX = ".csv"
+#: Key of a session's file.
+_SESSION = re.compile(r"session_\d+/session_(\d+)\.nwb")
 
 
 def build(
@@ -39,7 +42,8 @@ def build(
 ) -> Report:
     """Fetch every file that `selection` needs and that is not there.
 
-    An interrupted build is resumed by the same call. A file that fails does not keep the others from being fetched.
+    Sessions are indexed when they are there (see :meth:`.EcephysProjectCache.index_sessions`). An interrupted build is
+    resumed by the same call. A file that fails does not keep the others from being fetched.
 
     Parameters
     ----------
@@ -71,7 +75,15 @@ def build(
         cache.files.path_of(table, progress=progress)
     todo = plan(cache, selection, policy=policy)
     _check_room(todo)
-    return _fetch_all(cache, todo, jobs, policy, progress=progress)
+    done = _fetch_all(cache, todo, jobs, policy, progress=progress)
+    _index(cache, done)
+    return done
+
+
+def _index(cache: Project, done: Report) -> None:
+    """Make the indexes of the sessions that are there, so that populations answer at once."""
+    names = [_SESSION.fullmatch(file.key) for file in done.files if file.outcome in {"fetched", "present"}]
+    cache.index_sessions([int(name[1]) for name in names if name])
 
 
 def _check_room(todo: Plan) -> None:

@@ -40,6 +40,10 @@ class Project(Protocol):
     def tables(self) -> ProjectTables:
         """The project's tables."""
 
+    def index_sessions(self, session_ids: Iterable[int] | None = None) -> pd.DataFrame:
+        """Index sessions for populations."""
+        ...
+
 
 @explains_unknown_names
 @dataclass(frozen=True)

@@ -43,7 +43,8 @@ def contents(folder: Path) -> dict[str, bytes]:
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and ASIDE not in path.name:
-            content = b"" if path.name.startswith(".allen-ecephys-index") else path.read_bytes()
+            timed = path.name.startswith(".allen-ecephys-index") or path.name.endswith(".index.npz")
+            content = b"" if timed else path.read_bytes()
             if path.suffix in {".csv", ".tar"}:
                 content = re.sub(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", b"then", content)
             found[path.relative_to(folder).as_posix()] = content if path.suffix != ".tar" else b"%d" % len(content)

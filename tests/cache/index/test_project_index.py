@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -14,8 +15,13 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "faults"))  # the loopback server lies with the fault tests
+
+from faulty_server import FaultyServer
+
 from allen_ecephys import UnitFilter
-from allen_ecephys.cache import EcephysProjectCache
+from allen_ecephys.cache import EcephysProjectCache, Selection
+from allen_ecephys.cache.offline.build import build
 from allen_ecephys.cli import main
 from allen_ecephys.errors import FileFormatError, MissingDataError
 from allen_ecephys.processing.simulation import write_session
@@ -192,3 +198,35 @@ def test_the_command_indexes_and_tells(project: Path) -> None:
     assert "failed" in failed.output
     unknown = run.invoke(main, ["cache", "index", "--cache-dir", str(project), "--source", "none", "--session", "4"])
     assert unknown.exit_code != 0
+
+
+def test_sessions_are_indexed_as_they_arrive(project: Path, tmp_path: Path) -> None:
+    """Added, downloaded when they are asked for, or built."""
+    index_file(project).unlink(missing_ok=True)
+    (tmp_path / "own").mkdir()
+    EcephysProjectCache(tmp_path / "own", remote=None).add_session(session_file(project))
+    assert index_file(tmp_path / "own").exists()
+    with FaultyServer() as server:
+        for path in project.rglob("*"):
+            if path.is_file() and not path.name.startswith("."):
+                server.serve(path.relative_to(project).as_posix(), path)
+        EcephysProjectCache.from_url(server.url, manifest=tmp_path / "fetched").get_session_data(SESSION).close()
+        built = EcephysProjectCache.from_url(server.url, manifest=tmp_path / "built")
+        assert build(built, Selection(session_ids=(SESSION,)), progress=False).ok
+    for folder in (tmp_path / "fetched", tmp_path / "built"):
+        assert EcephysProjectCache.fixed(folder).index_sessions([SESSION])["outcome"].tolist() == ["present"]
+
+
+def test_a_damaged_session_that_arrives_is_told_of_when_it_is_asked_for(
+    project: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    arrived = tmp_path / "arrived.nwb"
+    shutil.move(session_file(project), arrived)
+    with h5py.File(arrived, "r+") as file:
+        file["units/spike_times_index"][...] = 5
+    cache = EcephysProjectCache(project, remote=None)
+    assert cache.add_session(arrived, replace=True) == SESSION
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    unit = int(cache.get_units(unit_filter=UnitFilter.none()).index[0])
+    with pytest.raises(FileFormatError, match="does not divide"):
+        _ = cache.population([unit]).spike_times[unit]

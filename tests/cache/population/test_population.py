@@ -239,7 +239,7 @@ def test_threads_and_dask_give_what_one_after_the_other_gives(cache, sessions) -
         xr.testing.assert_identical(population.psth("flashes", EDGES), expected)
     distributed = pytest.importorskip("distributed")
     with (
-        distributed.LocalCluster(1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster,
+        distributed.LocalCluster(1, threads_per_worker=2, processes=False, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
     ):
         population = cache.population(unit_filter=NONE, executor=client.get_executor())
