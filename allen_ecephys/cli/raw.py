@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from .speaking import AS_JSON
+from .speaking import AS_JSON, in_words_of
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -90,7 +90,8 @@ def list_command(raw: Path, as_json: bool, **told: Any) -> None:
         name = found.probe or "(unnamed probe)"
         click.echo(f"{name}  {found.recorder}  {found.folder}")
         if found.problem:
-            click.echo(f"    cannot be opened: {found.problem}")
+            said = in_words_of(click.get_current_context().command, found.problem)
+            click.echo(f"    cannot be opened: {said}")
             continue
         shanks = f"{found.n_shanks} shank{'s' * (found.n_shanks != 1)}"
         gaps = f"{found.n_gaps} gap{'s' * (found.n_gaps != 1)}" if found.n_gaps else "no gaps"

@@ -108,6 +108,8 @@ def open_ephys_streams(folder: str | os.PathLike[str]) -> list[OpenEphysStream]:
     """
     root = Path(folder)
     stream_folder = root.parent if root.name == SAMPLES_FILE else root
+    if (stream_folder / SAMPLES_FILE).is_file():
+        stream_folder = stream_folder.absolute()  # a relative path may name no folder above
     inside = (stream_folder / SAMPLES_FILE).is_file() and stream_folder.parent.name == "continuous"
     recording = recording_folder(stream_folder.parents[1] if inside else root)
     index = recording / INDEX_FILE

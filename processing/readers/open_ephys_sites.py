@@ -125,7 +125,8 @@ def _without_settings(stream: OpenEphysStream, foreign: Path | None) -> str:
     if foreign is None:
         why = f"no settings.xml above {stream.folder}, so it is not known which probe {stream.probe} is"
     else:
-        own = next(p for p in stream.folder.parents if re.fullmatch(r"experiment\d+", p.name)).name
+        above = (*stream.folder.absolute().parents, *stream.folder.resolve().parents)
+        own = next(p for p in above if re.fullmatch(r"experiment\d+", p.name)).name
         file = f"settings_{own.removeprefix('experiment')}.xml"
         why = (
             f"{own} of {foreign.parent} has no {file}, so it is not known which probe {stream.probe} is: "
@@ -151,6 +152,13 @@ def find_settings(stream_folder: Path) -> tuple[Path | None, bool]:
     They lie beside the experiments of a record node: ``settings.xml`` belongs to ``experiment1``, ``settings_2.xml`` to
     ``experiment2``.
     """
+    # Relative paths name no folders above themselves, and a link lies elsewhere than what it leads to.
+    named = stream_folder.absolute()
+    found = _settings_above(named)
+    return found if found[0] is not None else _settings_above(named.resolve())
+
+
+def _settings_above(stream_folder: Path) -> tuple[Path | None, bool]:
     experiment = next((p for p in stream_folder.parents if re.fullmatch(r"experiment\d+", p.name)), None)
     if experiment is None:
         found = next((p / "settings.xml" for p in stream_folder.parents[:4] if (p / "settings.xml").is_file()), None)
@@ -167,7 +175,7 @@ def find_settings(stream_folder: Path) -> tuple[Path | None, bool]:
 
 def _probe_of_stream(stream: OpenEphysStream, path: Path) -> ProbeSettings:
     node = stream.record_node or next(
-        (m[1] for p in stream.folder.parents if (m := re.fullmatch(r"Record[ _]Node[ _](\d+)", p.name))), None
+        (m[1] for p in stream.folder.resolve().parents if (m := re.fullmatch(r"Record[ _]Node[ _](\d+)", p.name))), None
     )
     probes = read_open_ephys_settings(path, node or None)
     number = stream.name.rpartition("-")[2]  # "Neuropix-PXI-100.0" of GUI 0.5: node 100, stream 0

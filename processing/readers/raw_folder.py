@@ -23,7 +23,6 @@ from allen_ecephys.files import read_json
 from ..probes import AdcWiring
 from ..recording import duration
 from .binary import BinaryRecording
-from .finding import files_below
 from .open_ephys import choose_stream, open_open_ephys
 from .open_ephys_index import (
     INDEX_FILE,
@@ -34,7 +33,8 @@ from .open_ephys_index import (
     recording_folder,
 )
 from .released import LFP_BAND_FILE, SPIKE_BAND_FILE, open_released_band
-from .spikeglx import FILE_NAME, choose_file, compressed_message, lf_file_of, open_spikeglx, spikeglx_files
+from .spikeglx import FILE_NAME, choose_file, lf_file_of, open_spikeglx, spikeglx_files
+from .unread import what_there_is
 
 Recorder = Literal["SpikeGLX", "Open Ephys", "described binary", "the release"]
 #: Names of the two bands of a described binary recording.
@@ -121,9 +121,9 @@ def open_bands(
     if recorder == "the release":
         lfp_file = place / LFP_BAND_FILE
         lfp = open_released_band(lfp_file, "lfp") if lfp_file.is_file() else None
-        return RawBands(open_released_band(place / SPIKE_BAND_FILE), lfp, recorder, place.name)
+        return RawBands(open_released_band(place / SPIKE_BAND_FILE), lfp, recorder, place.absolute().name)
     lfp = open_described(place, "lfp") if (place / DESCRIBED["lfp"]).is_file() else None
-    return RawBands(open_described(place, "ap"), lfp, recorder, place.name)
+    return RawBands(open_described(place, "ap"), lfp, recorder, place.absolute().name)
 
 
 def recorder_of(place: Path) -> Recorder:
@@ -150,39 +150,7 @@ def recorder_of(place: Path) -> Recorder:
         return "SpikeGLX"
     elif open_ephys_recordings(place) or (place / SAMPLES_FILE).is_file():
         return "Open Ephys"
-    raise MissingFileError(_what_there_is(place))
-
-
-def _what_there_is(place: Path) -> str:
-    """Say what a path holds that is no recording."""
-    expected = "recording of Open Ephys (structure.oebin or continuous.dat) or SpikeGLX (.ap.bin with .ap.meta)"
-    if place.is_file():
-        return f"{place} is no file of a {expected}; name the recording's folder"
-    for pattern, said in (
-        ("*.cbin", ""),
-        ("*.lf.bin", "holds an LFP band only ({name}); the spike band (.ap.bin) is missing. Copy it too"),
-        ("*.ap.meta", "holds {name} without its .bin; copy the samples too"),
-        (
-            "continuous.dat",
-            "holds {name} without the structure.oebin of its recording, which lies beside the folder `continuous`; "
-            "copy that too, or name the folder that holds both",
-        ),
-        (
-            "settings.xml",
-            "holds the settings of Open Ephys but no structure.oebin; name the recording's folder, or copy it",
-        ),
-        (
-            "*.bin",
-            "holds {name}, which is no spike band by its name (*.ap.bin); if it is one, name the file itself, with its "
-            ".meta beside it",
-        ),
-    ):
-        found = next(iter(files_below(place, pattern)), None)
-        if found is not None and pattern == "*.cbin":
-            return f"{place} holds no .ap.bin, but {compressed_message(found)}"
-        if found is not None:
-            return f"{place} {said.format(name=found.relative_to(place))}"
-    return f"{place} holds no recording: no {expected} is in it or below it"
+    raise MissingFileError(what_there_is(place))
 
 
 def _open_spikeglx_bands(place: Path, stream: str | None, *, allow_cut: bool) -> RawBands:
@@ -206,8 +174,9 @@ def _open_spikeglx_bands(place: Path, stream: str | None, *, allow_cut: bool) ->
 
 
 def _open_open_ephys_bands(place: Path, stream: str | None, told: dict[str, Any]) -> RawBands:
-    inside = place if place.is_dir() else place.parent
-    recording = recording_folder(inside if not (inside / SAMPLES_FILE).is_file() else inside.parents[1])
+    inside = (place if place.is_dir() else place.parent).absolute()
+    of_stream = (inside / SAMPLES_FILE).is_file()
+    recording = recording_folder(inside.parents[1] if of_stream else place if place.is_dir() else place.parent)
     streams = open_ephys_streams(recording)
     if (inside / SAMPLES_FILE).is_file():
         if not any(s.folder == inside for s in streams):
@@ -324,7 +293,7 @@ def list_probes(
             if s.band == "ap"
         ]
     else:
-        found = [(place, None, place.name)]
+        found = [(place, None, place.absolute().name)]
     told: dict[str, Any] = {"allow_cut": allow_cut, "settings": settings, "part_number": part_number}
     return [_listed(recorder, folder, stream, probe, told) for folder, stream, probe in found]
 

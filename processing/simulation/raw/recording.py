@@ -26,6 +26,7 @@ from allen_ecephys.files import atomic_folder, open_regular
 from ...probes import COLUMN_X, ROW_PITCH
 from ...ranges import check_positive, check_whole
 from ...readers.binary import BinaryRecording
+from ...readers.finding import called
 from ...shanks import ShankLines
 from ...sorted_spikes import SortedSpikes
 from .formats import Form, RawForm, check_form_holds, raw_form, write_metadata
@@ -445,7 +446,8 @@ def truth_file(folder: str | os.PathLike[str], probe: str | None = None) -> Path
     if probe is None:
         named = probes if len(probes) == 1 else []
     else:
-        named = [name for name in probes if probe in {name, f"{name}-AP", f"{name}-LFP"}]
+        known = [{name, f"{name}-AP", f"{name}-LFP", f"{name}.ap"} for name in probes]
+        named = [probes[number] for number in called(probe, known)]
     return several / (named[0] if named else probe or "") / TRUTH_FILE
 
 

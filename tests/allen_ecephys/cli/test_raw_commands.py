@@ -139,3 +139,47 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(Path, "mkdir", refused)
     with pytest.raises(AccessError, match=r"out cannot be written into \(Permission denied\); name another"):
         Stage("depth_estimation").run(tmp_path / "out", lambda _: {}, inputs=[], parameters={})
+
+
+def test_where_one_stands_and_links_change_nothing(rig: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings lie above the recording, whatever path leads to it."""
+    recording = next(rig.rglob("structure.oebin")).parent
+    expected = open_bands(rig, stream="ProbeB").spike_band.geometry
+    link = tmp_path / "link"
+    link.symlink_to(recording)
+    monkeypatch.chdir(recording)
+    for path in (".", "continuous", link, "../../experiment1/recording1"):
+        np.testing.assert_array_equal(open_bands(path, stream="probeb").spike_band.geometry, expected)
+    monkeypatch.chdir(recording / "continuous" / "Neuropix-PXI-100.ProbeB")
+    for path in (".", "continuous.dat"):
+        np.testing.assert_array_equal(open_bands(path).spike_band.geometry, expected)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["mouse.rec"], "mouse.rec, a file of SpikeGadgets, which is not read here"),
+        (["info.rhd", "amplifier.dat"], "a file of Intan"),
+        (["a.ns6", "a.nev"], "a file of Blackrock"),
+        (["100_CH1.continuous", "settings.xml"], "a file of Open Ephys's older format"),
+        (["Record Node 101/experiment1.nwb", "Record Node 101/settings.xml"], "a file of Open Ephys's NWB format"),
+        (["run_g0_t0.nidq.bin", "run_g0_t0.nidq.meta"], "of SpikeGLX's NI card, and no probe"),
+        (["spike_times.npy", "params.py"], "holds a sorting (spike_times.npy), not the raw data"),
+        (["settings.xml"], "holds the settings of Open Ephys but no structure.oebin"),
+        (["notes.txt"], "holds no recording"),
+    ],
+)
+def test_what_is_not_read_is_called_by_its_name(tmp_path: Path, names: list[str], said: str) -> None:
+    for name in names:
+        (tmp_path / "raw" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "raw" / name).write_bytes(b"x")
+    listed = process("list", tmp_path / "raw")
+    assert listed.exit_code == 1
+    assert said in listed.output
+    if "a file of" in said:
+        assert "a file of" in process("list", tmp_path / "raw" / names[0]).output
+
+
+def test_a_probe_is_measured_by_its_name_in_any_case(rig: Path, tmp_path: Path) -> None:
+    done = process("units", rig, tmp_path / "out", "--probe", "proBEb")
+    assert "there are no spikes" not in done.output
