@@ -13,7 +13,7 @@ import numpy as np
 from .errors import MissingDataError, UnknownIdError, missing_extra
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     import pynapple as nap
@@ -98,13 +98,22 @@ class ConvertibleSession(Protocol):
         """Return the ellipses of pupil, corneal reflection and eye."""
 
 
-def to_pynapple(session: ConvertibleSession) -> dict[str, nap.TsGroup | nap.IntervalSet | nap.Tsd | nap.TsdFrame]:
+def to_pynapple(
+    session: ConvertibleSession, unit_ids: Sequence[int] | None = None
+) -> dict[str, nap.TsGroup | nap.IntervalSet | nap.Tsd | nap.TsdFrame]:
     """Return the session as pynapple objects.
+
+    Parameters
+    ----------
+    session
+        The session.
+    unit_ids
+        Units; by default all that it shows.
 
     Returns
     -------
     dict
-        ``units``: TsGroup of the units shown, keyed by unit id, the columns of ``session.units`` as metadata;
+        ``units``: TsGroup of the units, keyed by unit id, the columns of ``session.units`` as metadata;
         ``epochs``: IntervalSet of :meth:`~.EcephysSession.get_stimulus_epochs`, with ``stimulus_name`` and
         ``stimulus_block``; ``optogenetic_stimulation``: IntervalSet of light pulses with their parameters;
         ``running_speed``: Tsd (cm/s) at the middle of each interval; ``pupil``: TsdFrame of the pupil's ellipse.
@@ -114,10 +123,12 @@ def to_pynapple(session: ConvertibleSession) -> dict[str, nap.TsGroup | nap.Inte
     ------
     MissingExtraError
         If pynapple is not installed.
+    UnknownIdError
+        If the session does not show one of the units.
 
     Notes
     -----
-    All spikes of the units shown are read. Epochs that touch lose a microsecond at their end, as pynapple's intervals
+    All spikes of the units are read. Epochs that touch lose a microsecond at their end, as pynapple's intervals
     may not touch. The time support of the units is that of the epochs and spikes together.
     """
     try:
@@ -127,13 +138,14 @@ def to_pynapple(session: ConvertibleSession) -> dict[str, nap.TsGroup | nap.Inte
     out: dict[str, Any] = {}
     epochs = session.get_stimulus_epochs()
     out["epochs"] = _intervals(epochs, ["stimulus_name", "stimulus_block"])
-    times = {int(unit): np.array(spikes) for unit, spikes in session.spike_times.items()}
+    units = session.units if unit_ids is None else session.units.loc[_shown(session, unit_ids)]
+    times = {int(unit): np.array(session.spike_times[unit]) for unit in units.index}
     ends = [t[[0, -1]] for t in times.values() if len(t)] + [epochs[["start_time", "stop_time"]].to_numpy().ravel()]
     known = np.concatenate(ends)
     support = nap.IntervalSet(known.min(), known.max()) if len(known) else None
     # Built once from sorted arrays; pynapple sorts and checks again what it does not know to be sorted.
     group = {unit: nap.Ts(t, time_support=support) for unit, t in times.items()}
-    out["units"] = nap.TsGroup(group, time_support=support, metadata=_metadata(session.units))
+    out["units"] = nap.TsGroup(group, time_support=support, metadata=_metadata(units))
     if session.has_optotagging:
         pulses = session.optogenetic_stimulation_epochs
         out["optogenetic_stimulation"] = _intervals(
@@ -148,6 +160,15 @@ def to_pynapple(session: ConvertibleSession) -> dict[str, nap.TsGroup | nap.Inte
         pupil = ellipses.filter(regex="^pupil_")
         out["pupil"] = nap.TsdFrame(pupil.index.to_numpy(), pupil.to_numpy(), columns=list(pupil.columns))
     return out
+
+
+def _shown(session: ConvertibleSession, unit_ids: Sequence[int]) -> list[int]:
+    wanted = [int(unit) for unit in unit_ids]
+    lacking = [unit for unit in wanted if unit not in session.units.index]
+    if lacking:
+        msg = f"the session shows no unit {', '.join(map(str, lacking[:5]))}: see session.units.index"
+        raise UnknownIdError(msg)
+    return wanted
 
 
 def _intervals(table: pd.DataFrame, columns: list[str]) -> nap.IntervalSet:

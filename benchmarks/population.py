@@ -1,6 +1,8 @@
 """A project of 58 sessions as one population, beside a loop over sessions and a pynwb loop on the same files.
 
-    python benchmarks/population.py FOLDER [--full 1] [--sessions 58] [--output benchmarks/results/population.md]
+    python benchmarks/population.py FOLDER [--full 1] [--sessions 58] [--lazynwb PYTHON] [--output RESULTS]
+
+lazynwb takes other versions of what this package stands on: PYTHON is the interpreter of an environment with it.
 
 FOLDER receives a simulated project: `--full` sessions of the released size (2,779 units, 1.3e8 spikes, 3 GB; those that
 lie in FOLDER as full_0.nwb, ... are used) and copies of two small ones under ids of their own. Each way runs in a
@@ -25,6 +27,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 EDGES = np.arange(-0.1, 0.4, 0.01)
 RELEASE = 58
+NOTE = "population.json"
 CASES = {
     "units": "tables, units, which files are there",
     "one_unit": "one unit's spikes by its id (index warm)",
@@ -190,6 +193,77 @@ def run_pynwb(project, full):
     return meter.results
 
 
+def run_lazynwb(project, full):
+    """Loop with lazynwb, which reads a column of a file as a table, and NumPy as in the pynwb loop."""
+    import lazynwb
+    import pandas as pd
+
+    warnings.simplefilter("ignore")
+    meter = Meter()
+    units = meter.measure("units", lambda: good_units(pd, project))
+    quiet = {"exclude_array_columns": False, "disable_progress": True, "as_polars": False}
+
+    def path(session_id):
+        return str(Path(project) / f"session_{session_id}" / f"session_{session_id}.nwb")
+
+    def trains(session_id, wanted):
+        ids = lazynwb.get_df(path(session_id), "units", include_column_names="id", **quiet)["id"].to_numpy()
+        rows = np.flatnonzero(np.isin(ids, list(wanted))).tolist()
+        held = lazynwb.get_df(
+            path(session_id), "units", include_column_names="spike_times",
+            nwb_path_to_row_indices={path(session_id): rows}, **quiet,
+        )  # fmt: skip
+        return [np.asarray(times) for times in held["spike_times"]]
+
+    def shown(session_id, stimulus, *columns):
+        return lazynwb.get_df(
+            path(session_id), f"intervals/{stimulus}_presentations", exact_path=True,
+            include_column_names=list(columns), disable_progress=True, as_polars=False,
+        )  # fmt: skip
+
+    def one(position):
+        unit = units.index[units["session"] == full[0]][position]
+        return trains(full[0], [unit])[0]
+
+    def psth(session_id):
+        edges = (shown(session_id, "flashes", "start_time")["start_time"].to_numpy()[:, None] + EDGES).ravel()
+        found = []
+        for times in trains(session_id, units.index[units["session"] == session_id]):
+            counts = np.diff(np.searchsorted(times, edges).reshape(-1, len(EDGES)))
+            rates = counts / np.diff(EDGES)
+            found.append((rates.mean(0), rates.std(0, ddof=1) / np.sqrt(len(rates))))
+        return np.array(found)
+
+    def statistics(session_id):
+        names = ("start_time", "stop_time", "orientation", "temporal_frequency")
+        table = shown(session_id, "drifting_gratings", *names)
+        windows = table[["start_time", "stop_time"]].to_numpy().ravel()
+        keys = pd.Series(zip(table["orientation"], table["temporal_frequency"], strict=True)).factorize()[0]
+        found = []
+        for times in trains(session_id, units.index[units["session"] == session_id]):
+            counts = np.diff(np.searchsorted(times, windows).reshape(-1, 2)).ravel()
+            found.append(pd.Series(counts).groupby(keys).agg(["sum", "mean", "std", "sem"]))
+        return found
+
+    ids = units["session"].unique()
+    with_gratings = [i for i in ids if has_gratings(project, i)]
+    meter.measure("one_unit", lambda: one(7))
+    meter.measure("one_unit_again", lambda: one(8))
+    meter.measure("psth", lambda: [psth(i) for i in ids])
+    meter.measure("statistics", lambda: [statistics(i) for i in with_gratings])
+    meter.measure("psth_full", lambda: psth(full[0]))
+    meter.measure("statistics_full", lambda: statistics(full[0]))
+    return meter.results
+
+
+def has_gratings(project, session_id):
+    """Tell from the project's table what a session shows: asking lazynwb for a table that is not there is slow."""
+    import pandas as pd
+
+    kinds = pd.read_csv(Path(project) / "sessions.csv", index_col=0)["session_type"]
+    return kinds[session_id] == "brain_observatory_1.1"
+
+
 def good_units(pd, project):
     tables = {name: pd.read_csv(Path(project) / f"{name}.csv", index_col=0) for name in ("units", "channels", "probes")}
     units = tables["units"]
@@ -266,7 +340,13 @@ def warm_up():
             session.conditionwise_spike_statistics(session.get_stimulus_table("drifting_gratings").index)
 
 
-WAYS = {"population": run_population, "loop over sessions": run_sessions, "pynwb loop": run_pynwb, "index": run_index}
+WAYS = {
+    "population": run_population,
+    "loop over sessions": run_sessions,
+    "pynwb loop": run_pynwb,
+    "lazynwb loop": run_lazynwb,
+    "index": run_index,
+}
 
 
 # --- the project ---------------------------------------------------------------------------------------------------
@@ -278,7 +358,7 @@ def prepare(folder, n_full, n_sessions):
     from allen_ecephys.cache import EcephysProjectCache
     from allen_ecephys.processing.simulation import write_session
 
-    note = folder / "population.json"
+    note = folder / NOTE
     if note.exists():
         return json.loads(note.read_text())
     project = folder / "project"
@@ -330,7 +410,7 @@ def renumbered(source, target, old, new):
 
 
 def report(made, results):
-    ways = [way for way in WAYS if way != "index"]
+    ways = [way for way in results if way != "index"]
     ours = results["population"]
     lines = [
         f"`python benchmarks/population.py FOLDER --full {len(made['full'])} --sessions {made['sessions']}`",
@@ -378,19 +458,24 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--full", type=int, default=1)
     parser.add_argument("--sessions", type=int, default=RELEASE)
+    parser.add_argument("--lazynwb", metavar="PYTHON", help="interpreter that has lazynwb")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--only-prepare", action="store_true")
     parser.add_argument("--worker", choices=WAYS)
     arguments = parser.parse_args()
-    made = prepare(arguments.folder, arguments.full, arguments.sessions)
     if arguments.worker:
+        made = json.loads((arguments.folder / NOTE).read_text())
         print(json.dumps(WAYS[arguments.worker](made["project"], made["full"])))
         return
+    made = prepare(arguments.folder, arguments.full, arguments.sessions)
     if arguments.only_prepare:
         return
     results = {}
     for way in WAYS:
-        command = [sys.executable, __file__, arguments.folder, "--worker", way]
+        python = arguments.lazynwb if way == "lazynwb loop" else sys.executable
+        if python is None:
+            continue
+        command = [python, __file__, arguments.folder, "--worker", way]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         results[way] = json.loads(done.stdout.splitlines()[-1])
         print(way, json.dumps(results[way]), file=sys.stderr)

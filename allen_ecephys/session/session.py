@@ -1735,13 +1735,20 @@ class EcephysSession:
 
     # --- other libraries, a report, a glance ---------------------------------------------------------------------
 
-    def to_pynapple(self) -> dict[str, nap.TsGroup | nap.IntervalSet | nap.Tsd]:
+    def to_pynapple(
+        self, unit_ids: Sequence[int] | None = None
+    ) -> dict[str, nap.TsGroup | nap.IntervalSet | nap.Tsd | nap.TsdFrame]:
         """Return the session as pynapple objects (extra ``interop``).
+
+        Parameters
+        ----------
+        unit_ids
+            Units; by default all that are shown.
 
         Returns
         -------
         dict
-            ``units``: TsGroup of the units shown, keyed by unit id, the columns of :attr:`units` as metadata;
+            ``units``: TsGroup of the units, keyed by unit id, the columns of :attr:`units` as metadata;
             ``epochs``: IntervalSet of :meth:`get_stimulus_epochs`, with ``stimulus_name`` and ``stimulus_block``;
             ``optogenetic_stimulation``: IntervalSet of light pulses with their parameters; ``running_speed``: Tsd
             (cm/s) at the middle of each interval; ``pupil``: TsdFrame of the pupil's ellipse (pixels, radians). Times
@@ -1751,10 +1758,12 @@ class EcephysSession:
         ------
         MissingExtraError
             If pynapple is not installed.
+        UnknownIdError
+            If the session does not show one of the units.
 
         Notes
         -----
-        All spikes of the units shown are read. Epochs that touch lose a microsecond at their end, as pynapple's
+        All spikes of the units are read. Epochs that touch lose a microsecond at their end, as pynapple's
         intervals may not touch.
 
         Examples
@@ -1765,7 +1774,7 @@ class EcephysSession:
         """
         from ..interop import to_pynapple
 
-        return to_pynapple(self)
+        return to_pynapple(self, unit_ids)
 
     def to_spikeinterface(self, probe_id: int | str) -> SpikeInterfaceUnits:
         """Return a probe's units as a SpikeInterface sorting and its templates (extra ``spikeinterface``).

@@ -321,6 +321,39 @@ class Population:
         options = {"binarize": binarize, "dtype": dtype}
         return self._by_session(stimulus, counts_of, stimulus, checked_edges(bin_edges), options)
 
+    # --- other libraries -----------------------------------------------------------------------------------------
+
+    def to_pynapple(self) -> BySession[dict[str, Any]]:
+        """Return the population as pynapple objects, session by session: each has a clock of its own.
+
+        Returns
+        -------
+        BySession
+            Session id -> what :meth:`.EcephysSession.to_pynapple` gives for the population's units of that session
+            (``units``, ``epochs``, ``running_speed``, ...), made when it is asked for and not kept.
+
+        Raises
+        ------
+        MissingExtraError
+            When a session is asked for, if pynapple is not installed (extra ``interop``).
+
+        Examples
+        --------
+        Counts in bins of 10 ms, as NeMoS and scikit-learn take them:
+
+        >>> for session_id, objects in population.to_pynapple().items():  # doctest: +SKIP
+        ...     counts = objects["units"].count(0.01)
+        """
+        units_of = self._units_of
+
+        def of_one(session_id: int) -> dict[str, Any]:
+            with session_of(self._project, session_id) as session:
+                mine = units_of[session_id].index
+                held = mine[mine.isin(session.units.index)]
+                return session.to_pynapple(held.tolist())
+
+        return self._each(of_one)
+
     # --- behaviour -----------------------------------------------------------------------------------------------
 
     @property
@@ -406,6 +439,9 @@ class Population:
             with session_of(self._project, session_id) as session:
                 return read(session)
 
+        return self._each(of_one, session_ids)
+
+    def _each(self, of_one: Callable[[int], Value], session_ids: Sequence[int] | None = None) -> BySession[Value]:
         at_hand = [i for i in self._units_of if self._project.where(i) != "missing"]
         return BySession(at_hand if session_ids is None else session_ids, of_one, self._why_absent)
 

@@ -232,6 +232,22 @@ def test_behaviour_stands_beside(cache, sessions) -> None:
         assert population.pupil_data[900000002] is None
 
 
+# Both come from the library's own imports of what it uses, on every first import.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
+def test_pynapple_has_the_units_of_the_population(cache, sessions) -> None:
+    pytest.importorskip("pynapple", reason="pynapple is an extra")
+    population = cache.population("snr > 1", unit_filter=NONE)
+    made = population.to_pynapple()
+    assert list(made) == population.sessions.index.tolist()
+    group = made[900000002]["units"]
+    assert sorted(group.keys()) == sorted(units_of(population, 900000002))
+    for unit in group.keys()[:3]:
+        np.testing.assert_allclose(group[unit].t, sessions[900000002].spike_times[unit], atol=1e-9)
+    assert "running_speed" in made[900000002]
+    with pytest.raises(UnknownIdError, match="shows no unit 1: see"):
+        sessions[900000002].to_pynapple([1])
+
+
 def test_threads_and_dask_give_what_one_after_the_other_gives(cache, sessions) -> None:
     expected = cache.population(unit_filter=NONE).psth("flashes", EDGES)
     with ThreadPoolExecutor(3) as pool:
