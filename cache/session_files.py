@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from allen_ecephys.errors import MissingDataError, UnknownIdError
+from allen_ecephys.nwb.sources import ZARR_SUFFIX
 
 from .manifest import standard_key
 from .project_files import ProjectFiles, whole_number
@@ -35,19 +36,30 @@ class SessionFiles:
         self.files = files
         self.queries = queries
 
+    def session_file(self, session_id: int) -> Path:
+        """Return where a session's file lies or would lie: the NWB file, or a Zarr store that is there in its stead."""
+        path = self.files.manifest.path("session_nwb", session_id, session_id)
+        store = path.with_name(path.name + ZARR_SUFFIX)
+        return store if store.is_dir() and not path.is_file() else path
+
     def session_path(self, session_id: int) -> Path:
-        """Return the path of a session's NWB file, fetching it if it is not there."""
+        """Return the path of a session's NWB file or Zarr store, fetching the file if neither is there."""
         session_id = whole_number(session_id, "session")
+        here = self.session_file(session_id)
+        if here.is_dir():
+            return here
         return self._path(partial(self.queries.known_session, session_id), "session_nwb", session_id, session_id)
 
     def is_here(self, session_id: int) -> bool:
-        """Tell whether a session's file is in the cache."""
-        session_id = whole_number(session_id, "session")
-        return self.files.manifest.path("session_nwb", session_id, session_id).is_file()
+        """Tell whether a session's file or store is in the cache."""
+        return self.session_file(whole_number(session_id, "session")).exists()
 
     def session_stream(self, session_id: int) -> Path | RemoteStream:
         """Return a session's NWB file as a path if it is there, else as an open file that reads ranges."""
         session_id = whole_number(session_id, "session")
+        here = self.session_file(session_id)
+        if here.is_dir():
+            return here
         return self._stream(partial(self.queries.known_session, session_id), "session_nwb", session_id, session_id)
 
     def lfp_path(self, session_id: int, probe_id: int) -> Path:

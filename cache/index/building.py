@@ -78,5 +78,6 @@ def index_arrived(sessions: SessionFiles, session_id: int) -> None:
 def _known(sessions: SessionFiles) -> list[int]:
     table = sessions.queries.at_hand("sessions")
     listed = [] if table is None else table.index.tolist()
-    here = [path.stem.removeprefix("session_") for path in sorted(sessions.files.root.glob("session_*/session_*.nwb"))]
+    found = [path for kind in ("nwb", "nwb.zarr") for path in sessions.files.root.glob(f"session_*/session_*.{kind}")]
+    here = [path.name.partition(".")[0].removeprefix("session_") for path in sorted(found)]
     return list(dict.fromkeys([*listed, *(int(name) for name in here if name.isdecimal())]))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from allen_ecephys.errors import AccessError, MissingFileError, OfflineError
-from allen_ecephys.nwb.reader import NwbReader
+from allen_ecephys.nwb.sources import open_reader
 
 from ..manifest import standard_key
 from ..remotes.protocol import Remote
@@ -55,7 +55,7 @@ class ProjectIndex:
 
     def session_file(self, session_id: int) -> Path:
         """Return where a session's file lies or would lie."""
-        return self.sessions.files.manifest.path("session_nwb", session_id, session_id)
+        return self.sessions.session_file(session_id)
 
     def path(self, session_id: int) -> Path:
         """Return where a session's index lies or would lie."""
@@ -64,7 +64,7 @@ class ProjectIndex:
 
     def where(self, session_id: int) -> Where:
         """Return where a session's file is; no request is made."""
-        if self.session_file(session_id).is_file():
+        if self.session_file(session_id).exists():
             return "present"
         return "remote" if self.stream and self.sessions.files.remote is not None else "missing"
 
@@ -89,7 +89,7 @@ class ProjectIndex:
             raise missing_session(session_id, self.session_file(session_id), self.sessions.files.remote)
         if where == "present":
             path = self.session_file(session_id)
-            return self._made(session_id, path, FileVersion.of_local(path.stat()))
+            return self._made(session_id, path, FileVersion.of_path(path))
         with self.open_stream(session_id) as stream:
             return self._made(session_id, stream, version_of_stream(stream))
 
@@ -117,11 +117,11 @@ class ProjectIndex:
             return None
 
     def _make(self, session_id: int, source: Path | RemoteStream, version: FileVersion) -> SessionIndex:
-        with NwbReader(_lent(source)) as reader:
+        with open_reader(_lent(source)) as reader:
             about, members = contents_of(reader, session_id, version)
-        if isinstance(source, Path) and FileVersion.of_local(source.stat()) != version:
+        if isinstance(source, Path) and FileVersion.of_path(source) != version:
             logger.info("%s was replaced while it was indexed; once more", source)
-            return self._make(session_id, source, FileVersion.of_local(source.stat()))
+            return self._make(session_id, source, FileVersion.of_path(source))
         path = self.path(session_id)
         if _provable(version):
             try:

@@ -61,6 +61,19 @@ class FileVersion:
         """Return the version of a local file, by its status."""
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
+    @classmethod
+    def of_path(cls, path: Path) -> FileVersion:
+        """Return the version of a local file, or of a Zarr store: all bytes of its files, and its latest times."""
+        if not path.is_dir():
+            return cls.of_local(path.stat())
+        size, changed, touched = 0, 0, 0
+        for folder, _, names in os.walk(path):
+            for place in (folder, *(os.path.join(folder, name) for name in names)):  # noqa: PTH118  thousands of them
+                status = os.stat(place)  # noqa: PTH116
+                size += status.st_size
+                changed, touched = max(changed, status.st_mtime_ns), max(touched, status.st_ctime_ns)
+        return cls(size, changed, touched)
+
 
 class SessionIndex:
     """The index of one session file, read part by part.

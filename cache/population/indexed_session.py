@@ -15,6 +15,7 @@ import numpy as np
 from allen_ecephys.errors import CorruptFileError
 from allen_ecephys.ids import as_names
 from allen_ecephys.nwb.reader import NwbReader
+from allen_ecephys.nwb.sources import open_reader
 from allen_ecephys.spikes.spike_places import HdfSpikes, LocalSpikes, StreamedSpikes
 from allen_ecephys.units.filter import UnitFilter
 
@@ -135,6 +136,9 @@ def opened(project: ProjectIndex, session_id: int) -> Iterator[IndexedSession]:
             index = project.of(session_id)
             path = project.session_file(session_id)
             source = str(path)
+            if path.is_dir():
+                yield IndexedSession(index, HdfSpikes(stack.enter_context(open_reader(source)), index.places))
+                return
             descriptor = os.open(path, os.O_RDONLY)
             stack.callback(os.close, descriptor)
             if FileVersion.of_local(os.fstat(descriptor)) != index.version:

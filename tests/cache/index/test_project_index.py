@@ -13,13 +13,14 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from click.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "faults"))  # the loopback server lies with the fault tests
 
 from faulty_server import FaultyServer
 
-from allen_ecephys import UnitFilter
+from allen_ecephys import UnitFilter, convert_nwb
 from allen_ecephys.cache import EcephysProjectCache, Selection
 from allen_ecephys.cache.offline.build import build
 from allen_ecephys.cli import main
@@ -230,3 +231,25 @@ def test_a_damaged_session_that_arrives_is_told_of_when_it_is_asked_for(
     unit = int(cache.get_units(unit_filter=UnitFilter.none()).index[0])
     with pytest.raises(FileFormatError, match="does not divide"):
         _ = cache.population([unit]).spike_times[unit]
+
+
+def test_a_zarr_store_in_the_place_of_a_session_file_is_indexed(project: Path) -> None:
+    """The same answers, and an index of its own that is made again when a chunk changes."""
+    cache = EcephysProjectCache.fixed(project)
+    expected = cache.population(unit_filter=UnitFilter.none()).psth("flashes", EDGES)
+    trains = spikes_of(project)
+    store = session_file(project).with_name(session_file(project).name + ".zarr")
+    convert_nwb(session_file(project), store)
+    session_file(project).unlink()
+    cache = EcephysProjectCache.fixed(project)
+    assert cache.index_sessions()["outcome"].tolist() == ["made"]
+    assert cache.index_sessions()["outcome"].tolist() == ["present"]
+    population = cache.population(unit_filter=UnitFilter.none())
+    assert population.sessions["file"].tolist() == ["present"]
+    xr.testing.assert_identical(population.psth("flashes", EDGES), expected)
+    assert_same(spikes_of(project), trains)
+    with cache.get_session_data(SESSION, unit_filter=UnitFilter.none()) as session:
+        assert_same({unit: session.spike_times[unit] for unit in trains}, trains)
+    chunk = next(path for path in (store / "units" / "spike_times").rglob("*") if path.is_file())
+    chunk.write_bytes(chunk.read_bytes())
+    assert cache.index_sessions()["outcome"].tolist() == ["made"]
