@@ -63,7 +63,7 @@ def tidy(notebook: Any, work: Path, temporary: Path) -> None:
                 if kind.startswith("text/"):
                     output.data[kind] = _without_paths(text, work, temporary)
     notebook.metadata.pop("widgets", None)
-    notebook.metadata["language_info"] = {"name": "python"}
+    notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}  # knows "!command"
 
 
 def _without_paths(text: str, work: Path, temporary: Path) -> str:
