@@ -71,6 +71,9 @@ def metric(*columns: str, stimulus: str | Stimulus, flags: Sequence[str] = ()) -
     >>> @metric("peak_count_ns", stimulus="natural_scenes")
     ... def peak_count(responses):
     ...     return responses.condition_means.max(axis=1)
+    >>> metric_columns()[-1]
+    'peak_count_ns'
+    >>> remove_metric("peak_count_ns")
     """
     return _register(columns, stimulus, flags, built_in=False)
 
