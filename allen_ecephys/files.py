@@ -27,6 +27,7 @@ from .errors import AccessError, AlreadyPresentError, DiskFullError, FileFormatE
 
 #: Codes of the errors that say that there is no room: on the disk, in the quota, in the limit of a file's size.
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NO_ROOM_TEXT = re.compile(r"No space left|\d+ requested and \d+ written")
 
 _DRAFT = re.compile(r"\..+\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-(?P<started>\d*)-[0-9a-f]{8}\.draft")
 _LONGEST_NAME = 255
@@ -90,7 +91,7 @@ def atomic_file(path: Path, *, replace: bool = True, durable: bool = True) -> It
         with _refusals(path.parent):
             file = draft.open("x+b")
         with file:
-            with _full_disk(path.parent):
+            with naming_a_full_disk(path.parent):
                 yield file
             with _refusals(path.parent):
                 file.flush()
@@ -124,7 +125,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         with _refusals(path.parent):
             draft.mkdir()
-        with _full_disk(path.parent):
+        with naming_a_full_disk(path.parent):
             yield draft
         with _refusals(path.parent):
             sync_files(draft)
@@ -501,11 +502,18 @@ def _refusals(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _full_disk(folder: Path) -> Iterator[None]:
-    """Name the error of a full disk in the caller's own writing; any other error is the caller's."""
+def naming_a_full_disk(folder: Path) -> Iterator[None]:
+    """Name the error of a full disk in the caller's own writing; any other error is the caller's.
+
+    HDF5 reports one by its text only, as a RuntimeError where it shows when the file is closed, and NumPy by how much
+    of an array it wrote.
+    """
     try:
         yield
-    except OSError as error:
-        if error.errno in NO_ROOM and not isinstance(error, DiskFullError):
-            raise disk_full(folder, number=error.errno) from error
+    except DiskFullError:
+        raise
+    except (OSError, RuntimeError) as error:
+        number = error.errno if isinstance(error, OSError) else None
+        if number in NO_ROOM or (number is None and _NO_ROOM_TEXT.search(str(error))):
+            raise disk_full(folder, number=number) from error
         raise

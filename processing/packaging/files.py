@@ -12,8 +12,16 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 import numpy as np
 
-from allen_ecephys.errors import AlreadyPresentError, DiskFullError, MissingFileError
-from allen_ecephys.files import disk_full, publish, remove_abandoned_drafts, scratch_folder, sync, sync_folder
+from allen_ecephys.errors import AlreadyPresentError, MissingFileError
+from allen_ecephys.files import (
+    disk_full,
+    naming_a_full_disk,
+    publish,
+    remove_abandoned_drafts,
+    scratch_folder,
+    sync,
+    sync_folder,
+)
 from allen_ecephys.nwb import layout
 
 if TYPE_CHECKING:
@@ -50,7 +58,7 @@ def published(path: str | os.PathLike[str], *, overwrite: bool, needs: int) -> I
     final = checked_target(path, overwrite=overwrite)
     if shutil.disk_usage(final.parent).free < needs:
         raise disk_full(final.parent, needs)
-    try:
+    with naming_a_full_disk(final.parent):
         with scratch_folder(final) as folder:
             part = folder / "part.nwb"  # pynwb warns of any other ending
             yield part
@@ -58,11 +66,6 @@ def published(path: str | os.PathLike[str], *, overwrite: bool, needs: int) -> I
                 sync(written.fileno())
             publish(part, final, replace=overwrite)
         sync_folder(final.parent)
-    except (OSError, RuntimeError) as error:
-        # HDF5 reports a full disk by its text only, and as a RuntimeError where it shows when the file is closed.
-        if not isinstance(error, DiskFullError) and "No space left" in str(error):
-            raise disk_full(final.parent) from error
-        raise
 
 
 def write_with_pynwb(nwbfile: Any, path: Path) -> None:

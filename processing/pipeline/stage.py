@@ -26,6 +26,7 @@ from allen_ecephys.errors import AccessError, FileFormatError, StageError, expla
 from allen_ecephys.files import (
     abandoned_drafts,
     draft_of,
+    naming_a_full_disk,
     read_json,
     remove_abandoned_drafts,
     sync_files,
@@ -164,10 +165,11 @@ class Stage:
             raise StageError(msg)
         temporary = draft_of(target)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._remove_abandoned(target)
-            self._refuse_to_replace_edited(target)
-            temporary.mkdir()
+            with naming_a_full_disk(target.parent):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._remove_abandoned(target)
+                self._refuse_to_replace_edited(target)
+                temporary.mkdir()
         except PermissionError as error:
             msg = f"{target.parent} cannot be written into ({error.strerror}); name another output folder"
             raise AccessError(msg) from error
@@ -178,7 +180,7 @@ class Stage:
             logger.info("%s: running, in place of what is in %s: %s", self.name, target, _why_not(earlier, key))
         begun = time.monotonic()
         try:
-            with measured() as cost:
+            with measured() as cost, naming_a_full_disk(target.parent):
                 report = dict(work(temporary))
             missing = [name for name in self.outputs if not (temporary / name).is_file()]
             if missing:
@@ -186,8 +188,9 @@ class Stage:
                 raise StageError(msg)
             self._refuse_changed(before, _states(inputs))
             manifest = {**key, "report": report, "outputs": _outputs(temporary), "made_by": made_by(), "cost": cost}
-            sync_files(temporary)
-            write_atomically(temporary / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
+            with naming_a_full_disk(target.parent):
+                sync_files(temporary)
+                write_atomically(temporary / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
             logger.info("%s: done in %.1f s", self.name, time.monotonic() - begun)
             return self._publish(temporary, target, key, manifest)
         finally:

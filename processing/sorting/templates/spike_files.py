@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -12,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.files import NO_ROOM, disk_full
+from allen_ecephys.files import naming_a_full_disk
 
 from .searching import Found
 
@@ -86,7 +84,7 @@ class SpikeWriter:
         for name in ("start", "template", "amplitude", "explained"):
             rows[name] = getattr(found, name)
         features = np.ascontiguousarray(found.weights[:, :, : self._n_pcs].transpose(0, 2, 1))
-        with self._told_when_full():
+        with naming_a_full_disk(self._folder):
             for file, values in zip(self._files, (rows, features), strict=True):
                 file.write(values.data if len(values) else b"")
         self.n_spikes += len(found)
@@ -99,16 +97,7 @@ class SpikeWriter:
         DiskFullError
             If there is no room for it.
         """
-        with self._told_when_full():
+        with naming_a_full_disk(self._folder):
             for file in self._files:
                 file.flush()
                 os.fsync(file.fileno())
-
-    @contextmanager
-    def _told_when_full(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if error.errno not in NO_ROOM:
-                raise
-            raise disk_full(self._folder, number=error.errno) from error
