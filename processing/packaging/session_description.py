@@ -122,7 +122,8 @@ class SessionDescription:
     def files(self) -> list[Path]:
         """Return every file that it names, besides the probes' raw data."""
         named = (self.sync, self.stimulus, self.presentations, self.optotagging, self.eye_ellipses)
-        return [p for p in (*named, *(probe.channels for probe in self.probes)) if p is not None]
+        of_probes = [file for probe in self.probes for file in (probe.channels, probe.settings)]
+        return [p for p in (*named, *of_probes) if p is not None]
 
     def facts(self) -> dict[str, Any]:
         """Return all that is told, as JSON holds it; files are called as they are from the description's folder."""

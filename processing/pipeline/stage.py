@@ -8,6 +8,7 @@ place, nor the machine, makes a stage run again.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import logging
@@ -43,6 +44,8 @@ logger = logging.getLogger(__name__)
 _looking: ContextVar[bool] = ContextVar("_looking", default=False)
 
 MANIFEST: Final = "stage.json"
+#: Errors of a place where nothing can be written: no permission, a read-only disk, a file where a folder is to be.
+UNWRITABLE: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST})
 Json = dict[str, Any]
 
 
@@ -170,7 +173,9 @@ class Stage:
                 self._remove_abandoned(target)
                 self._refuse_to_replace_edited(target)
                 temporary.mkdir()
-        except PermissionError as error:
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
             msg = f"{target.parent} cannot be written into ({error.strerror}); name another output folder"
             raise AccessError(msg) from error
         earlier = read_manifest(target)

@@ -13,7 +13,14 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import CorruptFileError, FileFormatError, MissingDataError, MissingFileError
+from allen_ecephys.errors import (
+    CorruptFileError,
+    FileFormatError,
+    MissingDataError,
+    MissingFileError,
+    UnknownNameError,
+    suggest,
+)
 
 from ..recording import checked_geometry, chunk_bounds
 from ..shanks import shanks_by_position
@@ -131,20 +138,27 @@ def choose_file(folder: Path, band: str, probe: str | None = None) -> Path:
     ------
     MissingFileError
         If there is no such file, or more than one.
+    UnknownNameError
+        If there are files of the band, and none of the probe.
     """
     files = spikeglx_files(folder)
     of_band = [file for file in files if file.band == band]
     fitting = of_band if probe is None else [of_band[i] for i in called(probe, [file.names for file in of_band])]
     if len(fitting) == 1:
         return fitting[0].path
-    names = ", ".join(str(file.path.relative_to(folder)) for file in (fitting or of_band)[:6]) or "none"
+    names = ", ".join(str(file.path.relative_to(folder)) for file in fitting[:6])
     compressed = next(iter(files_below(folder, "*.cbin")), None)
     if len({file.probe for file in fitting}) == 1:
         msg = (
             f"{folder} holds {len(fitting)} files *.{band}.bin of one probe ({names}): gates and triggers (_g0_t0, "
             "_g0_t1, ...) of a run, or several runs. Name one of the files, or join those of a run with CatGT first"
         )
-    elif fitting or of_band:
+    elif of_band and not fitting:
+        probes = sorted({file.probe or file.path.name for file in of_band})
+        near = suggest(str(probe), probes) or "."
+        msg = f"{folder} holds no *.{band}.bin of a probe {probe!r}{near} There are: {', '.join(probes)}"
+        raise UnknownNameError(msg)
+    elif fitting:
         of_probe = "" if probe is None else f" of probe {probe!r}"
         msg = (
             f"{folder} holds {len(fitting)} files *.{band}.bin{of_probe} ({names}); name one of them, or its probe "

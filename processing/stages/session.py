@@ -275,7 +275,7 @@ def probe_names(folders: Sequence[str | os.PathLike[str]], given: Sequence[str] 
         raise InvalidValueError(msg)
     by_order = [f"probe{chr(ord('A') + number)}" for number in range(len(folders))]
     recorded = [str(depth_estimation.known_recording(folder).get("probe", "")) for folder in folders]
-    names = [name or other for name, other in zip(given or recorded, by_order, strict=True)]
+    names = [name.strip() or other for name, other in zip(given or recorded, by_order, strict=True)]
     names = [re.sub(r"[/:]", "-", name) for name in names]  # which no group of an NWB file may be called
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from allen_ecephys.errors import AccessError, InvalidValueError
 from allen_ecephys.processing.pipeline import Stage
 from allen_ecephys.processing.readers import open_bands
 from allen_ecephys.processing.simulation.raw import SimulatedProbe, write_probes
+from allen_ecephys.processing.stages.depth_estimation import run_depth_estimation
 
 pytest.importorskip("probeinterface")
 
@@ -132,13 +135,39 @@ def test_channels_beside_named_sites_are_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_output_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_an_output_that_cannot_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     def refused(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(Path, "mkdir", refused)
-    with pytest.raises(AccessError, match=r"out cannot be written into \(Permission denied\); name another"):
+    with pytest.raises(AccessError, match=rf"out cannot be written into \({os.strerror(number)}\); name another"):
         Stage("depth_estimation").run(tmp_path / "out", lambda _: {}, inputs=[], parameters={})
+
+
+def test_a_file_where_the_output_is_to_be_is_named(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    done = process("spike-band", run, tmp_path / "file" / "out")
+    assert done.exit_code == 1
+    assert "cannot be written into (Not a directory)" in done.output
+
+
+def test_another_description_of_the_same_samples_is_another_input(tmp_path: Path) -> None:
+    """What stands in no sample decides where a unit is: the look at the channels is not reused."""
+    write_probes(tmp_path / "rig", {"ProbeA": SimulatedProbe("NP2013", **FEW)}, duration=2.0)
+    next((tmp_path / "rig").rglob("settings.xml")).unlink()
+    looks = [
+        run_depth_estimation(open_bands(tmp_path / "rig", part_number=part).spike_band, tmp_path / "out")
+        for part in ("NP2013", "NP2013", "NP2003")
+    ]
+    assert [look.reused for look in looks] == [False, True, False]
+
+
+def test_a_probe_that_is_not_there_is_named_with_those_that_are(run: Path) -> None:
+    refused = process("spike-band", run, run, "--probe", "imec7")
+    assert "of a probe 'imec7'; did you mean 'imec0'? There are: imec0" in refused.output
 
 
 def test_where_one_stands_and_links_change_nothing(rig: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,18 @@ def test_what_is_not_said_is_not_known(tmp_path: Path) -> None:
     assert "path" not in facts
 
 
+def test_what_a_recording_does_not_say_of_its_probe_may_be_told(tmp_path: Path) -> None:
+    probes = [
+        {"name": "probeA", "recording": "a", "settings": "table.csv", "stream": "ProbeA"},
+        {"name": "probeB", "recording": "b", "part_number": "NP2013"},
+    ]
+    told = read_session_description(written(tmp_path, probes=probes))
+    settings = tmp_path / "table.csv"
+    assert told.probes[0].opened_with == {"stream": "ProbeA", "settings": settings, "part_number": None}
+    assert told.probes[1].opened_with == {"stream": None, "settings": None, "part_number": "NP2013"}
+    assert settings in told.files()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
