@@ -216,7 +216,7 @@ def test_a_probe_is_chosen_by_name_among_several(tmp_path: Path) -> None:
         write_glx(tmp_path / f"run_g0_{probe.name}", probe)
     with pytest.raises(MissingFileError, match="--stream imec0"):
         open_bands(tmp_path)
-    with pytest.raises(MissingFileError, match="of probe 'imec7'"):
+    with pytest.raises(UnknownNameError, match=r"of a probe 'imec7'.*There are: imec0, imec1"):
         open_bands(tmp_path, stream="imec7")
     bands = open_bands(tmp_path, stream="imec1")
     assert (bands.probe, bands.lfp, bands.recorder) == ("imec1", None, "SpikeGLX")
