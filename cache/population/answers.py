@@ -5,11 +5,13 @@ Each function opens the session, answers and closes it; all of them can be sent 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
+
+from allen_ecephys.errors import InvalidTypeError
 
 from .indexed_session import IndexedStimuli, opened
 
@@ -53,6 +55,19 @@ class Stimulus:
 
     names: str | Sequence[str]
     mask_invalid_intervals: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what names no stimulus.
+
+        Raises
+        ------
+        InvalidTypeError
+            If it is no text, or texts.
+        """
+        names = [self.names] if isinstance(self.names, str) or not isinstance(self.names, Iterable) else [*self.names]
+        if not names or not all(isinstance(name, str) and name for name in names):
+            msg = f'a stimulus is named by text, as "flashes", or several by a list of texts; got {self.names!r}'
+            raise InvalidTypeError(msg)
 
     def __str__(self) -> str:
         return repr(self.names) if isinstance(self.names, str) else " or ".join(map(repr, self.names))

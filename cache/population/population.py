@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from allen_ecephys.errors import InvalidValueError, UnknownIdError, UnknownNameError, suggest
+from allen_ecephys.errors import InvalidTypeError, InvalidValueError, UnknownIdError, UnknownNameError, suggest
 
 from ..index.project_index import ProjectIndex, missing_session
 from .answers import Stimulus, counts_of, psth_of, responses_of, shown_by, statistics_of
@@ -72,6 +72,9 @@ class Population:
         stream: bool = False,
         executor: Executor | None = None,
     ) -> None:
+        if executor is not None and not callable(getattr(executor, "submit", None)):
+            msg = f"executor takes tasks by its `submit`, as concurrent.futures.ThreadPoolExecutor(4); got {executor!r}"
+            raise InvalidTypeError(msg)
         self._units = selected_units(sessions.queries, units, unit_filter)
         self._project = ProjectIndex(sessions, stream=stream)
         self._executor = executor
@@ -283,9 +286,8 @@ class Population:
         ...     print(session_id, answers["rate"].shape)
         700000001 (84, 15)
         """
-        if window is not None and not window[0] < window[1]:
-            msg = f"window must end after it begins; got {window!r} (s from onset)"
-            raise InvalidValueError(msg)
+        if window is not None:
+            window = _checked_window(window)
         return self._by_session(stimulus, responses_of, stimulus, window)
 
     def presentationwise_spike_counts(
@@ -477,6 +479,17 @@ class Population:
         )
 
 
+def _checked_window(window: tuple[float, float]) -> tuple[float, float]:
+    try:
+        begin, end = (float(edge) for edge in window)
+    except (TypeError, ValueError):
+        begin = end = float("nan")
+    if not -float("inf") < begin < end < float("inf"):
+        msg = f"window must be two times (s from onset), the end after the begin; got {window!r}"
+        raise InvalidValueError(msg)
+    return begin, end
+
+
 class PopulationSpikeTimes(Mapping[int, Any]):
     """Unit id -> its spike times (float64 s, ascending, read-only), read from its session's file and not kept.
 
@@ -505,6 +518,8 @@ class PopulationSpikeTimes(Mapping[int, Any]):
         return f"<spike times of {len(self):,} units, read on demand>"
 
     def __getitem__(self, unit_id: Any) -> Any:
+        if hasattr(unit_id, "columns"):
+            unit_id = unit_id.index  # a table of units
         if isinstance(unit_id, Iterable) and not isinstance(unit_id, str):
             return dict(self._read([self._known(one) for one in unit_id]))
         [(_, times)] = self._read([self._known(unit_id)])
@@ -524,7 +539,8 @@ class PopulationSpikeTimes(Mapping[int, Any]):
                 return int(unit_id)
         except TypeError:
             pass
-        msg = f"unit {unit_id!r} is not in this population of {len(self):,} units; population.units.index lists them"
+        text = " (ids are whole numbers, not text)" if isinstance(unit_id, str) else ""
+        msg = f"unit {unit_id!r} is not in this population of {len(self):,} units{text}; see population.units.index"
         raise UnknownIdError(msg)
 
     def _read(self, unit_ids: list[int]) -> Iterator[tuple[int, Floats]]:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from allen_ecephys.errors import InvalidTypeError, MissingDataError, UnknownIdError, UnknownNameError
+from allen_ecephys.errors import (
+    InvalidTypeError,
+    MissingDataError,
+    OfflineError,
+    RemoteNotFoundError,
+    UnknownIdError,
+    UnknownNameError,
+)
 from allen_ecephys.units.filter import UnitFilter
 
 if TYPE_CHECKING:
@@ -26,8 +33,8 @@ def selected_units(
     queries
         The project's tables.
     chosen
-        Ids; a table indexed by them; a condition on the columns of the units and of their metrics, in pandas' query
-        language; or None for all.
+        Ids; a table indexed by them, or a column of truth values that is; a condition on the columns of the units and
+        of their metrics, in pandas' query language; or None for all.
     unit_filter
         The filter. None: the tables' default, and none where units are named by their ids.
 
@@ -43,7 +50,7 @@ def selected_units(
     UnknownNameError
         For a condition that cannot be understood.
     MissingDataError
-        If no unit is left.
+        If no unit is named, or none is left.
     """
     from ..table_queries import DEFAULT_FILTER
 
@@ -58,6 +65,9 @@ def selected_units(
         lacking = ids[~np.isin(ids, units.index.to_numpy())]
         if len(lacking):
             raise UnknownIdError(_why_unknown(queries, lacking))
+        if not len(ids):
+            msg = "no unit is named: a population needs ids of units, or a condition that some units fit"
+            raise MissingDataError(msg)
         units = units.loc[ids]
         if unit_filter is not None:
             units = units[units.index.isin(queries.tables.units(None, unit_filter).index)]
@@ -68,6 +78,8 @@ def selected_units(
 def _ids(chosen: Iterable[int] | pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
     import pandas as pd
 
+    if isinstance(chosen, pd.Series) and chosen.dtype.kind == "b":
+        chosen = chosen[chosen]  # a condition on a table of units, already judged
     values = np.asarray(chosen.index if isinstance(chosen, (pd.DataFrame, pd.Series)) else _listed(chosen))
     if values.size and values.dtype.kind not in "iu":
         msg = (
@@ -99,11 +111,16 @@ def _fitting(queries: TableQueries, units: pd.DataFrame, condition: str, unit_fi
         return units.loc[query(units).index]
     except UndefinedVariableError:
         pass
-    known = queries.metrics(queries.metrics_of_all_types(), unit_filter, "documented", annotate=True)
+    missing = ""
+    try:
+        known = queries.metrics(queries.metrics_of_all_types(), unit_filter, "documented", annotate=True)
+    except (OfflineError, RemoteNotFoundError) as error:  # a project need not have any
+        known, missing = units, f". The project's published metrics of units are not at hand: {error}"
     try:
         return units.loc[query(known).index]
     except UndefinedVariableError as error:
-        msg = f"{condition!r} is no condition on units ({error}). Their columns are: {', '.join(known.columns)}"
+        columns = ", ".join(known.columns)
+        msg = f"{condition!r} is no condition on units ({error}). Their columns are: {columns}{missing}"
         raise UnknownNameError(msg) from error
 
 

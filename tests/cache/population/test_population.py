@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from allen_ecephys import UnitFilter
+from allen_ecephys import EcephysSession, UnitFilter
 from allen_ecephys.cache import EcephysProjectCache
 from allen_ecephys.errors import (
     InvalidTypeError,
@@ -21,6 +21,7 @@ from allen_ecephys.errors import (
     UnknownIdError,
     UnknownNameError,
 )
+from allen_ecephys.processing.simulation import write_session
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*time windows overlap")
 
@@ -323,6 +324,55 @@ def test_what_cannot_be_chosen_is_told(cache, sessions) -> None:
         cache.population().psth("flashes", [0.2, 0.1])
     with pytest.raises(UnknownNameError, match=r"none of the sessions.*shows 'flashs'; did you mean 'flashes'"):
         cache.population().psth("flashs", EDGES)
+
+
+def test_truth_values_choose_the_units_that_are_true(cache) -> None:
+    units = cache.population(unit_filter=NONE).units
+    chosen = cache.population(units["snr"] > 2)
+    assert sorted(chosen.units.index) == sorted(units.index[units["snr"] > 2])
+    assert len(chosen.units) < len(units)
+    assert set(chosen.spike_times[chosen.units.iloc[:2]]) == set(chosen.units.index[:2])
+
+
+def test_wrong_types_are_told(cache) -> None:
+    with pytest.raises(MissingDataError, match="no unit is named"):
+        cache.population([])
+    with pytest.raises(InvalidTypeError, match="executor takes tasks by its `submit`"):
+        cache.population(executor=4)
+    population = cache.population(unit_filter=NONE)
+    unit = population.units.index[0]
+    with pytest.raises(UnknownIdError, match="ids are whole numbers, not text"):
+        population.spike_times[str(unit)]
+    np.testing.assert_array_equal(population.spike_times[np.int64(unit)], population.spike_times[int(unit)])
+    for nothing in ("", [], None, 3):
+        with pytest.raises(InvalidTypeError, match="a stimulus is named by text"):
+            population.psth(nothing, EDGES)
+    for window in ((0.0, 0.1, 0.2), "ab", (0.0, np.nan), 3):
+        with pytest.raises(InvalidValueError, match="window must be two times"):
+            population.responses("flashes", window)
+
+
+def test_a_condition_on_metrics_that_the_project_has_not_is_told(own_project: Path) -> None:
+    cache = EcephysProjectCache.fixed(own_project)
+    for table in own_project.glob("*analysis_metrics.csv"):
+        table.unlink()
+    with pytest.raises(UnknownNameError, match=r"'g_osi_dg > 0.5' is no condition.*metrics of units are not at hand"):
+        cache.population("g_osi_dg > 0.5")
+
+
+def test_a_file_that_is_replaced_while_the_population_is_open_is_read_anew(own_project: Path, tmp_path: Path) -> None:
+    population = EcephysProjectCache.fixed(own_project).population(unit_filter=NONE)
+    unit = int(units_of(population, 900000002)[0])
+    before = population.spike_times[unit]
+    other = tmp_path / "other.nwb"
+    write_session(
+        other, "functional_connectivity", 0.01, 77, n_units=12, n_probes=2, session_id=900000002, eye_tracking=False
+    )  # fmt: skip
+    other.replace(own_project / "session_900000002" / "session_900000002.nwb")
+    after = population.spike_times[unit]
+    assert not np.array_equal(before, after)
+    with EcephysSession(own_project / "session_900000002" / "session_900000002.nwb", unit_filter=NONE) as session:
+        np.testing.assert_array_equal(after, session.spike_times[unit])
 
 
 def test_a_unit_whose_channel_no_table_has_is_of_no_session(own_project: Path) -> None:
