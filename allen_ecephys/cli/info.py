@@ -28,10 +28,10 @@ def info(session: Path, all_units: bool, as_json: bool) -> None:
 
     with EcephysSession(session, unit_filter=UnitFilter.none() if all_units else UnitFilter()) as opened:
         _ = opened.num_units  # a repr never fails, whatever the file; a command on a damaged one does
-        click.echo(json.dumps(_described(opened), indent=1) if as_json else repr(opened))
+        click.echo(json.dumps(described(opened), indent=1) if as_json else repr(opened))
 
 
-def _described(session: EcephysSession) -> dict[str, Any]:
+def described(session: EcephysSession) -> dict[str, Any]:
     """Return the session's metadata with its file, units, probes and stimuli, as JSON has them; null where unknown."""
     from allen_ecephys import UnitFilter
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import json
 import shlex
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .comparing import compare_with_published
+from .info import described
 from .raw import overwrite_option, raw_options, surface_in_words
 from .speaking import AS_JSON, announce_compiling
 from .units import say_units, session_options
@@ -132,6 +135,7 @@ def sort_command(raw: Path, output: Path, sort: Sort, stream: str | None) -> Non
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all random draws of the metrics."
 )
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; what is said on the way goes to stderr.")
 def run_command(
     raw: Path,
     output: Path,
@@ -143,6 +147,7 @@ def run_command(
     probe_name: str | None,
     lfp: bool,
     seed: int,
+    as_json: bool,
 ) -> None:
     """Turn the raw data of one probe into a session file: sort, clean, measure, package, open.
 
@@ -155,22 +160,36 @@ def run_command(
     EXAMPLES
       allen-ecephys process simulate raw/ --channels 32 --units 8 --duration 30
       allen-ecephys process run raw/ output/
+      allen-ecephys process run raw/ output/ --json > run.json
     """
+    from allen_ecephys import EcephysSession
     from allen_ecephys.processing.packaging import check_session_id
 
     if session_id is not None:
         check_session_id(session_id)  # now, not after the sorting
     known = _truth(raw, truth, stream)
-    probe = sort()
-    if known is not None:
-        _say_score(probe, known)
-    table = probe.measure(seed=seed)
-    say_units(table, output / "units" / "metrics.csv")
-    path = probe.package(
-        session_id=session_id, session_start_time=start_time.replace(tzinfo=UTC), name=probe_name, lfp=lfp
-    )  # fmt: skip
-    _say_session(path)
-    compare_with_published(raw, path, output)
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        probe = sort()
+        score = None if known is None else _say_score(probe, known)
+        table = probe.measure(seed=seed)
+        say_units(table, output / "units" / "metrics.csv")
+        path = probe.package(
+            session_id=session_id, session_start_time=start_time.replace(tzinfo=UTC), name=probe_name, lfp=lfp
+        )  # fmt: skip
+        _say_session(path)
+        compare_with_published(raw, path, output)
+    if as_json:
+        with EcephysSession(path) as session:
+            facts = {
+                "session": described(session),
+                "phy_folder": str(probe.sorting.folder),
+                "units_table": str(output / "units" / "metrics.csv"),
+                "looked_at": probe.depth.report,
+                "sorting": probe.sorting.report,
+                "of_an_earlier_run": {"looked_at": probe.depth.reused, "sorting": probe.sorting.reused},
+                "true_units": score,
+            }
+        click.echo(json.dumps(facts, indent=1))
 
 
 @click.command("sorters")
@@ -218,7 +237,8 @@ def _truth(raw: Path, folder: Path | None, stream: str | None) -> RawGroundTruth
     return read_ground_truth(folder or raw, stream)
 
 
-def _say_score(probe: SortedProbe, truth: RawGroundTruth) -> None:
+def _say_score(probe: SortedProbe, truth: RawGroundTruth) -> dict[str, Any]:
+    """Say how many true units were found, and return it."""
     from allen_ecephys.processing.simulation import score_phy_folder
 
     score = score_phy_folder(probe.sorting.folder, truth)
@@ -234,6 +254,13 @@ def _say_score(probe: SortedProbe, truth: RawGroundTruth) -> None:
         shown = missed.sort_values("amplitude", ascending=False)[columns].head(ROWS)
         click.echo(f"not found{_first(len(missed))}:")
         click.echo(shown.round({"amplitude": 1, "snr": 2, "accuracy": 3}).to_string())
+    return {
+        "true": len(accuracy),
+        "found": int(score.n_well_found),
+        "mean_accuracy": round(float(accuracy.mean()), 4) if len(accuracy) else None,
+        "false_positive": len(score.false_positive_units),
+        "redundant": len(score.redundant_units),
+    }
 
 
 def _say_session(path: Path) -> None:

@@ -20,6 +20,9 @@ _STAGES = "Steps that were finished are kept; the same command goes on after the
 _IF_STOPPED = {
     "": "Nothing unfinished is left under a final name; the same command starts anew.",
     "cache": "What came so far is kept; the same command goes on.",
+    "convert": "The unfinished copy was removed, and what is converted is unchanged; the same command starts anew.",
+    "demo": "Figures that were drawn are kept; the same command makes its project and cache anew.",
+    "migrate": "Every file is whole, as it was or, with --write, rewritten; the same command does the rest.",
     "cache export": "The unfinished copy was removed; the same command starts anew.",
     "process": _STAGES,
     "process package": "No session file was written; the same command starts anew.",

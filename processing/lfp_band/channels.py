@@ -36,6 +36,12 @@ def release_channels(
     ------
     GeometryError
         If the surface lies above the probe's last channel.
+
+    Examples
+    --------
+    >>> kept = release_channels(384, 300)
+    >>> kept[:4]
+    array([ 2,  6, 10, 14])
     """
     if surface_channel > n_channels:
         msg = f"the brain's surface is at channel {surface_channel}, above the last of {n_channels}"
@@ -75,6 +81,12 @@ def lfp_channels(
     ------
     GeometryError
         If no channel is left.
+
+    Examples
+    --------
+    >>> geometry = bands.lfp.geometry
+    >>> lfp_channels(geometry, surface_um=np.inf)
+    array([ 2,  6, 10, 14, 18, 22, 26, 30])
     """
     places = np.asarray(geometry, dtype=np.float64)
     shank = np.zeros(len(places), np.int64) if shanks is None else np.asarray(shanks, dtype=np.int64)

@@ -254,6 +254,13 @@ def subsampled_lfp(
     ------
     UnknownNameError, RecordingTooShortError
         If the band's rate has no samples at 1,250 Hz, or it is too short.
+
+    Examples
+    --------
+    >>> band = bands.lfp
+    >>> lfp = subsampled_lfp(band, [0, 4, 8], np.ones(band.n_channels, dtype=bool))
+    >>> lfp.shape, lfp.sampling_rate
+    ((7500, 3), 1250.0)
     """
     kept = np.asarray(channels, dtype=np.int64)
     outside = np.flatnonzero(~np.asarray(in_brain, dtype=np.bool_)[kept])[:LARGEST_REFERENCE]

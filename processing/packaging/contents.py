@@ -40,6 +40,12 @@ class SessionMetadata:
         When the file was made (default: now).
     institution
         Where the recording was made.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> SessionMetadata(1, datetime(2024, 5, 1, tzinfo=UTC), sex="F", age_in_days=120.0).session_id
+    1
     """
 
     session_id: int

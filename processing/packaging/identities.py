@@ -70,6 +70,10 @@ def check_session_id(session_id: int) -> None:
     ------
     InvalidValueError
         If it is no whole number, negative, or so large that ids of units would not fit into 64 bits.
+
+    Examples
+    --------
+    >>> check_session_id(715093703)
     """
     check_whole("session_id", session_id, most=LARGEST_SESSION_ID)
 

@@ -42,7 +42,13 @@ def log_to(output: Path, key: str) -> Iterator[Callable[..., None]]:
 
 
 def read_log(output: str | os.PathLike[str]) -> list[Line]:
-    """Return what happened to a session, in the order of time; a line that was cut short is left out."""
+    """Return what happened to a session, in the order of time; a line that was cut short is left out.
+
+    Examples
+    --------
+    >>> read_log("recording")
+    []
+    """
     try:
         text = (Path(output) / LOG).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:

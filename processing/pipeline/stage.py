@@ -354,6 +354,11 @@ def read_manifest(folder: str | os.PathLike[str]) -> Json | None:
     """Return the manifest of a stage's folder, or None if the stage is not finished.
 
     One that is damaged is none: the stage runs again, and nothing is believed.
+
+    Examples
+    --------
+    >>> read_manifest("recording") is None  # no stage was run here
+    True
     """
     try:
         manifest = read_json(Path(folder) / MANIFEST)

@@ -118,6 +118,14 @@ def spike_features(
         If the disk has no room for `file`.
     NonFiniteError, RecordingTooShortError, SpikeTrainError
         As :func:`mean_waveforms`.
+
+    Examples
+    --------
+    >>> from allen_ecephys.processing.waveforms import mean_waveforms
+    >>> band, spikes = bands.spike_band, recorded.sorted_spikes()
+    >>> features = spike_features(band, spikes, mean_waveforms(band, spikes))
+    >>> features.pcs.shape
+    (161, 3, 25)
     """
     check_spikes_fit(recording, spikes)
     channels = np.setdiff1d(np.arange(recording.n_channels), np.asarray(masked_channels, dtype=np.int64))

@@ -75,6 +75,12 @@ def good_periods(
     ------
     InvalidValueError
         If the censored period leaves nothing of the refractory period.
+
+    Examples
+    --------
+    >>> spikes = recorded.sorted_spikes()
+    >>> good_periods(spikes, recorded.spike_amplitudes, sampling_rate=30_000.0, duration=6.0).columns.tolist()
+    ['unit_id', 'start_time', 'stop_time']
     """
     import pandas as pd
 

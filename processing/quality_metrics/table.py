@@ -42,6 +42,11 @@ class QualitySettings:
         Of the drift (s, spikes).
     seed
         Of all random draws.
+
+    Examples
+    --------
+    >>> QualitySettings(isi_threshold=0.002).isi_threshold
+    0.002
     """
 
     isi_threshold: float = ISI_THRESHOLD
@@ -110,6 +115,17 @@ def quality_metrics(
         Index ``unit_id``; columns ``QUALITY_METRICS``, float64. Plain names carry the release's definitions, with
         ``isi_violations_corrected`` and ``l_ratio_corrected`` beside them. Time runs from the first to the last spike
         of the probe. Units without spikes have a firing rate of 0 and NaN otherwise.
+
+    Examples
+    --------
+    >>> from allen_ecephys.processing.waveforms import mean_waveforms
+    >>> band, spikes = bands.spike_band, recorded.sorted_spikes()
+    >>> features = spike_features(band, spikes, mean_waveforms(band, spikes))
+    >>> quality_metrics(spikes, features)[["firing_rate", "presence_ratio", "isi_violations"]].round(2).head(2)
+             firing_rate  presence_ratio  isi_violations
+    unit_id
+    0               5.52             0.3             0.0
+    1               9.71             0.5             0.0
     """
     import pandas as pd
 

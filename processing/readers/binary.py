@@ -74,6 +74,15 @@ class BinaryRecording:
     -----
     A file whose size is not a whole number of samples is read up to the last whole one; the rest is logged and
     counted in :attr:`dropped_bytes`.
+
+    Examples
+    --------
+    >>> samples = np.random.default_rng(0).normal(0, 50, (30_000, 4)).astype(np.int16)
+    >>> samples.tofile("four.dat")
+    >>> places = [[0, 0], [0, 20], [0, 40], [0, 60]]  # um
+    >>> recording = BinaryRecording("four.dat", n_columns=4, sampling_rate=3e4, uv_per_bit=0.195, geometry=places)
+    >>> recording.n_samples, recording.n_channels
+    (30000, 4)
     """
 
     #: What the recorder calls the probe, and its kind; empty where it does not say.
@@ -205,7 +214,13 @@ class BinaryRecording:
         self.close()
 
     def close(self) -> None:
-        """Close the file; a later read opens it again."""
+        """Close the file; a later read opens it again.
+
+        Examples
+        --------
+        >>> band = open_bands("recording").spike_band
+        >>> band.close()
+        """
         descriptor = self.__dict__.get("_descriptor")
         if descriptor is not None:
             self._descriptor = None
@@ -218,6 +233,12 @@ class BinaryRecording:
         ------
         MissingDataError
             If the file holds no sample (an empty file cannot be mapped).
+
+        Examples
+        --------
+        >>> band = open_bands("recording").spike_band
+        >>> band.memory_map().shape
+        (180000, 32)
         """
         if not self.n_samples:
             msg = f"{self.path} holds no samples, so there is nothing to map"
@@ -234,6 +255,12 @@ class BinaryRecording:
             If the window leaves the recording.
         CorruptFileError
             If the file has become shorter than it was when it was opened.
+
+        Examples
+        --------
+        >>> band = open_bands("recording").spike_band
+        >>> band.read_columns(0, 300).shape  # every column of the file, channels or not
+        (300, 32)
         """
         start, stop = int(start), int(stop)
         check_bounds(start, stop, self.n_samples, str(self.path))
@@ -254,7 +281,14 @@ class BinaryRecording:
         return samples
 
     def read(self, start: int, stop: int, channels: Channels = None) -> npt.NDArray[Any]:
-        """Return samples ``[start, stop)`` of `channels` (all by default) as stored, (stop - start, channels)."""
+        """Return samples ``[start, stop)`` of `channels` (all by default) as stored, (stop - start, channels).
+
+        Examples
+        --------
+        >>> band = open_bands("recording").spike_band
+        >>> band.read(0, 300).shape, band.read(0, 300).dtype  # counts of the converter
+        ((300, 32), dtype('int16'))
+        """
         samples = self.read_columns(start, stop)
         if channels is None:
             return samples if self._all_columns else samples[:, self.columns]
@@ -265,7 +299,14 @@ class BinaryRecording:
         return self.n_channels == self.n_columns and bool((np.diff(self.columns) == 1).all())
 
     def read_uv(self, start: int, stop: int, channels: Channels = None) -> npt.NDArray[np.float32]:
-        """Return samples ``[start, stop)`` of `channels` (all by default) in microvolts, float32."""
+        """Return samples ``[start, stop)`` of `channels` (all by default) in microvolts, float32.
+
+        Examples
+        --------
+        >>> band = open_bands("recording").spike_band
+        >>> band.read_uv(0, 300, [3, 4]).shape  # microvolts of two channels
+        (300, 2)
+        """
         samples = self.read(start, stop, channels)
         gains = self.uv_per_bit if channels is None else self.uv_per_bit[channels]
         scaled: npt.NDArray[np.float32] = np.multiply(samples, gains.astype(np.float32), dtype=np.float32)
@@ -291,6 +332,14 @@ def open_binary(
     ------
     GeometryError
         If `geometry` is left out for another number of channels.
+
+    Examples
+    --------
+    >>> band = open_bands("recording").spike_band
+    >>> band.read(0, 30_000).tofile("flat.dat")
+    >>> flat = open_binary("flat.dat", n_channels=32, sampling_rate=30_000.0, geometry=band.geometry)
+    >>> flat.n_samples
+    30000
     """
     from ..probes import neuropixels_1_geometry
 

@@ -164,6 +164,11 @@ def open_open_ephys(
         If no stream, or several, are of that name or band.
     GeometryError
         If no positions are given and none can be found, or the files contradict each other about them.
+
+    Examples
+    --------
+    >>> open_open_ephys("recording", "lfp").sampling_rate
+    2500.0
     """
     chosen = choose_stream(open_ephys_streams(folder), stream, band, Path(folder))
     n_channels = len(chosen.electrodes)

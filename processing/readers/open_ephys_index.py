@@ -105,6 +105,11 @@ def open_ephys_streams(folder: str | os.PathLike[str]) -> list[OpenEphysStream]:
         If there is no recording, or more than one.
     FileFormatError
         If ``structure.oebin`` cannot be read.
+
+    Examples
+    --------
+    >>> [(stream.name, stream.band) for stream in open_ephys_streams("recording")]
+    [('Neuropix-3a-100.0', 'ap'), ('Neuropix-3a-100.1', 'lfp')]
     """
     root = Path(folder)
     stream_folder = root.parent if root.name == SAMPLES_FILE else root

@@ -55,6 +55,12 @@ class RawBands:
         What wrote them.
     probe
         Name of the probe.
+
+    Examples
+    --------
+    >>> bands = open_bands("recording")
+    >>> bands.recorder, bands.spike_band.geometry.shape
+    ('Open Ephys', (32, 2))
     """
 
     spike_band: BinaryRecording
@@ -251,6 +257,12 @@ class ProbeListing:
         Stretches that are missing.
     problem
         Why the probe cannot be opened; empty if it can.
+
+    Examples
+    --------
+    >>> [listing] = list_probes("recording")
+    >>> listing.bands, listing.problem
+    (('ap', 'lfp'), '')
     """
 
     recorder: Recorder
@@ -278,6 +290,11 @@ def list_probes(
     ------
     MissingFileError
         If it holds no recording.
+
+    Examples
+    --------
+    >>> [(found.probe, found.recorder, found.n_channels, found.seconds) for found in list_probes("recording")]
+    [('Neuropix-3a-100', 'Open Ephys', 32, 6.0)]
     """
     place = Path(path)
     recorder = recorder_of(place)

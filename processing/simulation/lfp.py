@@ -63,6 +63,12 @@ def write_lfp(
         If the session has no such probe.
     MissingDataError
         If the session's file states that it has no LFP: nobody would look for it.
+
+    Examples
+    --------
+    >>> contents = write_lfp("small_lfp.nwb", truth, probe_id, start=148.0, stop=151.0)
+    >>> contents.traces.shape
+    (3749, 81)
     """
     probes = session.probes
     if probe_id not in probes.index:

@@ -87,6 +87,13 @@ def score_sorting(
     ------
     SpikeTrainError
         If times and units differ in number.
+
+    Examples
+    --------
+    >>> times, units = recorded.spike_times, recorded.spike_units
+    >>> score = score_sorting(times, units, times + 2, units)
+    >>> score.n_well_found
+    6
     """
     ids = None if n_true_units is None else np.arange(n_true_units)
     found = agreement_of(

@@ -60,6 +60,11 @@ class GroundTruth:
         As written.
     duration
         Length of the recording (s).
+
+    Examples
+    --------
+    >>> truth.units.shape[0], truth.session_type
+    (150, 'brain_observatory_1.1')
     """
 
     path: Path
@@ -134,6 +139,15 @@ def write_session(
     Notes
     -----
     Spikes are kept in a temporary file beside `path` until they are written, never in memory: 1.0 GB at full scale.
+
+    Examples
+    --------
+    >>> truth = write_session("small.nwb", scale=0.01, n_units=40, n_probes=1)
+    >>> truth.units[["preferred_orientation"]].head(2)
+                     preferred_orientation
+    id
+    700000000000000                   90.0
+    700000000000002                   90.0
     """
     kind = check_session_type(session_type)
     check_whole("seed", seed)

@@ -63,6 +63,11 @@ class SortingParameters:
         Whether units that are clean above some threshold lose their spikes below it. Kilosort 2 cuts all units.
     seed
         Seed of everything random. Equal seeds give equal bytes, whatever the number of threads.
+
+    Examples
+    --------
+    >>> SortingParameters(Th=(9, 4)).Th
+    (9, 4)
     """
 
     fshigh: float = 150.0

@@ -38,6 +38,11 @@ def available_sorters(python: str | os.PathLike[str] | None = None) -> list[str]
     python
         Interpreter whose SpikeInterface is asked; by default the setting ``ALLEN_ECEPHYS_SORTER_PYTHON``, else this
         one. Without SpikeInterface only the native sorter is listed.
+
+    Examples
+    --------
+    >>> "native" in available_sorters()
+    True
     """
     from .external import installed_sorters
 

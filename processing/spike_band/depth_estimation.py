@@ -241,6 +241,12 @@ def estimate_depth(
         If the recording is empty, or the LFP shorter than a second.
     FileFormatError
         If the two bands have different numbers of channels.
+
+    Examples
+    --------
+    >>> info = estimate_depth(bands.spike_band, bands.lfp)
+    >>> int(info.mask.sum()), info.offsets.shape
+    (32, (32,))
     """
     p = parameters or DepthParameters()
     if recording.n_samples < 1:

@@ -82,6 +82,12 @@ def high_pass(samples: npt.ArrayLike, sampling_rate: float, cutoff: float = HIGH
     ------
     InvalidValueError
         If the cutoff is not between 0 and half the sampling rate.
+
+    Examples
+    --------
+    >>> trace = bands.spike_band.read_uv(0, 30_000)
+    >>> high_pass(trace, 30_000.0, cutoff=150.0).shape
+    (30000, 32)
     """
     filtered = np.array(samples, dtype=np.float32, order="C")
     sections = high_pass_sections(sampling_rate, cutoff)

@@ -61,6 +61,12 @@ class QuantizedRecording:
     ------
     UnknownNameError
         If there is no such policy.
+
+    Examples
+    --------
+    >>> counted = QuantizedRecording(bands.spike_band)
+    >>> counted.read(0, 300).dtype
+    dtype('int16')
     """
 
     def __init__(self, source: Recording, *, count_uv: float = COUNT_UV, nan_policy: NanPolicy = "raise") -> None:

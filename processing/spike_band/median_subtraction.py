@@ -357,6 +357,12 @@ class MedianSubtractedRecording:
         Offsets, mask and the first channel in air, see :func:`.depth_estimation.estimate_depth`.
     saturated
         int64 (n, 2): spans of samples known to be saturated in the raw data; None where nobody looked.
+
+    Examples
+    --------
+    >>> clean = MedianSubtractedRecording(bands.spike_band, estimate_depth(bands.spike_band, bands.lfp))
+    >>> clean.read_uv(0, 300).shape
+    (300, 32)
     """
 
     def __init__(self, source: Recording, info: ProbeInfo, *, saturated: Int64 | None = None) -> None:

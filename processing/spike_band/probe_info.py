@@ -83,6 +83,12 @@ class ProbeInfo:
         By default channels are 10 um apart in the order of their numbers, as on a 1.0 probe's lowest sites.
     air_um
         Height of the air above the surface, um. By default 10 um for each channel between the two.
+
+    Examples
+    --------
+    >>> info = estimate_depth(bands.spike_band, bands.lfp)
+    >>> info.offsets.shape, int(info.mask.sum())
+    ((32,), 32)
     """
 
     offsets: npt.NDArray[np.int64]
@@ -121,7 +127,13 @@ class ProbeInfo:
         return self.below(gap)
 
     def save(self, path: str | os.PathLike[str], geometry: npt.NDArray[np.float64]) -> None:
-        """Write ``probe_info.json`` with the keys of the released pipeline, and RMS and parameters."""
+        """Write ``probe_info.json`` with the keys of the released pipeline, and RMS and parameters.
+
+        Examples
+        --------
+        >>> info = estimate_depth(bands.spike_band, bands.lfp)
+        >>> info.save("saved_info.json", bands.spike_band.geometry)
+        """
         n_channels = len(self.offsets)
         contents: dict[str, Any] = {
             "channel": list(range(n_channels)),
@@ -147,6 +159,13 @@ def read_probe_info(path: str | os.PathLike[str]) -> ProbeInfo:
     ------
     FileFormatError
         If it lacks offsets, mask or the channels of surface and air.
+
+    Examples
+    --------
+    >>> info = estimate_depth(bands.spike_band, bands.lfp)
+    >>> info.save("probe_info.json", bands.spike_band.geometry)
+    >>> read_probe_info("probe_info.json").surface_channel == info.surface_channel
+    True
     """
     try:
         contents = read_json(Path(path))

@@ -207,6 +207,13 @@ def write_median_subtracted(
         If samples are not int16.
     DiskFullError
         If the disk has no room.
+
+    Examples
+    --------
+    >>> Path("subtracted").mkdir()
+    >>> info = estimate_depth(bands.spike_band, bands.lfp)
+    >>> write_median_subtracted(bands.spike_band, info, "subtracted")
+    {'n_clipped': 0, 'n_saturated': 0}
     """
     require_int16(recording)
     place = Path(folder)
@@ -321,6 +328,13 @@ def estimate_whitening(
     ------
     RecordingTooShortError
         If there are fewer samples than channels to be whitened together: their covariance has no inverse.
+
+    Examples
+    --------
+    >>> info = estimate_depth(bands.spike_band, bands.lfp)
+    >>> weights = estimate_whitening(bands.spike_band, info, info.mask)
+    >>> type(weights).__name__
+    'LocalWeights'
     """
     p = parameters or WhiteningParameters()
     if recording.n_samples < p.n_neighbors:
@@ -398,6 +412,14 @@ def write_whitened(
         If samples are not int16.
     DiskFullError
         If the disk has no room.
+
+    Examples
+    --------
+    >>> Path("whitened").mkdir()
+    >>> info = estimate_depth(bands.spike_band, bands.lfp)
+    >>> weights = estimate_whitening(bands.spike_band, info, info.mask)
+    >>> write_whitened(bands.spike_band, info, weights, "whitened")
+    {'n_clipped': 0, 'n_saturated': 0}
     """
     plan, path = plan_for(recording, info, high_pass), Path(folder) / SAMPLES_FILE
     counts = stream_whitened(recording, plan, weights, path, chunk_samples=chunk_samples, n_workers=n_workers)

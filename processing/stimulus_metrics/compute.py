@@ -83,6 +83,15 @@ def compute_unit_analysis_metrics(
         For a definition or a kind of names that does not exist.
     UnknownIdError
         For a unit id that the session does not have.
+
+    Examples
+    --------
+    >>> table = compute_unit_analysis_metrics(session)
+    >>> table[["pref_ori_dg", "g_osi_dg", "firing_rate_fl"]].round(2).head(2)
+                     pref_ori_dg  g_osi_dg  firing_rate_fl
+    unit_id
+    700000001000067        315.0      0.23            2.40
+    700000001000079         45.0      0.07            7.99
     """
     check_definition(definition)
     check_whole("seed", seed)
@@ -165,6 +174,13 @@ def with_release_names(table: pd.DataFrame, session_type: str | None) -> pd.Data
     session_type
         ``"brain_observatory_1.1"`` or ``"functional_connectivity"``: only the columns that the file of that type has
         are kept. None keeps those of both.
+
+    Examples
+    --------
+    >>> table = compute_unit_analysis_metrics(session)
+    >>> released = with_release_names(table, "brain_observatory_1.1")
+    >>> "run_pval_dg" in released, "p_run_mod_dg" in table
+    (True, True)
     """
     suffixes = RELEASED_SUFFIXES.get(session_type or "")
     known = {column for metric in registered_metrics() if metric.built_in for column in metric.columns}
@@ -216,6 +232,14 @@ def compute_for_sessions(
     pandas.DataFrame
         The tables of all sessions under each other, in the order of `paths`, indexed by unit id, with a first column
         ``ecephys_session_id``. Metrics added with :func:`metric` in this process are computed on the workers too.
+
+    Examples
+    --------
+    >>> compute_for_sessions(["session.nwb"])[["ecephys_session_id", "g_osi_dg"]].round(2).head(2)
+                     ecephys_session_id  g_osi_dg
+    unit_id
+    700000001000067           700000001      0.23
+    700000001000079           700000001      0.07
     """
     check_definition(definition)
     files = [os.fspath(path) for path in paths]

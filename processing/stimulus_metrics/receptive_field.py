@@ -164,6 +164,12 @@ def receptive_field(
         If the session did not show gabors, or the unit has fewer than ten spikes during them.
     UnknownIdError
         If the session does not have the unit.
+
+    Examples
+    --------
+    >>> field = receptive_field(session, int(session.units["firing_rate"].idxmax()))
+    >>> field.response.shape, round(field.area)
+    ((9, 9), 400)
     """
     source = session if isinstance(session, SessionResponses) else SessionResponses.from_session(session, [unit_id])
     responses = source.responses(

@@ -86,7 +86,13 @@ def built_in_metric(
 
 
 def registered_metrics() -> tuple[Metric, ...]:
-    """Return all metrics in the order of their columns: those of the package by stimulus, then added ones."""
+    """Return all metrics in the order of their columns: those of the package by stimulus, then added ones.
+
+    Examples
+    --------
+    >>> registered_metrics()[0].columns
+    ('pref_ori_dg', 'pref_ori_multi_dg')
+    """
     order = list(STIMULI)
     return tuple(
         sorted(_METRICS, key=lambda found: (0, order.index(found.stimulus.name)) if found.built_in else (1, 0))
@@ -99,7 +105,13 @@ def user_metrics() -> tuple[Metric, ...]:
 
 
 def metric_columns() -> list[str]:
-    """Return the names of all columns, in order."""
+    """Return the names of all columns, in order.
+
+    Examples
+    --------
+    >>> metric_columns()[:3]
+    ['pref_ori_dg', 'pref_ori_multi_dg', 'pref_tf_dg']
+    """
     return [column for found in registered_metrics() for column in found.columns]
 
 
@@ -110,6 +122,15 @@ def remove_metric(column: str) -> None:
     ------
     UnknownNameError
         If no metric that was added by a user makes that column.
+
+    Examples
+    --------
+    >>> @metric("most_ns", stimulus="natural_scenes")
+    ... def most(responses):
+    ...     return responses.condition_means.max(axis=1)
+    >>> remove_metric("most_ns")
+    >>> "most_ns" in metric_columns()
+    False
     """
     for found in user_metrics():
         if column in found.columns:

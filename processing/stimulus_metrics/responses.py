@@ -104,6 +104,12 @@ class SessionResponses:
     with_invalid
         The same presentations, those in invalid times not masked, where there are any: the release's metrics were
         made before those times were marked, and include them.
+
+    Examples
+    --------
+    >>> responses = SessionResponses.from_session(session)
+    >>> compute_unit_analysis_metrics(responses).shape[0] == session.num_units
+    True
     """
 
     def __init__(

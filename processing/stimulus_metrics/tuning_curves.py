@@ -57,6 +57,12 @@ def tuning_curves(
         If the session did not show the stimulus, or none of its parameters varies.
     UnknownNameError
         For a parameter that the stimulus does not have.
+
+    Examples
+    --------
+    >>> curves = tuning_curves(session, "drifting_gratings", ["orientation"])
+    >>> curves["rate"].dims, curves["rate"].shape
+    (('unit_id', 'orientation'), (39, 8))
     """
     ids = None if unit_ids is None else list(unit_ids)
     source = session if isinstance(session, SessionResponses) else SessionResponses.from_session(session, ids)
@@ -120,6 +126,13 @@ def plot_tuning_curve(curves: xr.Dataset, unit_id: int, parameter: str | None = 
         If `curves` does not have the parameter.
     MissingExtraError
         If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> curves = tuning_curves(session, "drifting_gratings", ["orientation"])
+    >>> ax = plot_tuning_curve(curves, int(curves.unit_id[0]))
+    >>> ax.get_xlabel()
+    'orientation'
     """
     names = [str(dim) for dim in curves["rate"].dims if dim != "unit_id"]
     along = names[0] if parameter is None else parameter

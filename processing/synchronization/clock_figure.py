@@ -25,6 +25,12 @@ def plot_clock(clock: ProbeClock) -> Figure:
     ------
     MissingExtraError
         If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> figure = plot_clock(fit_clock([0, 30_001, 60_002], [1.0, 2.0, 3.0], 30_000))
+    >>> len(figure.axes) > 0
+    True
     """
     try:
         from matplotlib.figure import Figure

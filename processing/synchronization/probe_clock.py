@@ -112,6 +112,14 @@ class ProbeClock:
         What the events were.
     unmatched_seconds
         Session times of events that the session saw and the probe did not.
+
+    Examples
+    --------
+    >>> clock = fit_clock([0, 30_001, 60_002], [1.0, 2.0, 3.0], 30_000)
+    >>> round(clock.drift_ppm, 1)
+    33.3
+    >>> print(clock.summary().splitlines()[0])
+    probe: sample 0 is at 1.000000 s; 30001.0000 samples a second (+33.33 ppm of 30000 Hz)
     """
 
     name: str
@@ -259,6 +267,12 @@ def fit_clock(
     ------
     SynchronizationError
         If there is no event, or they are not of one pair of clocks (no two neighbours agree).
+
+    Examples
+    --------
+    >>> clock = fit_clock([0, 30_001, 60_002], [1.0, 2.0, 3.0], 30_000)
+    >>> clock.seconds([90_003]).round(6), round(clock.rate, 3)
+    (array([4.]), 30001.0)
     """
     order = np.argsort(np.asarray(samples, dtype=np.float64), kind="stable")
     probe, session = (np.asarray(values, dtype=np.float64)[order] for values in (samples, seconds))

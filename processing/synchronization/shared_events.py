@@ -104,6 +104,13 @@ def clock_from_square_wave(
     SynchronizationError
         If either saw fewer than two edges, their periods differ, or the edges lie too far from each other to tell which
         belongs to which.
+
+    Examples
+    --------
+    >>> seen = 2.0 + np.arange(10.0)  # when the session saw the edges (s)
+    >>> clock = clock_from_square_wave(30_000 * np.arange(10), seen, 30_000, start=2.0)
+    >>> clock.seconds([0]).round(6)
+    array([2.])
     """
     samples = np.asarray(probe_samples, dtype=np.float64)
     seconds = np.asarray(session_seconds, dtype=np.float64)
@@ -154,6 +161,13 @@ def clock_from_timestamps(
     ------
     SynchronizationError
         If no sample has a time.
+
+    Examples
+    --------
+    >>> numbers = np.arange(0, 300_000, 300)
+    >>> clock = clock_from_timestamps(numbers, 2.0 + numbers / 30_000, 30_000)
+    >>> clock.seconds([150_000]).round(6)
+    array([7.])
     """
     numbers, times = np.asarray(sample_numbers), np.asarray(timestamps)
     # Two every ten seconds, and the ends; a gap then lies between two of them or not at all.

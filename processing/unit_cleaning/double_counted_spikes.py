@@ -92,6 +92,14 @@ def find_double_counted_spikes(
     -----
     SpikeInterface's ``remove_duplicated_spikes`` works within units only, with 0.3 ms, and keeps the first spike;
     Kilosort 2's optional step compares templates within 100 um and keeps the larger template.
+
+    Examples
+    --------
+    >>> spikes, band = recorded.sorted_spikes(), bands.spike_band
+    >>> peaks = recorded.units["peak_channel"].to_numpy()
+    >>> found = find_double_counted_spikes(spikes, peaks, band.geometry)
+    >>> found.keep.mean() > 0.9
+    np.True_
     """
     peaks = np.asarray(peak_channels)
     if peaks.shape != (spikes.n_units,):

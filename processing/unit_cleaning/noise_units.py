@@ -60,6 +60,11 @@ class NoiseThresholds:
     coincidence_window, coincidence_distance, max_coincidence
         Samples, um, fraction of spikes: spikes at one time far apart on the probe (along a shank, or on another) are
         electrical artefacts.
+
+    Examples
+    --------
+    >>> NoiseThresholds(min_spikes=50).min_spikes
+    50
     """
 
     template: TemplateThresholds = field(default_factory=TemplateThresholds)
@@ -158,6 +163,19 @@ def find_noise_units(
         Index ``unit_id``; the numbers the rules saw, one bool column for each rule (see ``RULES``), ``positive_peak``
         (peak larger than trough: likely an axon; kept), ``quality`` ("good" or "noise") and ``reasons`` (names of the
         rules that call it noise, separated by commas).
+
+    Examples
+    --------
+    >>> from allen_ecephys.processing.waveforms import mean_waveforms, waveform_metrics
+    >>> spikes, band = recorded.sorted_spikes(), bands.spike_band
+    >>> waveforms = mean_waveforms(band, spikes)
+    >>> snr = waveform_metrics(waveforms, band.geometry)["snr"]
+    >>> noise = find_noise_units(waveforms.mean, band.geometry, spikes, snr=snr, duration=6.0)
+    >>> noise[["fails_spread", "too_few_spikes", "quality"]].head(2)
+             fails_spread  too_few_spikes quality
+    unit_id
+    0               False           False    good
+    1               False           False    good
     """
     import pandas as pd
 

@@ -42,6 +42,13 @@ class MeanWaveforms:
         have zeros, as in the release's ``mean_waveforms.npy``.
     counts
         Number of spikes averaged, int64, shape (n_units,).
+
+    Examples
+    --------
+    >>> band = bands.spike_band
+    >>> waveforms = mean_waveforms(band, recorded.sorted_spikes())
+    >>> waveforms.unit_ids, waveforms.peak_channels().shape
+    (array([0, 1, 2, 3, 4, 5]), (6,))
     """
 
     unit_ids: NDArray[np.int64]
@@ -96,6 +103,13 @@ def mean_waveforms(
         If spikes lie past the end of the recording.
     NonFiniteError
         If samples are NaN or infinite.
+
+    Examples
+    --------
+    >>> band = bands.spike_band
+    >>> waveforms = mean_waveforms(band, recorded.sorted_spikes())
+    >>> waveforms.mean.shape, waveforms.counts.min() > 0
+    ((6, 32, 82), np.True_)
     """
     rows = select_spikes(recording, spikes, epoch=epoch, spikes_per_unit=spikes_per_unit, seed=seed)
     shape = (spikes.n_units, WAVEFORM_SAMPLES, recording.n_channels)
@@ -124,7 +138,17 @@ def mean_waveforms_by_epoch(
     spikes_per_unit: int = SPIKES_PER_EPOCH,
     seed: int = 0,
 ) -> Iterator[tuple[str, MeanWaveforms]]:
-    """Yield name and :func:`mean_waveforms` of each epoch (start, stop in s), one at a time to bound memory."""
+    """Yield name and :func:`mean_waveforms` of each epoch (start, stop in s), one at a time to bound memory.
+
+    Examples
+    --------
+    >>> band = bands.spike_band
+    >>> halves = {"first": (0.0, 3.0), "second": (3.0, 6.0)}
+    >>> for name, of_half in mean_waveforms_by_epoch(band, recorded.sorted_spikes(), halves):
+    ...     print(name, of_half.mean.shape)
+    first (6, 32, 82)
+    second (6, 32, 82)
+    """
     for name, epoch in epochs.items():
         yield name, mean_waveforms(recording, spikes, epoch=epoch, spikes_per_unit=spikes_per_unit, seed=seed)
 

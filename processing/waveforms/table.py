@@ -63,6 +63,16 @@ def waveform_metrics(
         ``velocity_below`` (s/m) by the release's definitions; ``spread_corrected``, ``velocity_above_corrected``,
         ``velocity_below_corrected`` without their errors; ``x_um`` and ``y_um``, where on the probe the unit is seen
         (centre of mass of its energy). Units without spikes have NaN.
+
+    Examples
+    --------
+    >>> band = bands.spike_band
+    >>> table = waveform_metrics(mean_waveforms(band, recorded.sorted_spikes()), band.geometry)
+    >>> table[["peak_channel", "duration", "amplitude"]].round(2).head(2)
+             peak_channel  duration  amplitude
+    unit_id
+    0                  23      0.37     151.87
+    1                   0      0.32      91.44
     """
     import pandas as pd
 

@@ -109,5 +109,31 @@ def lacking() -> list[str]:
 
 
 def test_all_that_reads_and_fetches_has_an_example() -> None:
-    rooms = ("allen_ecephys.processing.", "allen_ecephys.errors.")
+    rooms = ("allen_ecephys.processing.", "allen_ecephys.errors.")  # an error's example is that of what raises it
     assert [name for name in lacking() if not name.startswith(rooms)] == []
+
+
+#: Functions of the processing without an example, by the beginnings of their names, and why.
+SHOWN_ELSEWHERE = {
+    "allen_ecephys.processing.pipeline": "runs stages of a session: docs/pipeline.md shows the commands",
+    "allen_ecephys.processing.stages": "runs stages of a session: docs/pipeline.md shows the commands",
+    "allen_ecephys.processing.packaging": "takes a whole session's parts: from_the_rig_to_the_file runs it",
+    "allen_ecephys.processing.synchronization": "needs a rig's files: from_the_rig_to_the_file runs it",
+    "allen_ecephys.processing.sorting": "sorts for seconds: docs/sorting.md shows it",
+    "allen_ecephys.processing.readers": "needs the files of one recorder: docs/what_can_be_read.md",
+    "allen_ecephys.processing.lfp_band": "needs the answer to flashes: from_the_rig_to_the_file runs it",
+    "allen_ecephys.processing.simulation": "the simulated rig: from_the_rig_to_the_file runs it",
+    "allen_ecephys.processing.spike_band.writing.open_processed": "opens what a stage left: docs/sorting.md",
+    "allen_ecephys.processing.waveforms.propagation": "of one waveform: waveform_metrics is the table of all",
+}
+
+
+def test_functions_of_the_processing_have_an_example_or_a_reason() -> None:
+    functions = [
+        name
+        for name in lacking()
+        if name.startswith("allen_ecephys.processing.") and inspect.isfunction(ENTRIES[name][1])
+    ]
+    plain = [name for name in functions if "." not in ENTRIES[name][1].__qualname__]
+    assert [name for name in plain if not name.startswith(tuple(SHOWN_ELSEWHERE))] == []
+    assert [start for start in SHOWN_ELSEWHERE if not any(name.startswith(start) for name in plain)] == []

@@ -41,6 +41,12 @@ class NoiseModel:
     in_turns
         Whether channels see what all share at the instants at which they are digitised (as probes do), or all at the
         sample's start.
+
+    Examples
+    --------
+    >>> quiet = write_recording("quiet", duration=1.0, n_units=2, n_channels=8, noise=NoiseModel(local_uv=2.0))
+    >>> quiet.noise_uv.shape
+    (8,)
     """
 
     local_uv: float = 8.0

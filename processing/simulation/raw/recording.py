@@ -83,6 +83,13 @@ class RawGroundTruth:
         What is broken.
     files
         Where the samples are in `folder`, if not where the form has them.
+
+    Examples
+    --------
+    >>> recorded.n_channels, recorded.units.shape[0]
+    (32, 6)
+    >>> recorded.spike_train(0)[:2]
+    array([5057, 6283])
     """
 
     folder: Path
@@ -232,6 +239,12 @@ def write_recording(
         If the folder exists and is not empty.
     DiskFullError
         If the disk has no room for the recording; nothing is left behind.
+
+    Examples
+    --------
+    >>> made = write_recording("short", duration=1.0, n_units=2, n_channels=8)
+    >>> made.n_channels, made.spike_times.dtype
+    (8, dtype('int64'))
     """
     check_whole("n_units", n_units)
     check_whole("n_channels", n_channels, least=1)
@@ -467,6 +480,11 @@ def read_ground_truth(folder: str | os.PathLike[str], probe: str | None = None) 
         If the folder holds no simulated recording, or one of another version.
     UnknownNameError
         If it holds several probes and none, or another, is named.
+
+    Examples
+    --------
+    >>> read_ground_truth("recording").n_samples
+    180000
     """
     place, stored_in = Path(folder), truth_file(folder, probe)
     if not stored_in.exists():

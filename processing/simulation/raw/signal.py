@@ -47,6 +47,11 @@ class DriftModel:
         Jumps of this size, evenly spaced, alternately up and down.
     stretch
         How unevenly the tissue moves: at the probe's tip by `1 - stretch`, at its top by `1 + stretch` times as much.
+
+    Examples
+    --------
+    >>> DriftModel(linear_um=20.0).displacement(np.array([0.0, 5.0]), 10.0)
+    array([ 0., 10.])
     """
 
     linear_um: float = 0.0

@@ -65,7 +65,7 @@ def test_one_command_turns_raw_data_into_a_session(
     folder = tmp_path / "out"
     done = process("run", truth.folder, folder, *knows(truth), "--session-id", 12)
     assert done.exit_code == 0, done.output
-    assert "looked at: brain surface at channel" in done.output
+    assert "looked at: no brain surface among the 32 channels" in done.output
     assert "sorted (truth): 5 units, " in done.output
     single = _labels(folder).count("good")
     assert f"single units by their refractory period (Kilosort's label good): {single};" in done.output
@@ -73,7 +73,7 @@ def test_one_command_turns_raw_data_into_a_session(
     assert "5 units measured: " in done.output
     assert "noise by their waveform (the release's rules): " in done.output
     assert "within the bounds on quality metrics, of those that are not noise: " in done.output
-    assert "To see every unit: EcephysSession(" in done.output
+    assert "To see every unit: `allen-ecephys units " in done.output
     assert "units that pass the default filter" in done.output
     said = [record.getMessage() for record in caplog.records]
     for stage in STAGES:
@@ -99,10 +99,16 @@ def test_one_command_turns_raw_data_into_a_session(
     assert not list(folder.glob("*.work"))
 
     before = manifests(folder)
-    again = process("run", truth.folder, folder, *knows(truth), "--session-id", 12)
+    again = process("run", truth.folder, folder, *knows(truth), "--session-id", 12, "--json")
     assert again.exit_code == 0, again.output
     assert manifests(folder) == before
-    assert "(of an earlier run)" in again.output
+    assert "(of an earlier run)" in again.stderr
+    told = json.loads(again.stdout)
+    assert told["true_units"] == {"true": 5, "found": 5, "mean_accuracy": 1.0, "false_positive": 0, "redundant": 0}
+    assert told["session"]["ecephys_session_id"] == 12
+    assert told["session"]["num_units_in_file"] == told["sorting"]["n_units"] == 5
+    assert told["of_an_earlier_run"] == {"looked_at": True, "sorting": True}
+    assert len(pd.read_csv(told["units_table"])) == 5
     renamed = process("run", truth.folder, folder, *knows(truth), "--session-id", 13)
     assert renamed.exit_code == 0, renamed.output
     assert {stage for stage in STAGES if manifests(folder)[stage] != before[stage]} == {"session"}

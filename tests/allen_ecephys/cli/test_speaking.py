@@ -46,6 +46,9 @@ def test_what_becomes_of_the_work_is_said_of_each_command() -> None:
     assert if_stopped("process simulate").startswith("The unfinished recording was removed")
     assert if_stopped("cache build") == if_stopped("cache verify") != if_stopped("cache export")
     assert if_stopped("metrics") == if_stopped("processes")
+    assert "what is converted is unchanged" in if_stopped("convert")
+    assert "with --write, rewritten" in if_stopped("migrate")
+    assert if_stopped("demo").startswith("Figures that were drawn are kept")
 
 
 def test_an_interrupted_command_says_what_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
