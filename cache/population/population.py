@@ -343,8 +343,11 @@ class Population:
         --------
         Counts in bins of 10 ms, as NeMoS and scikit-learn take them:
 
-        >>> for session_id, objects in population.to_pynapple().items():  # doctest: +SKIP
+        >>> population = cache.population("snr > 3")  # extra "interop"
+        >>> for session_id, objects in population.to_pynapple().items():
         ...     counts = objects["units"].count(0.01)
+        >>> counts.shape[1] == len(population)
+        True
         """
         units_of = self._units_of
 

@@ -132,7 +132,7 @@ def plot_tuning_curve(curves: xr.Dataset, unit_id: int, parameter: str | None = 
     >>> curves = tuning_curves(session, "drifting_gratings", ["orientation"])
     >>> ax = plot_tuning_curve(curves, int(curves.unit_id[0]))
     >>> ax.get_xlabel()
-    'orientation'
+    'orientation (degrees)'
     """
     names = [str(dim) for dim in curves["rate"].dims if dim != "unit_id"]
     along = names[0] if parameter is None else parameter
