@@ -107,7 +107,8 @@ class ProjectFiles:
         if self.remote is None:
             if not folder.is_dir():
                 msg = (
-                    f"there is no cache at {path}: fixed() uses an existing one. Make one with from_s3() or from_url()"
+                    f"there is no cache at {path}: fixed() uses an existing one. Make one with from_s3() or "
+                    f"from_url(); a project of your own begins with an empty folder: make {folder}"
                 )
                 raise ManifestError(msg)
             return manifests.standard(folder)

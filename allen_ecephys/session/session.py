@@ -425,22 +425,33 @@ class EcephysSession:
     def units(self) -> pd.DataFrame:
         """Units that pass the filter, by probe and position on it; index ``unit_id``.
 
-        Columns: those of the file (quality metrics, ``waveform_*`` features; each is documented in
-        :data:`allen_ecephys.nwb.layout.UNIT_COLUMNS`), those of the unit's peak channel (see :attr:`channels`), its
-        probe's (``probe_description``, ``location``, ``probe_sampling_rate``, ``probe_lfp_sampling_rate`` in Hz,
-        ``probe_has_lfp_data``). ``quality`` and ``valid_data`` only where the filter has ``valid_only=False``. They
-        are the same however the session was opened: :attr:`unit_analysis_metrics` are joined on request.
+        Columns, as far as the file has them (``docs/file_layout.md`` says what each is, ``docs/methods.md`` how it is
+        computed):
+
+        * quality: ``firing_rate`` (Hz), ``snr``, ``isi_violations`` (relative to the unit's own rate),
+          ``presence_ratio`` (0 to 0.99), ``amplitude_cutoff`` (fraction, at most 0.5), ``isolation_distance``,
+          ``L_ratio``, ``d_prime``, ``nn_hit_rate``, ``nn_miss_rate``, ``silhouette_score``, ``max_drift`` and
+          ``cumulative_drift`` (um);
+        * of the mean waveform on the peak channel: ``waveform_duration``, ``waveform_halfwidth`` (ms),
+          ``waveform_PT_ratio``, ``waveform_repolarization_slope``, ``waveform_recovery_slope`` (V/s),
+          ``waveform_amplitude`` (uV), ``waveform_spread`` (um), ``waveform_velocity_above``,
+          ``waveform_velocity_below`` (s/m);
+        * ``peak_channel_id`` and what :attr:`channels` says of it, ``ecephys_structure_acronym`` and
+          ``probe_vertical_position`` (um) among it; ``local_index`` and ``cluster_id``, its numbers on the probe;
+        * of the probe: ``probe_description`` (``probeA``, ...), ``location``, ``probe_sampling_rate``,
+          ``probe_lfp_sampling_rate`` (Hz), ``probe_has_lfp_data``.
+
+        ``quality`` and ``valid_data`` only where the filter has ``valid_only=False``. Columns are the same however the
+        session was opened: :attr:`unit_analysis_metrics` are joined on request.
 
         Examples
         --------
-        >>> session.units[["ecephys_structure_acronym", "snr", "firing_rate", "probe_description"]].head(3)
-                        ecephys_structure_acronym  ... probe_description
-        unit_id                                    ...
-        700000001000067                        TH  ...            probeA
-        700000001000079                        TH  ...            probeA
-        700000001000013                        TH  ...            probeA
-        <BLANKLINE>
-        [3 rows x 4 columns]
+        >>> session.units[["ecephys_structure_acronym", "snr", "firing_rate"]].head(3).round(2)
+                        ecephys_structure_acronym   snr  firing_rate
+        unit_id
+        700000001000067                        TH  1.09         1.68
+        700000001000079                        TH  2.07         5.14
+        700000001000013                        TH  0.78         1.88
         >>> v1 = session.units[session.units["ecephys_structure_acronym"] == "VISp"]
         >>> len(v1)
         6

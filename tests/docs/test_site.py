@@ -46,3 +46,11 @@ def test_pages_of_the_reference_are_written_as_what_they_are() -> None:
     conf = (DOCS / "conf.py").read_text(encoding="utf-8")
     assert re.search(r'^source_suffix = \{".rst": "restructuredtext"', conf, re.MULTILINE)
     assert ":members:" in (DOCS / "_templates" / "autosummary" / "class.rst").read_text(encoding="utf-8")
+
+
+def test_places_that_the_architecture_names_are_there() -> None:
+    repository = DOCS.parent
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    places = [place for place in re.findall(r"`([\w/.]+)`", text) if "/" in place]
+    assert len(places) > 15
+    assert [place for place in places if not (repository / place).exists()] == []
