@@ -29,7 +29,7 @@ from allen_ecephys.processing.spike_band.writing import (
     write_recording_facts,
 )
 from allen_ecephys.processing.stages.opening import open_probe, spikes_apart_from_gaps
-from allen_ecephys.processing.stages.session import package_units
+from allen_ecephys.processing.stages.session import package_units, run_session
 from allen_ecephys.processing.stages.units import measure_units
 from allen_ecephys.processing.timeline import Timeline
 
@@ -116,7 +116,7 @@ def gapped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RawGroundTru
         amplitude_range=(150.0, 300.0), trains=TrainModel(rate_range=(20.0, 30.0)),
     )  # fmt: skip
     probes = [ProbeSetup(name, "NP1010", np.arange(384), channels=np.arange(48)) for name in ("ProbeA", "ProbeB")]
-    numbers = np.arange(120_000)
+    numbers = np.arange(1_200_000, 1_320_000)
     numbers[60_000:] += 30_000
     streams = write_open_ephys(folder / "rig", probes, 120_000, numbers=numbers)
     for name, stream in streams.items():
@@ -146,6 +146,13 @@ def test_a_session_has_true_times_and_the_gap_as_invalid_time(
     expected = truth.spike_times / 30_000 + (truth.spike_times >= 60_000)
     assert np.isin(np.round(times * 30_000), np.round(expected * 30_000)).all()
     assert times.max() > 4.5
+    made = run_session(
+        [tmp_path / "units"], tmp_path / "out", session_start_time=datetime(2024, 1, 1, tzinfo=UTC), bands=[bands]
+    )  # fmt: skip
+    with EcephysSession(made.folder / "session.nwb", unit_filter=UnitFilter.none()) as session:
+        seconds = session.get_lfp("ProbeA", mask_invalid_intervals=False)["time"].to_numpy()
+    assert len(seconds) == 5000
+    np.testing.assert_allclose(seconds[[0, 2499, 2500, -1]], [0.0, 2499 / 1250, 3.0, 3 + 2499 / 1250], atol=1e-9)
 
 
 def test_metrics_of_intervals_use_true_times() -> None:
