@@ -55,14 +55,32 @@ __all__ = [
 
 
 class AllenEcephysError(Exception):
-    """Base class of all errors raised by this package."""
+    """Base class of all errors raised by this package.
+
+    Examples
+    --------
+    >>> from allen_ecephys.errors import AllenEcephysError
+    >>> try:
+    ...     session.get_lfp("probeZ")
+    ... except AllenEcephysError as error:  # whatever this package refuses
+    ...     print(type(error).__name__, "|", error)
+    UnknownIdError | this session has no probe 'probeZ'; its probes are 7000000010 (probeA), ...
+    """
 
 
 # --- asking for something that is not there ---------------------------------------------------------------------
 
 
 class UnknownIdError(AllenEcephysError, KeyError):
-    """An id (session, unit, presentation, probe, channel), or the time of a sample, that the data asked do not hold."""
+    """An id (session, unit, presentation, probe, channel), or the time of a sample, that the data asked do not hold.
+
+    Examples
+    --------
+    >>> session.spike_times[1]
+    Traceback (most recent call last):
+        ...
+    allen_ecephys.errors.UnknownIdError: unit 1 is not in ...; session.units.index lists those shown
+    """
 
     def __str__(self) -> str:
         # KeyError shows the repr of its argument; a message is to be read, not parsed.
@@ -70,19 +88,51 @@ class UnknownIdError(AllenEcephysError, KeyError):
 
 
 class UnknownNameError(AllenEcephysError, ValueError):
-    """A name (filter bound, stimulus, session type, option) that does not exist."""
+    """A name (filter bound, stimulus, session type, option) that does not exist.
+
+    Examples
+    --------
+    >>> session.get_stimulus_table("flash")
+    Traceback (most recent call last):
+        ...
+    allen_ecephys.errors.UnknownNameError: this session shows no stimulus 'flash'; did you mean 'flashes'? ...
+    """
 
 
 class UnknownArgumentError(UnknownNameError, TypeError):
-    """A keyword argument that does not exist, or one that is given twice under different names."""
+    """A keyword argument that does not exist, or one that is given twice under different names.
+
+    Examples
+    --------
+    >>> session.with_units(presence_ratio=0.9)
+    Traceback (most recent call last):
+        ...
+    allen_ecephys.errors.UnknownArgumentError: 'presence_ratio' is not a unit filter; did you mean...
+    """
 
 
 class InvalidValueError(AllenEcephysError, ValueError):
-    """An argument whose value is out of range or of the wrong kind (a negative seed, a threshold of 0)."""
+    """An argument whose value is out of range or of the wrong kind (a negative seed, a threshold of 0).
+
+    Examples
+    --------
+    >>> session.psth([0.1, 0.0], "flashes")
+    Traceback (most recent call last):
+        ...
+    allen_ecephys.errors.InvalidValueError: ...
+    """
 
 
 class InvalidTypeError(AllenEcephysError, TypeError):
-    """An argument that is no number, name or object of the kind that is needed."""
+    """An argument that is no number, name or object of the kind that is needed.
+
+    Examples
+    --------
+    >>> session.responses(["flashes", "gabors"])
+    Traceback (most recent call last):
+        ...
+    allen_ecephys.errors.InvalidTypeError: responses are those to one stimulus, ...
+    """
 
 
 class SampleRangeError(AllenEcephysError, IndexError):
@@ -101,11 +151,29 @@ class MissingExtraError(AllenEcephysError, ImportError):
 
 
 class MissingFileError(AllenEcephysError, FileNotFoundError):
-    """A file that is not where it was said to be."""
+    """A file that is not where it was said to be.
+
+    Examples
+    --------
+    >>> EcephysSession("absent.nwb")
+    Traceback (most recent call last):
+        ...
+    allen_ecephys.errors.MissingFileError: ...
+    """
 
 
 class FileFormatError(AllenEcephysError, ValueError):
-    """A file that is readable but is not what it should be (no HDF5, HDF5 but no NWB, a table without a column)."""
+    """A file that is readable but is not what it should be (no HDF5, HDF5 but no NWB, a table without a column).
+
+    Examples
+    --------
+    >>> Path("text.nwb").write_text("no NWB")
+    6
+    >>> EcephysSession("text.nwb").units
+    Traceback (most recent call last):
+        ...
+    allen_ecephys.errors.FileFormatError: ...
+    """
 
 
 class InvalidContentsError(AllenEcephysError, ValueError):
@@ -121,18 +189,44 @@ class ChecksumError(CorruptFileError):
 
 
 class ClosedSessionError(AllenEcephysError, ValueError):
-    """A session that was closed is asked for data it had not read."""
+    """A session that was closed is asked for data it had not read.
+
+    Examples
+    --------
+    >>> session = EcephysSession("session.nwb")
+    >>> session.close()
+    >>> session.units
+    Traceback (most recent call last):
+        ...
+    allen_ecephys.errors.ClosedSessionError: ...session.nwb was closed; open it again to read more from it
+    """
 
 
 class AlreadyPresentError(AllenEcephysError, FileExistsError):
-    """Something that would have to be replaced to be written, which was not asked for."""
+    """Something that would have to be replaced to be written, which was not asked for.
+
+    Examples
+    --------
+    >>> cache.add_session("session.nwb")
+    Traceback (most recent call last):
+        ...
+    allen_ecephys.errors.AlreadyPresentError: ...
+    """
 
 
 # --- fetching ----------------------------------------------------------------------------------------------------
 
 
 class ManifestError(AllenEcephysError, ValueError):
-    """A manifest that is no manifest, of another version, or that names a path outside its folder."""
+    """A manifest that is no manifest, of another version, or that names a path outside its folder.
+
+    Examples
+    --------
+    >>> EcephysProjectCache.fixed("no_such_folder")
+    Traceback (most recent call last):
+        ...
+    allen_ecephys.errors.ManifestError: there is no cache at ...
+    """
 
 
 class UnsafePathError(AllenEcephysError, ValueError):
@@ -156,7 +250,15 @@ class RemoteChangedError(DownloadError):
 
 
 class OfflineError(AllenEcephysError, ConnectionError):
-    """A file is not in the cache, and the cache may not use the network."""
+    """A file is not in the cache, and the cache may not use the network.
+
+    Examples
+    --------
+    >>> cache.get_natural_movie_template(1)
+    Traceback (most recent call last):
+        ...
+    allen_ecephys.errors.OfflineError: ... is not there, and this cache never fetches (fixed)...
+    """
 
 
 class DiskFullError(AllenEcephysError, OSError):
@@ -181,7 +283,18 @@ class RecordingTooShortError(AllenEcephysError, ValueError):
 
 
 class GeometryError(AllenEcephysError, ValueError):
-    """Channel positions that are missing, of another count than the channels, or given twice."""
+    """Channel positions that are missing, of another count than the channels, or given twice.
+
+    Examples
+    --------
+    >>> from allen_ecephys.processing.readers import open_binary
+    >>> Path("samples.dat").write_bytes(bytes(64_000))
+    64000
+    >>> open_binary("samples.dat", n_channels=16)
+    Traceback (most recent call last):
+        ...
+    allen_ecephys.errors.GeometryError: ...
+    """
 
 
 class NonFiniteError(AllenEcephysError, ValueError):
