@@ -19,7 +19,7 @@ selenium = pytest.importorskip("selenium", reason="pip install 'allen-ecephys[te
 
 from selenium import webdriver  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.support.ui import Select  # noqa: E402
+from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
 
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-component-update",
@@ -69,6 +69,14 @@ def look_at(browser: webdriver.Chrome, page: Path, size: tuple[int, int] = WIDE,
     )
     browser.get("about:blank")
     browser.get(page.as_uri() + fragment)
+
+
+def wait_for_unit(browser: webdriver.Chrome, unit: int | str = "") -> None:
+    """Wait until a unit is open: that happens when the address has changed, some time after a click."""
+    heading = f"Unit {unit}"
+    WebDriverWait(browser, 30).until(
+        lambda seen: any(heading in found.text for found in seen.find_elements(By.CSS_SELECTOR, "#unit h3"))
+    )
 
 
 def ids(browser: webdriver.Chrome) -> list[int]:
@@ -145,6 +153,7 @@ def test_a_click_opens_the_unit(browser: webdriver.Chrome, page: Path, units: An
     look_at(browser, page)
     unit = ids(browser)[1]
     browser.find_element(By.CSS_SELECTOR, f"#unit-rows a[href='#unit-{unit}']").click()
+    wait_for_unit(browser, unit)
     section = browser.find_element(By.ID, "unit")
     assert section.is_displayed()
     structure = units["ecephys_structure_acronym"][unit]
@@ -160,6 +169,7 @@ def test_a_click_opens_the_unit(browser: webdriver.Chrome, page: Path, units: An
         assert "NaN" not in (path.get_attribute("outerHTML") or "")
     picture(browser, "unit_wide")
     section.find_element(By.CSS_SELECTOR, "button.next").click()
+    wait_for_unit(browser, ids(browser)[2])
     assert f"Unit {ids(browser)[2]}," in browser.find_element(By.CSS_SELECTOR, "#unit h3").text
     assert browser.current_url.endswith(f"#unit-{ids(browser)[2]}")
     look_at(browser, page, fragment=f"#unit-{unit}")  # a link to a unit opens it
@@ -173,6 +183,7 @@ def test_nothing_is_wider_than_the_screen(browser: webdriver.Chrome, page: Path,
     first = browser.find_element(By.CSS_SELECTOR, "#unit-rows a")
     assert first.rect["height"] < 30  # an id stands on one line
     first.click()
+    wait_for_unit(browser)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= size[0]
     assert browser.execute_script("return window.innerWidth") == size[0]
     for label in browser.find_elements(By.CSS_SELECTOR, "#unit svg"):
@@ -183,6 +194,7 @@ def test_nothing_is_wider_than_the_screen(browser: webdriver.Chrome, page: Path,
 def test_the_printed_page_has_no_controls(browser: webdriver.Chrome, page: Path) -> None:
     look_at(browser, page)
     browser.find_element(By.CSS_SELECTOR, "#unit-rows a").click()
+    wait_for_unit(browser)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
         hidden = browser.find_elements(By.CSS_SELECTOR, "nav, .controls, .steps, .pages")
