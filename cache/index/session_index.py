@@ -63,13 +63,23 @@ class FileVersion:
 
     @classmethod
     def of_path(cls, path: Path) -> FileVersion:
-        """Return the version of a local file, or of a Zarr store: all bytes of its files, and its latest times."""
+        """Return the version of a local file, or of a Zarr store: all bytes of its files, and its latest times.
+
+        Raises
+        ------
+        CorruptFileError
+            If a store changes while it is looked at.
+        """
         if not path.is_dir():
             return cls.of_local(path.stat())
         size, changed, touched = 0, 0, 0
         for folder, _, names in os.walk(path):
             for place in (folder, *(os.path.join(folder, name) for name in names)):  # noqa: PTH118  thousands of them
-                status = os.stat(place)  # noqa: PTH116
+                try:
+                    status = os.lstat(place)
+                except FileNotFoundError as error:
+                    msg = f"{path} was changed while it was looked at: {place} is gone; ask again"
+                    raise CorruptFileError(msg) from error
                 size += status.st_size
                 changed, touched = max(changed, status.st_mtime_ns), max(touched, status.st_ctime_ns)
         return cls(size, changed, touched)

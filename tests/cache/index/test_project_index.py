@@ -250,6 +250,10 @@ def test_a_zarr_store_in_the_place_of_a_session_file_is_indexed(project: Path) -
     assert_same(spikes_of(project), trains)
     with cache.get_session_data(SESSION, unit_filter=UnitFilter.none()) as session:
         assert_same({unit: session.spike_times[unit] for unit in trains}, trains)
-    chunk = next(path for path in (store / "units" / "spike_times").rglob("*") if path.is_file())
+    chunk = next(path for path in (store / "units" / "spike_times" / "c").rglob("*") if path.is_file())
     chunk.write_bytes(chunk.read_bytes())
     assert cache.index_sessions()["outcome"].tolist() == ["made"]
+    chunk.unlink()
+    chunk.symlink_to("/nowhere")
+    with pytest.raises(MissingDataError, match="none of the 1 sessions of this population could be read"):
+        cache.population(unit_filter=UnitFilter.none()).psth("flashes", EDGES)
