@@ -32,11 +32,12 @@ from allen_ecephys.version import __version__
 
 from ..recording import Recording, chunk_bounds
 from .parameters import SortingParameters
+from .preparing.loudness import loudness
 from .preparing.registration import PreparedRecording, prepare_recording
 from .result import SortingResult
 from .templates.initial_templates import cluster_peaks
 from .templates.learning import learn, least_size, momentum, updated
-from .templates.searching import Searcher
+from .templates.searching import STRETCH, Searcher
 from .templates.spike_files import SpikeFiles
 from .templates.template_bank import ProbeLayout, TemplateBank
 from .templates.waveform_basis import collect_snippets, waveform_components
@@ -165,10 +166,17 @@ def _components(
     if kept is None:
         n = min(max(-(-len(batches) // p.nskip), LEAST_PROTOTYPE_BATCHES), len(batches))
         chosen = _spread(batches, n)
-        samples = (np.ascontiguousarray(prepared.read(start, stop).T) for start, stop in chosen)
+        samples = (np.ascontiguousarray(_in_own_noise(prepared.read(start, stop)).T) for start, stop in chosen)
         kept = {"basis": waveform_components(collect_snippets(samples, prepared.positions, p), p)}
         checkpoint.save("components", **kept)
     return kept["basis"]
+
+
+def _in_own_noise(samples: Float32) -> Float32:
+    """Scale moments that are louder than usual, in place, to SDs of their own noise."""
+    for start, stop in chunk_bounds(len(samples), STRETCH):
+        samples[start:stop] /= np.float32(loudness(samples[start:stop]))
+    return samples
 
 
 def _first_templates(

@@ -301,9 +301,11 @@ def covariance_blocks(n_samples: int) -> list[tuple[int, int]]:
     return [blocks[i] for i in np.unique(np.linspace(0, len(blocks) - 1, wanted).astype(np.int64))]
 
 
-def filtered_blocks(recording: Recording, plan: SpikeBandPlan) -> Iterator[npt.NDArray[np.float32]]:
-    """Give the filtered samples of the blocks that the covariance is averaged over, float32 (n, n_channels) each."""
-    for start, stop in covariance_blocks(recording.n_samples):
+def filtered_blocks(
+    recording: Recording, plan: SpikeBandPlan, blocks: Sequence[tuple[int, int]] | None = None
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Give the filtered samples of blocks, float32 (n, n_channels) each; by default those of the covariance."""
+    for start, stop in covariance_blocks(recording.n_samples) if blocks is None else blocks:
         start, stop = recording.timeline.longest(start, stop)
         first, last = halo_bounds(start, stop, recording.timeline)
         yield filter_block(np.ascontiguousarray(recording.read(first, last)), first, start, stop, plan)

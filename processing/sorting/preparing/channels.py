@@ -20,6 +20,7 @@ from ...spike_band.saturation import SATURATED_SHARE, SATURATION_MARGIN, saturat
 from ...spike_band.whitening import depth_order
 from ...spike_band.writing import covariance_blocks, plan_for
 from ..parameters import SortingParameters
+from .loudness import quiet
 
 logger = logging.getLogger(__name__)
 
@@ -59,11 +60,14 @@ class ChannelLevels:
         float64 (n_channels,): RMS after the high-pass filter, microvolts.
     flat
         bool (n_channels,): whether every sample looked at was the same.
+    quiet
+        bool (n_blocks,): the blocks that are not much louder than the others, which alone the RMS is of.
     """
 
     offsets: Float32
     rms_uv: Float64
     flat: Bool
+    quiet: Bool
 
 
 def _unsaturated(samples: npt.NDArray[np.int16], plan: SpikeBandPlan) -> npt.NDArray[np.int16]:
@@ -96,20 +100,28 @@ def channel_levels(recording: Recording, high_pass: float) -> ChannelLevels:
         Corner of the filter, Hz.
     """
     n_channels = recording.n_channels
-    sums, squares = np.zeros(n_channels), np.zeros(n_channels)
+    sums, squares, sizes = np.zeros(n_channels), [], []
     lowest, highest = np.full(n_channels, np.iinfo(np.int16).max), np.full(n_channels, np.iinfo(np.int16).min)
-    n_blocks = n_samples = 0
+    n_blocks = 0
     for sound, mean, filtered in _blocks_without_offsets(recording, high_pass, covariance_blocks(recording.n_samples)):
-        squares += np.einsum("tc,tc->c", filtered, filtered, dtype=np.float64)
-        n_samples += len(filtered)
+        squares.append(np.einsum("tc,tc->c", filtered, filtered, dtype=np.float64))
+        sizes.append(len(filtered))
         if len(sound):
             sums += mean
             n_blocks += 1
             lowest, highest = np.minimum(lowest, sound.min(axis=0)), np.maximum(highest, sound.max(axis=0))
+    power, lengths = np.array(squares).reshape(-1, n_channels), np.array(sizes)
+    calm = quiet(np.median(np.sqrt(power / np.maximum(lengths, 1)[:, None]), axis=1))
+    if not calm.all():
+        logger.warning(
+            "%d of %d blocks that were looked at are more than twice as loud as most; noise is measured without them",
+            len(calm) - int(calm.sum()), len(calm),
+        )  # fmt: skip
     return ChannelLevels(
         offsets=(sums / max(n_blocks, 1)).astype(np.float32),
-        rms_uv=np.sqrt(squares / max(n_samples, 1)) * np.abs(recording.uv_per_bit),
+        rms_uv=np.sqrt(power[calm].sum(axis=0) / max(int(lengths[calm].sum()), 1)) * np.abs(recording.uv_per_bit),
         flat=highest <= lowest,
+        quiet=calm,
     )
 
 

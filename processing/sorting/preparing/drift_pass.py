@@ -11,6 +11,7 @@ from ...spike_band.blocks import BLOCK_SAMPLES
 from ...spike_band.writing import covariance_blocks, on_threads
 from .drift import BATCH_SAMPLES, Drift, estimate_drift
 from .front_end import FrontEnd
+from .loudness import loudness
 from .peaks import BEFORE, MARGIN, Peaks, generic_spike, localize_peaks, match_waveform, noise_levels
 
 #: Blocks of each batch that are looked at: all of them up to this many channels, fewer with more.
@@ -59,11 +60,8 @@ def drift_pass(front: FrontEnd, *, nblocks: int = 5, n_workers: int | None = Non
         for start, stop in looked_at(batch, n_samples, len(positions)):
             first, last = max(start - MARGIN, 0), min(stop + MARGIN, n_samples)
             samples = front.whitened(first, last)
-            found.append(
-                localize_peaks(
-                    samples, positions, front.recording.sampling_rate, noise=noise, within=(start - first, stop - first)
-                )
-            )
+            level, within = noise * np.float32(loudness(samples)), (start - first, stop - first)
+            found.append(localize_peaks(samples, positions, front.recording.sampling_rate, noise=level, within=within))
         return found
 
     found = on_threads(look, range(n_batches), n_workers, "drift", "batch")

@@ -131,9 +131,15 @@ def sorting_plan(
 
 
 def whitening_weights(
-    recording: Recording, channels: Int64, plan: SpikeBandPlan, parameters: SortingParameters
+    recording: Recording,
+    channels: Int64,
+    plan: SpikeBandPlan,
+    parameters: SortingParameters,
+    listed: list[tuple[int, int]],
 ) -> LocalWeights:
     """Return the local whitening of the chosen channels, one row of weights each, over the recording's channels.
+
+    The covariance is averaged over the blocks that are `listed`.
 
     Where `plan` makes noise white in time the covariance is that of such noise: no frequency decides alone.
 
@@ -151,7 +157,7 @@ def whitening_weights(
         raise RecordingTooShortError(msg)
     good = np.zeros(recording.n_channels, bool)
     good[channels] = True
-    blocks = filtered_blocks(recording, plan)
+    blocks = filtered_blocks(recording, plan, listed)
     if plan.taps is None:
         covariance = covariance_band(blocks, recording.geometry, good, n_neighbors)
     else:
@@ -160,9 +166,11 @@ def whitening_weights(
     return LocalWeights(weights.neighbors[channels], weights.weights[channels])
 
 
-def white_in_time(front: FrontEnd, parameters: SortingParameters) -> FrontEnd:
-    """Return `front` with filters that make its noise white in time too, depth by depth; as it is if that is white."""
-    blocks = covariance_blocks(front.recording.n_samples)
+def white_in_time(front: FrontEnd, parameters: SortingParameters, blocks: list[tuple[int, int]]) -> FrontEnd:
+    """Return `front` with filters that make its noise white in time too, depth by depth; as it is if that is white.
+
+    The noise is that of some of the `blocks`, or of all of them.
+    """
     chosen = np.unique(np.linspace(0, len(blocks) - 1, COLOUR_BLOCKS).round().astype(np.int64))
     autocovariance = noise_autocovariance((front.whitened(*blocks[i]) for i in chosen), len(front.channels))
     filters = temporal_weights(autocovariance, front.positions, n_neighbors=parameters.whitening_range)
@@ -172,7 +180,8 @@ def white_in_time(front: FrontEnd, parameters: SortingParameters) -> FrontEnd:
     taps[:, front.channels] = filters
     plan = replace(front.plan, taps=taps)
     logger.info("noise has a colour: it is made white in time too")
-    return replace(front, plan=plan, weights=whitening_weights(front.recording, front.channels, plan, parameters))
+    weights = whitening_weights(front.recording, front.channels, plan, parameters, blocks)
+    return replace(front, plan=plan, weights=weights)
 
 
 def _noise_covariance(
@@ -245,8 +254,9 @@ def front_end(
     else:
         chosen = _checked_channels(channels, source.n_channels)
     plan = sorting_plan(source, chosen, levels.offsets, parameters, info)
-    front = FrontEnd(source, chosen, plan, whitening_weights(source, chosen, plan, parameters))
-    return white_in_time(front, parameters)
+    blocks = [block for block, calm in zip(covariance_blocks(source.n_samples), levels.quiet, strict=True) if calm]
+    front = FrontEnd(source, chosen, plan, whitening_weights(source, chosen, plan, parameters, blocks))
+    return white_in_time(front, parameters, blocks)
 
 
 def _checked_channels(channels: npt.ArrayLike, n_channels: int) -> Int64:

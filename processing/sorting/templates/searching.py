@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from allen_ecephys.config import threads
 
 from ...spike_band.whitening import SCALE
+from ..preparing.loudness import loudness
 from .caution import Caution
 from .initial_templates import Peaks, peaks_in
 from .matching import (
@@ -37,6 +39,8 @@ from .template_bank import ProbeLayout, TemplateBank
 
 if TYPE_CHECKING:
     from ..preparing.registration import PreparedRecording
+
+logger = logging.getLogger(__name__)
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -92,6 +96,7 @@ class _Workspace:
     energy: Float32
     candidates: Candidates
     spikes: Spikes
+    loudness: float = 1.0
 
 
 class Searcher:
@@ -103,6 +108,7 @@ class Searcher:
         self._tables = correlation_tables(basis)
         self._pool = ThreadPoolExecutor(min(threads(), os.cpu_count() or 1))
         self._own = local()
+        self._told = False
 
     def __enter__(self) -> Searcher:
         return self
@@ -118,11 +124,13 @@ class Searcher:
         """Return the energy peaks of samples ``[start, stop)``, in order."""
         factor = 1.0 if caution is None else caution.factor
 
-        def work(bounds: tuple[int, int]) -> Peaks:
+        def work(bounds: tuple[int, int]) -> tuple[Peaks, float]:
             space = self._project(*bounds)
-            return self._peaks_of(space, bounds, factor)
+            return self._peaks_of(space, bounds, factor), space.loudness
 
-        found = self.joined_peaks(list(self._pool.map(work, _stretches(start, stop))))
+        parts, levels = zip(*self._pool.map(work, _stretches(start, stop)), strict=True)
+        self._tell_of(start, max(levels))
+        found = self.joined_peaks(list(parts))
         if caution is not None:
             caution.see(len(found), stop - start)
         return found
@@ -151,12 +159,13 @@ class Searcher:
         """
         templates, factor = self.templates(bank), 1.0 if caution is None else caution.factor
 
-        def work(bounds: tuple[int, int]) -> Found:
+        def work(bounds: tuple[int, int]) -> tuple[Found, float]:
             space = self._project(*bounds)
+            times = factor * space.loudness**2
             while True:
                 spikes = self._room_for_spikes(space, len(bank))
                 n = match(
-                    space.projections, space.energy, factor * threshold**2, factor * CANDIDATE_ENERGY, lam,
+                    space.projections, space.energy, times * threshold**2, times * CANDIDATE_ENERGY, lam,
                     self._tables, templates, space.candidates, spikes,
                 )  # fmt: skip
                 if n < len(spikes.found):
@@ -172,12 +181,25 @@ class Searcher:
             clean_weights(space.projections, templates, found, sizes, weights)
             left = self._peaks_of(space, bounds, factor) if residual else self.joined_peaks([])
             start = found[:, TIME] + (bounds[0] - HALO)
-            return Found(start, found[:, TEMPLATE], sizes[:, AMPLITUDE], np.sqrt(sizes[:, COST]), weights, left)
+            spikes_of = Found(start, found[:, TEMPLATE], sizes[:, AMPLITUDE], np.sqrt(sizes[:, COST]), weights, left)
+            return spikes_of, space.loudness
 
-        joined = self._joined(list(self._pool.map(work, _stretches(start, stop))))
+        parts, levels = zip(*self._pool.map(work, _stretches(start, stop)), strict=True)
+        self._tell_of(start, max(levels))
+        joined = self._joined(list(parts))
         if caution is not None:
             caution.see(max(len(joined), len(joined.residual)), stop - start)
         return joined
+
+    def _tell_of(self, start: int, loudness: float) -> None:
+        """Say once that thresholds rise with the noise."""
+        if loudness > 1.0 and not self._told:
+            self._told = True
+            logger.warning(
+                "at %.1f s the recording is %.1f times as loud as usual; there, and wherever else it is louder, "
+                "thresholds rise with the noise",
+                start / self.recording.sampling_rate, loudness,
+            )  # fmt: skip
 
     def explain(
         self, templates: Templates, template: int, others: npt.NDArray[np.bool_], *, threshold: float, lam: float
@@ -222,7 +244,8 @@ class Searcher:
 
     def _peaks_of(self, space: _Workspace, bounds: tuple[int, int], factor: float) -> Peaks:
         stop = HALO + bounds[1] - bounds[0]
-        return peaks_in(space.projections, space.energy, self.layout, factor * SPIKE_ENERGY, SPIKE_REACH, HALO, stop)
+        least = factor * space.loudness**2 * SPIKE_ENERGY
+        return peaks_in(space.projections, space.energy, self.layout, least, SPIKE_REACH, HALO, stop)
 
     def _project(self, start: int, stop: int) -> _Workspace:
         """Project a stretch with its halo.
@@ -237,6 +260,7 @@ class Searcher:
         space.samples[:] = 0
         counts = self.recording.counts(low, high)
         spread_channels(counts, 1 / SCALE, space.samples[:, low - first : high - first])
+        space.loudness = loudness(space.samples[:, : stop + HALO - first].T)
         project(space.samples, self._components, space.projections)
         return space
 

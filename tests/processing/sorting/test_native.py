@@ -420,6 +420,27 @@ def test_a_saturated_stretch_costs_only_its_own_spikes(tmp_path: Path) -> None:
     assert inside.sum() == 0
 
 
+def test_loud_moments_cost_only_their_own_spikes(
+    simulated: Simulated, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Twelve times the noise on all channels for two seconds of twelve, as of an animal that chews, make no unit."""
+    truth, loud = simulated.truth, simulated.samples.copy()
+    start, stop = 4 * RATE + 1234, 6 * RATE
+    shape = (stop - start, loud.shape[1])
+    loud[start:stop] += (12 * loud.std(axis=0) * np.random.default_rng(0).standard_normal(shape)).astype(np.int16)
+    result = sort_native(recording(tmp_path / "loud.dat", loud, truth), tmp_path / "work", PARAMETERS)
+    outside = (truth.spike_times < start - 8192) | (truth.spike_times >= stop + 8192)
+    mine = (result.samples < start - 8192) | (result.samples >= stop + 8192)
+    assert len(result.samples) - mine.sum() < 0.2 * (len(truth.spike_times) - outside.sum())
+    found = score_sorting(
+        truth.spike_times[outside], truth.spike_units[outside], result.samples[mine], result.units[mine],
+        n_true_units=8,
+    )  # fmt: skip
+    assert (found.units["accuracy"] >= 0.95).all()
+    assert result.n_units == 8
+    assert [record for record in caplog.records if "times as loud as usual" in record.message]
+
+
 def test_a_gap_of_zeros_costs_only_its_own_spikes(simulated: Simulated, tmp_path: Path) -> None:
     samples = simulated.samples.copy()
     start, stop = 4 * RATE, 5 * RATE
