@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,16 +86,21 @@ def test_coloured_noise_is_prepared_alike_in_any_pieces(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.concatenate(pieces), one.counts())
 
 
-def test_too_many_spikes_raise_the_threshold(
+def test_thresholds_rise_with_the_noise_and_with_too_many_spikes(
     whitened: Callable[[npt.ArrayLike], PreparedRecording], example_bank: TemplateBank, caplog: pytest.LogCaptureFixture
 ) -> None:
-    samples = 4.0 * np.random.default_rng(0).standard_normal((30_000, example_bank.layout.n_channels))
-    with Searcher(whitened(samples), example_bank.layout, example_bank.basis) as searcher:
-        caution = searcher.caution("first templates")
-        with caplog.at_level(logging.WARNING):
-            sizes = [len(searcher.peaks(start, start + 5000, caution)) for start in range(0, 30_000, 5000)]
-        found = searcher.search(example_bank, 0, 5000, threshold=4.0, lam=10.0, caution=searcher.caution("extraction"))
-    assert "first templates: " in caplog.text
-    assert "thresholds rise to 1.4 times the usual" in caplog.text
-    assert sizes[-1] < sizes[0] / 2
-    assert len(found)
+    noise = np.random.default_rng(0).standard_normal((30_000, example_bank.layout.n_channels))
+    counts = {}
+    for size in (1.0, 1.4, 4.0):
+        with Searcher(whitened(size * noise), example_bank.layout, example_bank.basis) as searcher:
+            for factor in (1.0, 4.0):
+                caution = searcher.caution("first templates")
+                caution.factor = factor
+                counts[size, factor] = len(searcher.peaks(0, 30_000, caution))
+    assert counts[1.4, 1.0] >= 20
+    assert counts[1.4, 4.0] == 0
+    assert counts[4.0, 1.0] <= counts[1.0, 1.0] + 5  # four times the noise: as many true standard deviations
+    assert [record.message for record in caplog.records if "times as loud" in record.message] == [
+        "at 0.0 s the recording is 4.1 times as loud as usual; there, and wherever else it is louder, thresholds rise "
+        "with the noise"
+    ]
