@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .stages.session import package_units
     from .stages.session_file import SessionFile, read_session_file
     from .stages.session_page import write_session_page
-    from .stages.session_plan import PlannedStage, SessionPlan, plan_sessions
+    from .stages.session_plan import PlannedStage, Remaining, SessionPlan, plan_sessions
     from .stages.session_run import SessionOutputs, process_sessions, session_outputs
     from .stages.session_schema import session_schema
     from .stages.session_status import StageStatus, session_status
@@ -42,6 +42,7 @@ __all__ = [
     "PlannedStage",
     "ProbeData",
     "Recording",
+    "Remaining",
     "SessionFile",
     "SessionOutputs",
     "SessionPlan",
@@ -74,6 +75,7 @@ __getattr__, __dir__ = lazy_names(
         "PlannedStage": ".stages.session_plan",
         "ProbeData": ".stages.opening",
         "Recording": ".recording",
+        "Remaining": ".stages.session_plan",
         "SessionFile": ".stages.session_file",
         "SessionOutputs": ".stages.session_run",
         "SessionPlan": ".stages.session_plan",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from allen_ecephys.errors import AllenEcephysError
 
 from .cache import add_to_project
 from .speaking import announce_compiling
@@ -44,7 +46,9 @@ def session_command(files: tuple[Path, ...], workers: int | None, scheduler: str
     from allen_ecephys.processing import process_sessions, read_session_file
 
     announce_compiling()
-    results = process_sessions(files, workers=workers, scheduler=scheduler, threads=threads, tell=_tell)
+    results = process_sessions(
+        files, workers=workers, scheduler=scheduler, threads=threads, tell=_told_with_rest(files, workers)
+    )
     failed = [result for result in results if not result.ok]
     for session in map(read_session_file, files):
         name = str(session.told.metadata.session_id)
@@ -171,13 +175,26 @@ def schema_command() -> None:
     click.echo(json.dumps(session_schema(), indent=1))
 
 
-def _tell(result: TaskResult) -> None:
-    if result.outcome == "done":
-        click.echo(f"{result.key}: done, {_cost(dict(result.cost or {}))}")
-    elif result.outcome == "reused":
-        click.echo(f"{result.key}: of an earlier run")
-    else:
-        click.echo(f"{result.key}: {result.outcome}: {result.message}", err=True)
+def _told_with_rest(files: Sequence[Path], workers: int | None) -> Callable[[TaskResult], None]:
+    """Return what prints each stage's result, and about how long the rest takes, where that can be told."""
+    from allen_ecephys.processing import Remaining, plan_sessions
+
+    try:
+        remaining = Remaining(plan_sessions(files, workers=workers or 1))
+    except (AllenEcephysError, OSError):  # the stage that cannot read its recording says so
+        remaining = None
+
+    def tell(result: TaskResult) -> None:
+        left = 0.0 if remaining is None else remaining.after(result)
+        rest = f"; about {left / 60:,.0f} min left" if left >= 90.0 else ""
+        if result.outcome == "done":
+            click.echo(f"{result.key}: done, {_cost(dict(result.cost or {}))}{rest}")
+        elif result.outcome == "reused":
+            click.echo(f"{result.key}: of an earlier run")
+        else:
+            click.echo(f"{result.key}: {result.outcome}: {result.message}{rest}", err=True)
+
+    return tell
 
 
 def _cost(cost: dict[str, Any]) -> str:

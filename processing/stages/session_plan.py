@@ -10,7 +10,7 @@ from typing import Any
 
 from ..pipeline.costs import MEASURED, Cost, Rate, Size, rates_of
 from ..pipeline.stage import read_manifest
-from ..pipeline.tasks import Task
+from ..pipeline.tasks import Task, TaskResult
 from ..readers.raw_folder import open_bands
 from ..recording import duration
 from . import median_subtraction
@@ -63,6 +63,30 @@ class SessionPlan:
     workers: int
     memory: float
     disk: float
+
+
+class Remaining:
+    """How long the rest of a plan takes, by what was expected and by how long what has run really took.
+
+    Parameters
+    ----------
+    plan
+        Made before anything ran.
+    """
+
+    def __init__(self, plan: SessionPlan) -> None:
+        self._left = {stage.status.key: stage.cost.seconds for stage in plan.stages}
+        self._workers = plan.workers
+        # Until a minute was spent, expectation counts for more than what short stages happened to take.
+        self._expected = self._spent = 60.0
+
+    def after(self, result: TaskResult) -> float:
+        """Return the seconds that are left once a stage has come to this result."""
+        expected = self._left.pop(result.key, 0.0)
+        if result.outcome == "done" and result.cost:
+            self._expected += expected
+            self._spent += float(result.cost["seconds"])
+        return self._spent / self._expected * sum(self._left.values()) / self._workers
 
 
 def plan_sessions(files: Sequence[Name], *, workers: int = 1, like: Sequence[Name] = ()) -> SessionPlan:

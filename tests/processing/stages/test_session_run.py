@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 from allen_ecephys.cache import EcephysProjectCache
 from allen_ecephys.cli import main
 from allen_ecephys.processing import (
+    Remaining,
     plan_sessions,
     process_sessions,
     read_session_file,
@@ -22,7 +24,7 @@ from allen_ecephys.processing import (
     session_status,
     write_session_page,
 )
-from allen_ecephys.processing.pipeline import read_log
+from allen_ecephys.processing.pipeline import TaskResult, read_log
 from allen_ecephys.processing.simulation.raw.recording import read_ground_truth
 from allen_ecephys.processing.simulation.rig import write_rig
 from allen_ecephys.processing.sorting import sorters
@@ -192,6 +194,18 @@ def test_the_plan_scales_what_was_measured(session: Path) -> None:
     assert two.memory > plan.memory
     assert plan.disk > 0.9 * sum(p.stat().st_size for p in (session.parents[1] / "done").rglob("*/*/*") if p.is_file())
     assert plan_sessions([other]).seconds > 0  # by what was measured elsewhere
+    # While it runs, what is left follows from what stages really took: an hour for each, where a minute was expected.
+    minutes = replace(plan, stages=tuple(replace(s, cost=replace(s.cost, seconds=60.0)) for s in plan.stages))
+    remaining = Remaining(minutes)
+    first, second, *others = (stage.status.key for stage in plan.stages)
+    left = [remaining.after(TaskResult(first, "done", cost={"seconds": 3600.0}))]
+    assert left == [pytest.approx(17 * 60 * (60 + 3600) / (60 + 60))]
+    left.append(remaining.after(TaskResult(second, "reused")))
+    assert left[1] == pytest.approx(left[0] * 16 / 17)
+    for key in others:
+        left.append(remaining.after(TaskResult(key, "not reached", "waits for another")))
+    assert left[-1] == 0.0
+    assert Remaining(replace(minutes, workers=2)).after(TaskResult(first, "reused")) == pytest.approx(17 * 60 / 2)
     shown = CliRunner().invoke(main, ["process", "plan", str(other), "--like", str(session), "--workers", "2"])
     assert "0 stages are done, 18 would run: about" in shown.output
     told = json.loads(CliRunner().invoke(main, ["process", "plan", str(other), "--json"]).output)
