@@ -11,7 +11,7 @@ followed without the smoothing over time that the alignment of single batches ne
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numba
@@ -42,6 +42,11 @@ BACKGROUND: Final = 0.3
 #: The density is smoothed over this many times more in the first rounds: that finds large movements.
 ANNEALING: Final = (8, 6, 5, 4, 3, 2)
 ROUNDS: Final = 20
+#: Batches that the next is compared with where a jump is looked for, and by how much (log-likelihood) a path that was
+#: found so must be likelier. No movement costs more than so many um of it there: the evidence is that of one batch.
+REMEMBERED: Final = 8
+LEAST_GAIN: Final = 20.0
+COSTLIEST_UM: Final = 10
 #: What a um of movement from one batch to the next costs, in units of log-likelihood of one peak. Also what a block's
 #: shift costs where it differs from the whole probe's.
 PENALTY: Final = 1.5
@@ -196,17 +201,57 @@ def _centred(path: Int64) -> Int64:
 
 
 def _rigid(bins: _PeakBins) -> Int64:
-    """Return the whole probe's shift, int64 (n_batches,) um: votes and density in turn until nothing changes."""
-    shift = np.zeros(bins.n_batches, np.int64)
+    """Return the whole probe's shift, int64 (n_batches,) um: the likelier of two paths.
+
+    The density of all peaks, smoothed widely at first, shows movements of a few tens of um. After a jump by more it
+    shows every unit twice, and each half of the recording fits it as it is: a batch is then compared with those before.
+    """
+    found = _settled(bins, np.zeros(bins.n_batches, np.int64), ANNEALING)
+    followed = _settled(bins, _centred(_followed(bins)), ())
+    return followed if _likelihood(bins, followed) > _likelihood(bins, found) + LEAST_GAIN else found
+
+
+def _votes(bins: _PeakBins, shift: Int64, smoothing: float) -> Float64:
+    """Return what each batch's peaks say of each shift, given where all were, float64 (n_batches, 2 reach + 1)."""
+    density = bins.log_density(shift[bins.batch], smoothing, REACH_UM)
+    votes = np.zeros((bins.n_batches, 2 * REACH_UM + 1))
+    add_votes(bins.batch, bins.place + REACH_UM, bins.size, bins.weight, density, REACH_UM, votes)
+    return votes
+
+
+def _settled(bins: _PeakBins, shift: Int64, annealing: tuple[int, ...]) -> Int64:
+    """Return the path that votes and density in turn lead to from `shift`, until nothing changes."""
     for number in range(ROUNDS):
-        wider = ANNEALING[number] if number < len(ANNEALING) else 1
-        density = bins.log_density(shift[bins.batch], wider * SMOOTHING_UM, REACH_UM)
-        votes = np.zeros((bins.n_batches, 2 * REACH_UM + 1))
-        add_votes(bins.batch, bins.place + REACH_UM, bins.size, bins.weight, density, REACH_UM, votes)
-        found = _centred(best_path(votes, PENALTY))
-        if number > len(ANNEALING) and (found == shift).all():
+        wider = annealing[number] if number < len(annealing) else 1
+        found = _centred(best_path(_votes(bins, shift, wider * SMOOTHING_UM), PENALTY))
+        if number > len(annealing) and (found == shift).all():
             break
         shift = found
+    return shift
+
+
+def _likelihood(bins: _PeakBins, shift: Int64) -> float:
+    """Return the log-likelihood of a path, less what its movements cost."""
+    column = np.clip(shift, -REACH_UM, REACH_UM) + REACH_UM
+    votes = _votes(bins, shift, SMOOTHING_UM)[np.arange(bins.n_batches), column]
+    return float(votes.sum() - PENALTY * np.abs(np.diff(shift)).sum())
+
+
+def _followed(bins: _PeakBins) -> Int64:
+    """Return a first path, batch by batch: where each one's peaks fit those of the batches before it."""
+    order = np.argsort(bins.batch, kind="stable")
+    batch, place, size, weight = bins.batch[order], bins.place[order], bins.size[order], bins.weight[order]
+    first = np.searchsorted(batch, np.arange(bins.n_batches + 1))
+    shift, columns = np.zeros(bins.n_batches, np.int64), np.arange(-REACH_UM, REACH_UM + 1)
+    for b in range(1, bins.n_batches):
+        before, mine = slice(first[max(b - REMEMBERED, 0)], first[b]), slice(first[b], first[b + 1])
+        past = replace(bins, batch=batch[before], place=place[before], size=size[before], weight=weight[before])
+        density = past.log_density(shift[past.batch], 2 * SMOOTHING_UM, REACH_UM)
+        votes = np.zeros((1, len(columns)))
+        alone = np.zeros(first[b + 1] - first[b], np.int64)
+        add_votes(alone, place[mine] + REACH_UM, size[mine], weight[mine], density, REACH_UM, votes)
+        moved = np.minimum(np.abs(columns - shift[b - 1]), COSTLIEST_UM)
+        shift[b] = columns[np.argmax(votes[0] - PENALTY * moved)]
     return shift
 
 

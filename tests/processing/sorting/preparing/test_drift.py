@@ -205,6 +205,25 @@ def test_movement_is_followed(
     assert np.abs(off).max() < worst
 
 
+@pytest.mark.parametrize(
+    "shift",
+    [
+        np.where(np.arange(40) < 20, 0, 100),
+        np.where(np.arange(40) < 5, 0, 110),
+        np.select([np.arange(40) < 10, np.arange(40) < 30], [0, 90], -10),
+        np.where(np.arange(40) < 30, 0, -80),
+    ],
+    ids=["half way", "early", "and let go", "down"],
+)
+@pytest.mark.parametrize("seed", range(2))
+def test_a_probe_that_is_pulled_is_followed(shift: np.ndarray, seed: int) -> None:
+    """Every unit is there twice then, and each half of the recording fits the density of all peaks as it is."""
+    found = Tissue(n_units=60, span=1000.0, per_batch=500, seed=seed).estimate(shift)
+    off = error(found.shift_um.mean(axis=1), shift)
+    assert np.sqrt(np.mean(off**2)) < 1.5
+    assert np.abs(off).max() < 4
+
+
 def test_the_ends_of_a_long_probe_may_move_differently() -> None:
     tip, top = np.linspace(0, 8, 40), np.linspace(0, 32, 40)
     tissue = Tissue(n_units=150, span=3800.0, per_batch=1500)
