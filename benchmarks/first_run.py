@@ -17,7 +17,7 @@ from pathlib import Path
 COMMANDS = {
     "info": ["info", "session.nwb"],
     "units": ["units", "session.nwb"],
-    "metrics": ["metrics", "session.nwb"],
+    "metrics": ["metrics", "session.nwb", "--output", "{run}.csv"],
     "report": ["report", "session.nwb", "{run}.html"],
     "cache index": ["cache", "index", "--cache-dir", "project"],
     "process run": ["process", "run", "raw", "{run}"],

@@ -40,6 +40,8 @@ html_theme = "pydata_sphinx_theme"
 html_title = "allen-ecephys"
 html_theme_options = {"navigation_with_keys": False, "show_toc_level": 2}
 html_show_sourcelink = False
+# Pages without pages below them have nothing to show beside them.
+html_sidebars = {page.stem: [] for page in Path(__file__).parent.glob("*.md") if page.stem != "notebooks"}
 
 PUBLIC = (
     "allen_ecephys",

@@ -78,8 +78,8 @@ class EcephysSession:
     Examples
     --------
     >>> with EcephysSession("session.nwb") as session:
-    ...     print(session.num_units, "units in", session.structurewise_unit_counts.index.tolist())
-    39 units in [...'VISp'...]
+    ...     print(session.num_units, session.units["snr"].median().round(2))
+    39 2.48
     """
 
     def __init__(
