@@ -18,6 +18,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = REPOSITORY / "allen_ecephys"
 #: Modules that are public as a whole: every class and setting in them is documented for users.
 PUBLIC_MODULES = {"allen_ecephys.errors", "allen_ecephys.config"}
+#: Modules under AllenSDK's names, for code that was written for it.
+PUBLIC_MODULES |= {f"allen_ecephys.{name}" for name in ("ecephys_project_cache", "ecephys_session", "visualization")}
+PUBLIC_MODULES |= {f"allen_ecephys.stimulus_analysis.{path.stem}" for path in PACKAGE.glob("stimulus_analysis/*.py")}
 #: What the command line stands on besides: the ground floor, which every room shares.
 GROUND_FLOOR = {f"allen_ecephys.{name}" for name in ("files", "progress", "version", "written_tables")}
 #: Its commands on caches are the other face of the fetching room, and call its planning and building directly.
@@ -25,8 +28,7 @@ OWN_FACE = {"cache.py", "browsing.py"}
 
 PAGES = [
     *sorted(REPOSITORY.glob("*.md")),
-    *sorted((REPOSITORY / "docs").rglob("*.md")),
-    *sorted((REPOSITORY / "docs").rglob("*.ipynb")),
+    *sorted((REPOSITORY / "docs").glob("*.md")),  # what lies deeper is made by building the site
     *sorted((REPOSITORY / "examples").rglob("*.ipynb")),
     *sorted((REPOSITORY / "examples").rglob("*.py")),
 ]
