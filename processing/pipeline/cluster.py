@@ -30,6 +30,8 @@ QUEUES: Final = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluste
 #: How long a scheduler is waited for, and its first worker (s).
 CONNECT_S: Final = 10.0
 WORKERS_S: Final = 60.0
+#: Of the dashboard: several clusters on a machine do not quarrel about one.
+_ANY_PORT: Final = ":0"
 #: Stages map large files, whose pages the system takes back when it needs them: dask must not stop or kill for these.
 _MEMORY: Final = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause", "terminate")}
 
@@ -40,9 +42,12 @@ def local_workers(number: int) -> Iterator[Client]:
     dask, distributed = _dask()
     with (
         dask.config.set(_MEMORY),
-        distributed.LocalCluster(n_workers=number, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.LocalCluster(
+            n_workers=number, threads_per_worker=1, dashboard_address=f"127.0.0.1{_ANY_PORT}"
+        ) as cluster,
         distributed.Client(cluster) as client,
     ):
+        _say_where_to_watch(client)
         yield client
 
 
@@ -101,9 +106,11 @@ def job_queue(kind: str, jobs: int, options: Mapping[str, Any]) -> Iterator[Clie
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(_MEMORY))
         # One process a job: stages use the job's cores by threads.
-        cluster = made(**({"processes": 1} | dict(options)))
+        defaults = {"processes": 1, "scheduler_options": {"dashboard_address": _ANY_PORT}}
+        cluster = made(**(defaults | dict(options)))
         stack.callback(_close, cluster)
         client = stack.enter_context(distributed.Client(cluster, set_as_default=False))
+        _say_where_to_watch(client)
         cluster.scale(jobs=jobs)
         _wait_for_workers(client, 1, f"the {kind} queue", "does it take jobs, and do they start? Look at its own tools")
         yield client
@@ -264,6 +271,10 @@ def _result_of(future: Any, key: str) -> TaskResult:
             message = f"{type(error).__name__}: {error}"
         return TaskResult(key, "failed", message)
     return result
+
+
+def _say_where_to_watch(client: Client) -> None:
+    logger.info("the dask dashboard is at %s", client.dashboard_link)
 
 
 def _wait_for_workers(client: Client, number: int, what: str, advice: str) -> None:

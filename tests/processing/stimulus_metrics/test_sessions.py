@@ -300,7 +300,9 @@ def test_many_sessions_on_dask_equal_one_after_the_other(sessions: dict[str, Pat
     try:
         serial = compute_for_sessions(paths, **options)
         with (
-            LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster,
+            LocalCluster(
+                n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0"
+            ) as cluster,
             Client(cluster) as client,
         ):
             parallel = compute_for_sessions(paths, client=client, **options)
