@@ -1,24 +1,24 @@
 """Parts of a chunked, compressed table of samples: only the chunks asked for, inflated in parallel.
 
 HDF5 inflates chunks one after the other under one lock. Here the compressed bytes of each chunk are fetched as they are
-and inflated by a few threads. Every stream is inflated to its end, where its checksum lies, and must give exactly what
-a chunk holds: neither a flipped bit nor a stream that goes on for ever comes back as samples.
+and inflated by a few threads (:mod:`.filters`).
 """
 
 from __future__ import annotations
 
-import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..config import threads
 from ..errors import CorruptFileError, FileFormatError
-from .stored import check_chunk_size, is_stored_as
+from .filters import LARGEST_CHUNK, known_filters, undone
+from .stored import check_chunk_size
 
 if TYPE_CHECKING:
     import h5py
@@ -32,12 +32,6 @@ UNCHUNKED_BYTES = 8_000_000
 #: they save (measured: 4.6 MB in 30 kB chunks take 18 ms of CPU in one thread, 28 ms in two).
 LARGE_CHUNK = 100_000
 LARGE_RESULT = 16_000_000
-
-#: A chunk is held whole while it is read; ones beyond this many bytes are no LFP's.
-LARGEST_CHUNK = 1 << 30
-
-#: HDF5's numbers of the filters that are undone here.
-DEFLATE, SHUFFLE = 1, 2
 
 Rows = slice | np.ndarray
 
@@ -124,7 +118,7 @@ class SampleTable:
 
     def _undone_here(self, dataset: h5py.Dataset) -> tuple[int, ...] | None:
         """Return the filters that are undone here, None where HDF5 reads."""
-        return _filters(dataset)
+        return known_filters(dataset)
 
     def _fill(self, dataset: h5py.Dataset, rows: Rows, columns: Rows, result: np.ndarray) -> None:
         """Put what is wanted of each chunk into the result."""
@@ -185,41 +179,14 @@ class SampleTable:
 
     def _decoded(self, part: Part, raw: bytes) -> np.ndarray:
         """Return the samples of a chunk from its bytes in the file."""
-        chunk = self._inflated(part, raw) if self.filters else raw
-        if len(chunk) != self._chunk_bytes:
-            raise self._damage(part, f"holds {len(chunk):,} bytes instead of {self._chunk_bytes:,}")
-        if self.filters and self.filters[0] == SHUFFLE:
-            shuffled = np.frombuffer(chunk, dtype=np.uint8).reshape(self.dtype.itemsize, -1)
-            chunk = shuffled.T.tobytes()
+        chunk = undone(raw, self.filters or (), self._chunk_bytes, self.dtype.itemsize, partial(self._damage, part))
         return np.frombuffer(chunk, dtype=self.dtype).reshape(self.block)
-
-    def _inflated(self, part: Part, raw: bytes) -> bytes:
-        """Inflate a stream to its end; nothing behind what a chunk holds is ever kept."""
-        inflater = zlib.decompressobj()
-        try:
-            # One byte more than a chunk holds, so that zlib goes on to the stream's end and compares the checksum there
-            # (RFC 1950, section 2.2).
-            chunk = inflater.decompress(raw, self._chunk_bytes + 1)
-        except zlib.error as error:
-            raise self._damage(part, f"does not decompress ({error})") from error
-        if not inflater.eof:
-            raise self._damage(part, "does not end where it should")
-        return chunk
 
     def _damage(self, part: Part, how: str) -> CorruptFileError:
         return CorruptFileError(
             f"{self.path} of {self.reader.name} is damaged: the chunk at sample {part.row:,}, channel {part.column} "
             f"{how}. Fetch the file again."
         )
-
-
-def _filters(dataset: h5py.Dataset) -> tuple[int, ...] | None:
-    """Return the filters of a chunked dataset if all can be undone here, else None (HDF5 then reads)."""
-    if dataset.chunks is None or not is_stored_as(dataset, dataset.dtype):
-        return None
-    properties = dataset.id.get_create_plist()
-    filters = tuple(int(properties.get_filter(i)[0]) for i in range(properties.get_nfilters()))
-    return filters if filters in {(), (DEFLATE,), (SHUFFLE, DEFLATE)} else None
 
 
 def _normal(key: Rows, size: int) -> Rows:

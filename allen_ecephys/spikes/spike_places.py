@@ -1,31 +1,29 @@
 """Where the spikes of each unit lie in a session file, and reading them there without HDF5.
 
-Released files store spike times as float64, end to end. Who knows where each unit's run begins reads it with one
-request: of a local file by ``pread``, of a remote one by a range of bytes.
+Released files store spike times as float64, end to end: who knows where each unit's run begins reads it with one
+request. Where they lie in chunks, compressed or not, it is the bytes of the chunks that hold the run
+(:mod:`allen_ecephys.nwb.value_places`).
 """
 
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..errors import InvalidValueError, UnknownIdError, truncated_file
+from ..errors import InvalidValueError, UnknownIdError
 from ..nwb import layout
 from ..nwb.columns import whole_numbers
+from ..nwb.value_places import ByteSource, LocalBytes, PlacedValues, ValuePlaces
 from .store import GAP_BYTES, Floats, Integers, RaggedColumn, order_of, runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from typing_extensions import Buffer
-
     from ..nwb.reader import NwbReader
     from .ragged import UnitTimes
-    from .stored import NamedFile
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -40,8 +38,8 @@ class SpikePlaces:
         The file's units, in its order.
     starts, stops
         Each unit's run of spikes (int64).
-    offset
-        Byte at which the first spike lies; None where spikes are not stored as float64, end to end.
+    stored
+        Where the bytes of the spikes lie; None where only HDF5, or the reader of a Zarr store, can read them.
     ascending
         Whether each unit's spikes ascend; None where they were not read through.
     marks
@@ -51,7 +49,7 @@ class SpikePlaces:
     unit_ids: Integers
     starts: Integers
     stops: Integers
-    offset: int | None
+    stored: ValuePlaces | None
     ascending: Flags | None = None
     marks: Floats | None = None
 
@@ -68,12 +66,12 @@ class SpikePlaces:
 
         unit_ids = whole_numbers(reader, f"{layout.UNITS}/id")
         column = RaggedColumn(reader, "spike_times", len(unit_ids))
+        stored = ValuePlaces.of(reader, column.path)
         file = SpikeFile.of(reader, column.path, column.starts, column.stops)
         if file is None:
-            plain = reader.dataset(column.path).dtype == np.dtype(np.float64)
-            return cls(unit_ids, column.starts, column.stops, reader.first_byte(column.path) if plain else None)
+            return cls(unit_ids, column.starts, column.stops, stored)
         ascending = file.scan(list(range(len(unit_ids))))
-        return cls(unit_ids, column.starts, column.stops, file.offset, ascending, file.marks)
+        return cls(unit_ids, column.starts, column.stops, stored, ascending, file.marks)
 
     def rows(self, unit_ids: Sequence[int] | Integers) -> Integers:
         """Return the rows of units in the file.
@@ -108,41 +106,85 @@ class PlacedSpikes(Protocol):
         ...
 
 
-class LocalSpikes:
-    """Spike times of a local file, read at their places; nothing is kept.
+class _ReadSpikes(ABC):
+    """Spike times of a file's units, read when they are asked for; nothing is kept."""
+
+    def __init__(self, name: str, places: SpikePlaces) -> None:
+        self._name = name
+        self._places = places
+
+    @abstractmethod
+    def _read(self, rows: Integers) -> list[Floats]:
+        """Return the spike times of some rows as they are in the file, in arrays of nobody else."""
+
+    def __getitem__(self, unit_id: int) -> Floats:
+        return self._many([unit_id])[0]
+
+    def stays_in_file(self, unit_ids: Sequence[int] | Integers) -> bool:
+        """Return False: what kernels are given was read."""
+        return False
+
+    def ragged(self, unit_ids: Sequence[int] | Integers) -> UnitTimes:
+        """Return the spike times of some units, read at once where they lie side by side."""
+        from .ragged import RaggedTimes
+
+        return RaggedTimes.from_arrays(self._many(unit_ids))
+
+    def _many(self, unit_ids: Sequence[int] | Integers) -> list[Floats]:
+        read = self._read(self._places.rows(unit_ids))
+        return [_handed_out(times, int(unit), self._name) for unit, times in zip(unit_ids, read, strict=True)]
+
+
+class PlacedBytes(_ReadSpikes):
+    """Spike times of a file, local or remote, read where their bytes lie.
+
+    Parameters
+    ----------
+    source
+        The file.
+    places
+        Where the spikes lie.
+
+    Raises
+    ------
+    InvalidValueError
+        If only HDF5 can read them.
+    """
+
+    def __init__(self, source: ByteSource, places: SpikePlaces) -> None:
+        super().__init__(source.name, places)
+        if places.stored is None:
+            msg = f"the spikes of {source.name} have no places of their own: HDF5 has to read them"
+            raise InvalidValueError(msg)
+        self._values = PlacedValues(source, f"{layout.UNITS}/spike_times", places.stored)
+
+    def _read(self, rows: Integers) -> list[Floats]:
+        starts, stops = self._places.starts, self._places.stops
+        ascending = sorted({int(row) for row in rows})
+        near = runs(ascending, starts, stops, GAP_BYTES // 8)
+        self._values.prefetch((int(starts[run[0]]), int(stops[run[-1]])) for run in near)
+        # In the order of the file, so that a chunk that several units share is inflated once.
+        found = {row: self._values.read(int(starts[row]), int(stops[row])) for row in ascending}
+        return [found[int(row)] for row in rows]
+
+
+class LocalSpikes(PlacedBytes):
+    """Spike times of a local file, which kernels read by blocks where they lie end to end.
 
     Parameters
     ----------
     file
-        The file, for messages.
-    descriptor
-        The same file, open for reading: the caller's to close, after everything was read.
+        The file, open until everything was read.
     places
         Where the spikes lie.
     marks
         Gives every 512th spike of each unit, where the spikes were read through (see :class:`.SpikeFile`).
     """
 
-    def __init__(
-        self, file: NamedFile, descriptor: int, places: SpikePlaces, marks: Callable[[], Floats | None]
-    ) -> None:
+    def __init__(self, file: LocalBytes, places: SpikePlaces, marks: Callable[[], Floats | None]) -> None:
+        super().__init__(file, places)
         self._file = file
-        self._descriptor = descriptor
-        self._places = places
         self._marks = marks
-
-    def __getitem__(self, unit_id: int) -> Floats:
-        row = int(self._places.rows([unit_id])[0])
-        start, stop = int(self._places.starts[row]), int(self._places.stops[row])
-        times = np.empty(stop - start)
-        view = _bytes_of(times)
-        begin, done = _offset(self._places) + 8 * start, 0
-        while done < len(view):
-            got = os.preadv(self._descriptor, [view[done:]], begin + done)
-            if got <= 0:
-                raise truncated_file(self._file.name, os.fstat(self._descriptor).st_size, begin + len(view))
-            done += got
-        return _handed_out(times, unit_id, self._file.name)
 
     def stays_in_file(self, unit_ids: Sequence[int] | Integers) -> bool:
         """Tell whether kernels read what they need of these units from the file: no unit has to be sorted first."""
@@ -151,77 +193,18 @@ class LocalSpikes:
 
     def ragged(self, unit_ids: Sequence[int] | Integers) -> UnitTimes:
         """Return the spike times of some units for the kernels, unread unless some of them have to be sorted."""
-        from .ragged import RaggedTimes
         from .stored import SpikeFile, StoredTimes
 
-        if not self.stays_in_file(unit_ids):
-            return RaggedTimes.from_arrays([self[int(unit)] for unit in unit_ids])
-        own, places = os.dup(self._descriptor), self._places
-        file = SpikeFile(self._file, own, _offset(places), places.starts, places.stops, self._marks())
+        first, places = self._values.places.first_byte, self._places
+        if first is None or not self.stays_in_file(unit_ids):
+            return super().ragged(unit_ids)
+        own = os.dup(self._file.descriptor)
+        file = SpikeFile(self._file, own, first, places.starts, places.stops, self._marks())
         return StoredTimes(file, places.rows(unit_ids))
 
 
-class ByteStream(Protocol):
-    """A remote file that is read by ranges."""
-
-    def seek(self, offset: int, whence: int = ..., /) -> int: ...  # noqa: D102
-    def readinto(self, buffer: Buffer, /) -> int: ...  # noqa: D102
-    def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None: ...  # noqa: D102
-
-
-class StreamedSpikes:
-    """Spike times of a remote file, read at their places by ranges of bytes.
-
-    Parameters
-    ----------
-    name
-        The file's address, for messages.
-    stream
-        The file; the caller's to close.
-    places
-        Where the spikes lie.
-    """
-
-    def __init__(self, name: str, stream: ByteStream, places: SpikePlaces) -> None:
-        self._name = name
-        self._stream = stream
-        self._places = places
-
-    def __getitem__(self, unit_id: int) -> Floats:
-        return self._read(self._places.rows([unit_id]))[0]
-
-    def stays_in_file(self, unit_ids: Sequence[int] | Integers) -> bool:
-        """Return False: what kernels are given was fetched."""
-        return False
-
-    def ragged(self, unit_ids: Sequence[int] | Integers) -> UnitTimes:
-        """Return the spike times of some units, fetched at once."""
-        from .ragged import RaggedTimes
-
-        return RaggedTimes.from_arrays(self._read(self._places.rows(unit_ids)))
-
-    def _read(self, rows: Integers) -> list[Floats]:
-        starts, stops, offset = self._places.starts, self._places.stops, _offset(self._places)
-        near = runs(sorted({int(row) for row in rows}), starts, stops, GAP_BYTES // 8)
-        self._stream.prefetch((offset + 8 * int(starts[r[0]]), offset + 8 * int(stops[r[-1]])) for r in near)
-        return [self._read_one(int(row)) for row in rows]
-
-    def _read_one(self, row: int) -> Floats:
-        start, stop = int(self._places.starts[row]), int(self._places.stops[row])
-        times = np.empty(stop - start)
-        view = _bytes_of(times)
-        begin, done = _offset(self._places) + 8 * start, 0
-        self._stream.seek(begin)
-        while done < len(view):
-            got = self._stream.readinto(view[done:])
-            if not got:
-                raise truncated_file(self._name, begin + done, begin + len(view))
-            done += got
-        return _handed_out(times, int(self._places.unit_ids[row]), self._name)
-
-
-class HdfSpikes:
-    """Spike times that only HDF5 can read: compressed ones, or of another type than float64; nothing is kept.
+class HdfSpikes(_ReadSpikes):
+    """Spike times that only the file's reader can read: of other filters or types, or in a Zarr store.
 
     Parameters
     ----------
@@ -232,29 +215,11 @@ class HdfSpikes:
     """
 
     def __init__(self, reader: NwbReader, places: SpikePlaces) -> None:
-        self._reader = reader
-        self._places = places
+        super().__init__(reader.name, places)
         self._column = RaggedColumn(reader, "spike_times", len(places.unit_ids))
 
-    def __getitem__(self, unit_id: int) -> Floats:
-        return self.many([unit_id])[0]
-
-    def stays_in_file(self, unit_ids: Sequence[int] | Integers) -> bool:
-        """Return False: HDF5 gives copies."""
-        return False
-
-    def ragged(self, unit_ids: Sequence[int] | Integers) -> UnitTimes:
-        """Return the spike times of some units, read at once where they lie side by side."""
-        from .ragged import RaggedTimes
-
-        return RaggedTimes.from_arrays(self.many(unit_ids))
-
-    def many(self, unit_ids: Sequence[int] | Integers) -> list[Floats]:
-        """Return the spike times of some units."""
-        read = self._column.read_many(self._places.rows(unit_ids))
-        return [
-            _handed_out(times.copy(), int(unit), self._reader.name) for unit, times in zip(unit_ids, read, strict=True)
-        ]
+    def _read(self, rows: Integers) -> list[Floats]:
+        return [times.copy() for times in self._column.read_many(rows)]
 
 
 def _handed_out(times: Floats, unit_id: int, name: str) -> Floats:
@@ -264,14 +229,3 @@ def _handed_out(times: Floats, unit_id: int, name: str) -> Floats:
         times = times[order]
     times.flags.writeable = False
     return times
-
-
-def _bytes_of(times: Floats) -> memoryview:
-    return times.data.cast("B") if len(times) else memoryview(b"")
-
-
-def _offset(places: SpikePlaces) -> int:
-    if places.offset is None:
-        msg = "spikes that are not stored end to end have no place of their own"
-        raise InvalidValueError(msg)
-    return places.offset

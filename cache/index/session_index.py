@@ -2,7 +2,8 @@
 
 An index is an uncompressed NPZ file (its members carry checksums) without pickled objects, beside its session file:
 ``session_715093703/.session_715093703.nwb.index.npz``. It states the version of the file that it was made from, and is
-used as long as that is the version that is there. It holds no spikes but every 512th of a local file's.
+used as long as that is the version that is there. It holds no spikes but every 512th of a local file's that lie end to
+end.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from allen_ecephys.errors import CorruptFileError, FileFormatError
 from allen_ecephys.files import open_regular, write_atomically
 from allen_ecephys.nwb import layout
+from allen_ecephys.nwb.value_places import ValuePlaces
 from allen_ecephys.spikes.spike_places import SpikePlaces
 
 from ..tables.parsed_copies import check_members
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
     Members = Mapping[str, np.ndarray[Any, Any]]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 @dataclass(frozen=True)
@@ -124,9 +126,13 @@ class SessionIndex:
     @cached_property
     def places(self) -> SpikePlaces:
         """Where the spikes of the units lie, without the marks among them."""
-        held = self._read("unit_ids", "starts", "stops", "ascending")
+        held = self._read("unit_ids", "starts", "stops", "ascending", "chunk_offsets", "chunk_sizes")
         known = held["ascending"] if self._about["read_through"] else None
-        return SpikePlaces(held["unit_ids"], held["starts"], held["stops"], self._about["offset"], known)
+        told = self._about["chunks"]
+        stored = None
+        if told is not None:
+            stored = ValuePlaces(told["length"], held["chunk_offsets"], held["chunk_sizes"], tuple(told["filters"]))
+        return SpikePlaces(held["unit_ids"], held["starts"], held["stops"], stored, known)
 
     def marks(self) -> np.ndarray[Any, np.dtype[np.float64]] | None:
         """Return every 512th spike of each unit, None where the spikes were not read through."""
@@ -191,6 +197,7 @@ def contents_of(reader: NwbReader, session_id: int, version: FileVersion) -> tup
         msg = f"{reader.name} is the file of session {stated:.40}, not of {session_id}: put each file in its place"
         raise FileFormatError(msg)
     places = SpikePlaces.of(reader)
+    stored = places.stored
     shown = read_presentations(reader)
     invalid = read_invalid_times(reader)
     known = places.ascending is not None and places.marks is not None
@@ -200,7 +207,7 @@ def contents_of(reader: NwbReader, session_id: int, version: FileVersion) -> tup
         "version": asdict(version),
         "units": len(places.unit_ids),
         "presentations": len(shown),
-        "offset": places.offset,
+        "chunks": None if stored is None else {"length": stored.length, "filters": stored.filters},
         "read_through": known,
         "stimulus_names": [str(name) for name in shown.names.levels],
         "parameters": {name: column.levels for name, column in shown.parameters.items()},
@@ -212,6 +219,8 @@ def contents_of(reader: NwbReader, session_id: int, version: FileVersion) -> tup
         "unit_ids": places.unit_ids,
         "starts": places.starts,
         "stops": places.stops,
+        "chunk_offsets": nothing if stored is None else stored.offsets,
+        "chunk_sizes": nothing if stored is None else stored.sizes,
         "ascending": nothing if places.ascending is None else places.ascending,
         "marks": nothing if places.marks is None else places.marks,
         "start_time": shown.start_time,

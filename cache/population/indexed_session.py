@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,9 +13,9 @@ import numpy as np
 
 from allen_ecephys.errors import CorruptFileError
 from allen_ecephys.ids import as_names
-from allen_ecephys.nwb.reader import NwbReader
 from allen_ecephys.nwb.sources import open_reader
-from allen_ecephys.spikes.spike_places import HdfSpikes, LocalSpikes, StreamedSpikes
+from allen_ecephys.nwb.value_places import LocalBytes, StreamedBytes
+from allen_ecephys.spikes.spike_places import HdfSpikes, LocalSpikes, PlacedBytes
 from allen_ecephys.units.filter import UnitFilter
 
 from ..companions import companions_of
@@ -111,14 +110,6 @@ class IndexedSession(IndexedStimuli):
             yield unit_ids[group == part]
 
 
-@dataclass(frozen=True)
-class _OpenFile:
-    """What messages say of a file that is open while one answer is made."""
-
-    name: str
-    closed: bool = False
-
-
 @contextmanager
 def opened(project: ProjectIndex, session_id: int) -> Iterator[IndexedSession]:
     """Open a session's file where it is, with the index of just that version.
@@ -126,28 +117,27 @@ def opened(project: ProjectIndex, session_id: int) -> Iterator[IndexedSession]:
     Raises as :meth:`.ProjectIndex.of` does.
     """
     with ExitStack() as stack:
-        source: Any
-        spikes: PlacedSpikes
         if project.where(session_id) == "remote":
-            source = stream = stack.enter_context(project.open_stream(session_id))
+            stream = stack.enter_context(project.open_stream(session_id))
             index = project.of_version(session_id, stream, version_of_stream(stream))
-            spikes = StreamedSpikes(stream.name, stream, index.places)
+            if index.places.stored is not None:
+                yield IndexedSession(index, PlacedBytes(StreamedBytes(stream.name, stream), index.places))
+                return
+            source: Any = stream
         else:
             index = project.of(session_id)
             path = project.session_file(session_id)
             source = str(path)
-            if path.is_dir():
-                yield IndexedSession(index, HdfSpikes(stack.enter_context(open_reader(source)), index.places))
-                return
-            descriptor = os.open(path, os.O_RDONLY)
-            stack.callback(os.close, descriptor)
-            if FileVersion.of_local(os.fstat(descriptor)) != index.version:
-                msg = f"{path} was replaced while it was opened; ask again"
-                raise CorruptFileError(msg)
-            spikes = LocalSpikes(_OpenFile(source), descriptor, index.places, index.marks)
-        if index.places.offset is None:
-            spikes = HdfSpikes(stack.enter_context(NwbReader(source)), index.places)
-        yield IndexedSession(index, spikes)
+            if not path.is_dir():
+                descriptor = os.open(path, os.O_RDONLY)
+                stack.callback(os.close, descriptor)
+                if FileVersion.of_local(os.fstat(descriptor)) != index.version:
+                    msg = f"{path} was replaced while it was opened; ask again"
+                    raise CorruptFileError(msg)
+                if index.places.stored is not None:
+                    yield IndexedSession(index, LocalSpikes(LocalBytes(source, descriptor), index.places, index.marks))
+                    return
+        yield IndexedSession(index, HdfSpikes(stack.enter_context(open_reader(source)), index.places))
 
 
 def session_of(project: ProjectIndex, session_id: int) -> EcephysSession:
