@@ -122,9 +122,24 @@ def test_a_full_disk_has_its_name_and_its_number(tmp_path: Path, number: int) ->
 
 def test_a_full_disk_that_shows_at_the_last_flush_has_its_name() -> None:
     full = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115  closed below
-    with full, pytest.raises(DiskFullError) as caught, files._full_disk(Path("/dev")):
+    with full, pytest.raises(DiskFullError) as caught, files.naming_a_full_disk(Path("/dev")):
         full.write(b"x")
     assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        OSError("4096 requested and 100 written"),
+        OSError("Can't synchronously write data (file write failed: error message = 'No space left on device')"),
+        RuntimeError("Can't decrement id ref count (unable to close file, error message = 'No space left on device')"),
+    ],
+)
+def test_a_full_disk_is_told_by_what_numpy_and_hdf5_say(tmp_path: Path, said: Exception) -> None:
+    with pytest.raises(DiskFullError, match="has no room"), files.naming_a_full_disk(tmp_path):
+        raise said
+    with pytest.raises(RuntimeError, match="another"), files.naming_a_full_disk(tmp_path):
+        raise RuntimeError("another")
 
 
 def test_a_folder_that_cannot_be_written_has_its_name(tmp_path: Path) -> None:

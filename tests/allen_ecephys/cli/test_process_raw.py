@@ -65,7 +65,7 @@ def test_what_is_asked_of_the_simulator_is_what_it_makes(tmp_path: Path) -> None
         (("--probe", "NP2003", "--probe", "NP1000", "--form", "spikeglx"), "--recorder"),
         (("--probe", "NP2003", "--probe", "NP1000", "--sites", "0-9"), "of which probe"),
         (("--probe", "NP1000:9-0"), "no range of sites"),
-        (("--probe", "NP9999"), "no probe 'NP9999'"),
+        (("--probe", "NP9999"), "no catalogue lists a probe 'NP9999'"),
     ):
         code, output = run("simulate", tmp_path / "c", *options, *brief)
         assert code in {1, 2}
@@ -106,7 +106,7 @@ def test_an_empty_folder_is_one_named_error_for_every_command(tmp_path: Path) ->
 def test_every_command_chooses_probes_by_name(rig: Path, tmp_path: Path, command: str, option: str) -> None:
     code, said = run(command, rig, tmp_path / "out")
     assert code == 1
-    assert "Probe1-AP, Probe1-LFP, Probe10" in said
+    assert "holds 2 probes: Probe1, Probe10; name one of them with --stream" in said
     code, said = run(command, rig, tmp_path / "out", option, "Probe2")
     assert code == 1
     assert "no stream 'Probe2'; did you mean" in said

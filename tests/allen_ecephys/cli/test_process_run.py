@@ -246,7 +246,7 @@ def test_the_native_sorter_finds_the_units_and_goes_on_where_it_was(
     done = process("run", easy.folder, tmp_path / "out")
     assert done.exit_code == 0, done.output
     assert "going on with the sorting that was stopped" in caplog.text
-    assert "spikes: reused" in caplog.text
+    assert "extraction: reused" in caplog.text
     assert not (tmp_path / "out" / "sorting.work").exists()
     line = next(line for line in done.output.splitlines() if line.startswith("true units: "))
     found, wrong = int(line.split()[2]), int(line.partition("; ")[2].split()[0])
