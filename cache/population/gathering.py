@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,8 +99,11 @@ def _asked(
     project: ProjectIndex, units_of: Mapping[int, pd.DataFrame], executor: Executor | None, task: Task, *arguments: Any
 ) -> Iterator[tuple[int, Answer[Any]]]:
     if executor is None:
+        said = SaidOnce()
         for session_id, units in units_of.items():
-            yield session_id, asked_one(task, project, session_id, units, *arguments)
+            with said.about(session_id):
+                answer = asked_one(task, project, session_id, units, *arguments)
+            yield session_id, answer
         return
     futures = {
         session_id: executor.submit(asked_one, task, project, session_id, units, *arguments)
@@ -157,10 +162,36 @@ def _tell(found: Mapping[int, Answer[Any]], units_of: Mapping[int, pd.DataFrame]
         warnings.warn(msg, UserWarning, stacklevel=_outside())
 
 
+class SaidOnce:
+    """What sessions warn of, one after the other: said of the first session that it holds for, and of no other.
+
+    Warnings that differ in their numbers alone are one.
+    """
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    @contextmanager
+    def about(self, session_id: int) -> Iterator[None]:
+        """Name the session in what is warned of meanwhile, and pass on what was not said yet."""
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            yield
+        for warning in told:
+            kind = re.sub(r"\d+", "", f"{warning.message}")
+            if kind not in self._said:
+                self._said.add(kind)
+                msg = f"session {session_id}: {warning.message} (said once, of whichever sessions it holds)"
+                warnings.warn(msg, warning.category, stacklevel=_outside())
+
+
 def _outside() -> int:
     """Return how many calls up the caller of the population stands, whose line a warning names."""
     frame, level = sys._getframe(1), 1  # noqa: SLF001  as warnings itself does
-    while frame.f_back is not None and frame.f_globals.get("__package__") == __package__:
+    between = ("contextlib", "collections.abc")  # what a mapping's views, and `with`, call in between
+    while frame.f_back is not None and (
+        frame.f_globals.get("__package__") == __package__ or frame.f_globals.get("__name__") in between
+    ):
         frame, level = frame.f_back, level + 1
     return level
 

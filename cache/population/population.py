@@ -12,7 +12,7 @@ from allen_ecephys.errors import InvalidTypeError, InvalidValueError, UnknownIdE
 
 from ..index.project_index import ProjectIndex, missing_session
 from .answers import Stimulus, counts_of, psth_of, responses_of, shown_by, statistics_of
-from .gathering import answers
+from .gathering import SaidOnce, answers
 from .indexed_session import opened, session_of
 from .selection import selected_units
 
@@ -578,6 +578,7 @@ class BySession(Mapping[int, Value], Generic[Value]):
         self._session_ids = tuple(session_ids)
         self._answer = answer
         self._why_absent = why_absent
+        self._said = SaidOnce()
 
     def __len__(self) -> int:
         return len(self._session_ids)
@@ -588,7 +589,8 @@ class BySession(Mapping[int, Value], Generic[Value]):
     def __getitem__(self, session_id: int) -> Value:
         if session_id not in self._session_ids:
             raise UnknownIdError(self._why_absent(session_id))
-        return self._answer(session_id)
+        with self._said.about(session_id):
+            return self._answer(session_id)
 
     def __contains__(self, session_id: object) -> bool:
         return session_id in self._session_ids

@@ -398,6 +398,21 @@ def test_a_unit_that_the_file_does_not_hold_is_named(own_project: Path) -> None:
         population.spike_times[77]
 
 
+def test_what_several_sessions_warn_of_is_said_once(cache) -> None:
+    edges = np.arange(-0.1, 3.0, 0.05)  # longer than flashes are apart, in all three sessions
+    population = cache.population(unit_filter=NONE)
+    counts = population.presentationwise_spike_counts("flashes", edges)
+    with pytest.warns(UserWarning, match=r"session 900000001: \d+ of \d+ time windows overlap") as told:
+        answers = list(counts.items())
+    assert len(answers) == 3
+    assert len(told) == 1
+    assert told[0].filename == __file__  # the line that asked
+    counts = population.presentationwise_spike_counts("flashes", EDGES, binarize=True)
+    with pytest.warns(UserWarning, match="session 900000002: binarizing bins") as told:
+        _ = counts[900000002], counts[900000003], counts[900000002]
+    assert len(told) == 1
+
+
 # --- files that are missing, damaged, replaced ---------------------------------------------------------------------
 
 
