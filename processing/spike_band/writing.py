@@ -210,13 +210,13 @@ def write_median_subtracted(
 
     Examples
     --------
-    >>> Path("subtracted").mkdir()
     >>> info = estimate_depth(bands.spike_band, bands.lfp)
     >>> write_median_subtracted(bands.spike_band, info, "subtracted")
     {'n_clipped': 0, 'n_saturated': 0}
     """
     require_int16(recording)
     place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
     plan = probe_medians(info, recording.adc, ShankLines.of(recording.geometry, recording.shanks))
     columns = recording.n_channels
     limit = saturation_limit(recording)
@@ -417,14 +417,16 @@ def write_whitened(
 
     Examples
     --------
-    >>> Path("whitened").mkdir()
     >>> info = estimate_depth(bands.spike_band, bands.lfp)
     >>> weights = estimate_whitening(bands.spike_band, info, info.mask)
     >>> write_whitened(bands.spike_band, info, weights, "whitened")
     {'n_clipped': 0, 'n_saturated': 0}
     """
-    plan, path = plan_for(recording, info, high_pass), Path(folder) / SAMPLES_FILE
-    counts = stream_whitened(recording, plan, weights, path, chunk_samples=chunk_samples, n_workers=n_workers)
-    write_recording_facts(Path(folder), recording, uv_per_bit=[1.0] * recording.n_channels)
-    np.savez(Path(folder) / "whitening.npz", neighbors=weights.neighbors, weights=weights.weights)
+    plan, place = plan_for(recording, info, high_pass), Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    counts = stream_whitened(
+        recording, plan, weights, place / SAMPLES_FILE, chunk_samples=chunk_samples, n_workers=n_workers
+    )
+    write_recording_facts(place, recording, uv_per_bit=[1.0] * recording.n_channels)
+    np.savez(place / "whitening.npz", neighbors=weights.neighbors, weights=weights.weights)
     return {"n_clipped": counts.n_clipped, "n_saturated": counts.n_saturated}
