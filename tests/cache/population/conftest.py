@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import h5py
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "faults"))  # the loopback server lies with the fault tests
@@ -45,6 +47,20 @@ def _made(folder: Path) -> Path:
 def own_project(population_project: Path, tmp_path: Path) -> Path:
     """A copy of the project that a test may damage."""
     return Path(shutil.copytree(population_project, tmp_path / "own"))
+
+
+@pytest.fixture
+def store_spikes() -> Callable[..., None]:
+    """Store a file's spikes in another way, by h5py's options."""
+
+    def store(path: Path, **options: Any) -> None:
+        with h5py.File(path, "r+") as file:
+            old = file["units/spike_times"]
+            values, attributes = old[()], dict(old.attrs)
+            del file["units/spike_times"]
+            file["units"].create_dataset("spike_times", data=values, **options).attrs.update(attributes)
+
+    return store
 
 
 @pytest.fixture

@@ -44,14 +44,6 @@ WAYS = {name: (options, filters) for name, (options, filters) in KNOWN.items()} 
 }
 
 
-def store_spikes(path: Path, **options: Any) -> None:
-    with h5py.File(path, "r+") as file:
-        old = file["units/spike_times"]
-        values, attributes = old[()], dict(old.attrs)
-        del file["units/spike_times"]
-        file["units"].create_dataset("spike_times", data=values, **options).attrs.update(attributes)
-
-
 def read_by_hdf5(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Note which files HDF5 is asked to read spikes of."""
     asked: list[str] = []
@@ -67,7 +59,7 @@ def read_by_hdf5(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_population_of_a_file_equals_its_session(
-    own_project: Path, way: str, monkeypatch: pytest.MonkeyPatch
+    own_project: Path, store_spikes: Any, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options, filters = WAYS[way]
     store_spikes(own_project / KEY, **options)
@@ -90,7 +82,7 @@ def test_a_population_of_a_file_equals_its_session(
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_one_unit_over_http_costs_few_requests(own_project: Path, tmp_path: Path, way: str) -> None:
+def test_one_unit_over_http_costs_few_requests(own_project: Path, store_spikes: Any, tmp_path: Path, way: str) -> None:
     """With a warm index: one that asks for the version, one for the bytes; the rest of the file is not touched."""
     options, filters = WAYS[way]
     store_spikes(own_project / KEY, **options)
@@ -121,7 +113,7 @@ def test_one_unit_over_http_costs_few_requests(own_project: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut"])
-def test_a_damaged_chunk_is_told_of(own_project: Path, damage: str) -> None:
+def test_a_damaged_chunk_is_told_of(own_project: Path, store_spikes: Any, damage: str) -> None:
     path = own_project / KEY
     store_spikes(path, chunks=(1000,), compression="gzip", shuffle=True)
     with h5py.File(path) as file:

@@ -162,9 +162,12 @@ def test_half_a_download_is_completed_by_ranges(
         found.psth("drifting_gratings", EDGES)
 
 
-@pytest.fixture
-def bucket(population_project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An S3-protocol server on loopback that holds the project."""
+@pytest.fixture(params=[{}, {"chunks": (1000,), "compression": "gzip", "shuffle": True}], ids=["end to end", "gzip"])
+def bucket(
+    own_project: Path, store_spikes: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """An S3-protocol server on loopback that holds the project, one session of which stores its spikes in some way."""
+    store_spikes(own_project / KEY, **request.param)
     moto = pytest.importorskip("moto.server", reason="needs moto's server (extra test)")
     boto3 = pytest.importorskip("boto3", reason="needs boto3 (extra test)")
     pytest.importorskip("s3fs", reason="needs s3fs (extra s3)")
@@ -176,9 +179,9 @@ def bucket(population_project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
         host, port = running.get_host_and_port()
         client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
         client.create_bucket(Bucket="lab")
-        for path in population_project.rglob("*"):
+        for path in own_project.rglob("*"):
             if path.is_file() and not path.name.startswith("."):
-                client.upload_file(str(path), "lab", "release/" + path.relative_to(population_project).as_posix())
+                client.upload_file(str(path), "lab", "release/" + path.relative_to(own_project).as_posix())
         yield f"http://{host}:{port}"
     finally:
         running.stop()
