@@ -222,11 +222,23 @@ BLOCKS_2_0: Final = (
 BLOCK_SITES: Final = 48
 
 
-def readout_channels(model: ProbeModel, sites: npt.ArrayLike) -> Int64:
-    """Return the channel that records each of these sites: int64, in the order of the sites.
+def wired_channels(model: ProbeModel, sites: Int64) -> Int64:
+    """Return the channel that each of these sites is wired to; several sites share each channel.
 
     On four-shank 2.0 probes channels are wired to blocks of 48 sites; on others to every 384th site of a shank (the
     wiring of single-shank 2.0 probes and of Ultra probes with switches is known here for their first 384 sites).
+    """
+    on_shank = sites % model.sites_per_shank
+    if model.shanks[-1] == len(BLOCKS_2_0) - 1 and model.n_channels == N_CHANNELS:
+        blocks = np.array(BLOCKS_2_0)[model.shanks[sites], (on_shank % N_CHANNELS) // BLOCK_SITES]
+        return np.asarray(BLOCK_SITES * blocks + on_shank % BLOCK_SITES, dtype=np.int64)
+    if model.shanks[-1] and model.n_channels > N_CHANNELS:  # each shank has a base of its own
+        return np.asarray(N_CHANNELS * model.shanks[sites] + on_shank % N_CHANNELS, dtype=np.int64)
+    return np.asarray(sites % model.n_channels, dtype=np.int64)
+
+
+def readout_channels(model: ProbeModel, sites: npt.ArrayLike) -> Int64:
+    """Return the channel that records each of these sites: int64, in the order of the sites.
 
     Raises
     ------
@@ -237,14 +249,7 @@ def readout_channels(model: ProbeModel, sites: npt.ArrayLike) -> Int64:
     if chosen.size and not (chosen.min() >= 0 and chosen.max() < len(model.positions)):
         msg = f"{model.part_number} has sites 0 to {len(model.positions) - 1}, not {chosen.min()} to {chosen.max()}"
         raise GeometryError(msg)
-    on_shank = chosen % model.sites_per_shank
-    if model.shanks[-1] == len(BLOCKS_2_0) - 1 and model.n_channels == N_CHANNELS:
-        blocks = np.array(BLOCKS_2_0)[model.shanks[chosen], (on_shank % N_CHANNELS) // BLOCK_SITES]
-        channels = BLOCK_SITES * blocks + on_shank % BLOCK_SITES
-    elif model.shanks[-1] and model.n_channels > N_CHANNELS:  # each shank has a base of its own
-        channels = N_CHANNELS * model.shanks[chosen] + on_shank % N_CHANNELS
-    else:
-        channels = chosen % model.n_channels
+    channels = wired_channels(model, chosen)
     taken, first = np.unique(channels, return_index=True)
     if taken.size < channels.size:
         other = int(np.setdiff1d(np.arange(chosen.size), first)[0])
@@ -254,7 +259,7 @@ def readout_channels(model: ProbeModel, sites: npt.ArrayLike) -> Int64:
             "records one of them at a time; choose other sites"
         )
         raise GeometryError(msg)
-    return np.asarray(channels, dtype=np.int64)
+    return channels
 
 
 def default_sites(model: ProbeModel, n_channels: int) -> Int64:

@@ -185,7 +185,7 @@ def _probe_of_stream(stream: OpenEphysStream, path: Path) -> ProbeSettings:
         names = ", ".join(p.name for p in probes) or "none"
         msg = (
             f"{path} describes no probe of stream {stream.stream_name!r} (it has {names}); it may be of another "
-            "recording. Name the right file with settings=..., or give geometry=..."
+            "recording. Name the right file with settings=..., or give geometry=... in Python"
         )
         raise GeometryError(msg)
     return found[0]
@@ -224,7 +224,7 @@ def _electrodes(stream: OpenEphysStream, stated: _StatedSites | None, model: Pro
             msg = (
                 f"{stream.folder}: structure.oebin and {path} disagree about {len(foreign)} of {len(electrodes)} "
                 f"sites: the index has electrodes {foreign[:5].tolist()}, which the settings do not select. One of the "
-                "files is of another recording; name the right one with settings=..., or give geometry=..."
+                "files is of another recording; name the right one with settings=..., or give geometry=... in Python"
             )
             raise GeometryError(msg)
         if selected is None:
@@ -258,7 +258,7 @@ def _nobody_says(stream: OpenEphysStream, stated: _StatedSites | None, path: Pat
         why = f"the positions in {path} fit no {stated.probe.part_number}, or several of its columns"
     return (
         f"the sites of {stream.folder} are not known: {why}, and structure.oebin names no electrodes. Name the right "
-        "settings with settings=..., or give geometry=..."
+        "settings with settings=..., or give geometry=... in Python"
     )
 
 
@@ -280,7 +280,7 @@ def _of_unknown_probe(stream: OpenEphysStream, stated: _StatedSites | None, part
     if stated is None or stated.columns is None or stated.probe.positions is None:
         msg = (
             f"{stream.folder}: probe {part_number or 'without part number'} is in no catalogue, and the settings give "
-            "no positions for its channels; give geometry=..."
+            "no positions for its channels; give geometry=... in Python"
         )
         raise GeometryError(msg)
     logger.warning(

@@ -12,6 +12,7 @@ import math
 import os
 import re
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -50,6 +51,8 @@ STEPS_1_0: Final = 512
 #: Part number of probes that only their type tells.
 PART_OF_TYPE: Final = {0: "NP1000", 21: "NP2000", 24: "NP2010"}
 TYPE_OF_PART: Final = {"NP2000": 21, "PRB2_1": 21, "NP2010": 24, "PRB2_4": 24, "PRB_1_": 0}
+#: What is left where a file does not say where its sites are.
+GIVE_POSITIONS: Final = "give their positions in Python: open_spikeglx(file, geometry=...)"
 #: No probe has more; a larger count is damage.
 MOST_CHANNELS: Final = 100_000
 
@@ -149,6 +152,12 @@ def read_spikeglx_meta(path: str | os.PathLike[str]) -> SpikeGlxMeta:
 
 
 def _meta(place: Path, fields: dict[str, str]) -> SpikeGlxMeta:
+    if not _is_3a(fields) and not {"imDatPrb_pn", "imDatPrb_type"} & fields.keys():
+        msg = (
+            f"{place} has neither a line imDatPrb_pn=... nor imDatPrb_type=..., so it is not told which probe it was; "
+            "the file was edited or cut. Copy it again"
+        )
+        raise FileFormatError(msg)
     acquired = _counts(fields, "acqApLfSy", place)
     n_ap, n_lf, n_sync = _counts(fields, "snsApLfSy", place)
     if n_ap and n_lf:
@@ -240,6 +249,12 @@ def _saved_numbers(fields: dict[str, str], n_acquired: int, path: Path) -> Int64
             msg = f"{path}: snsSaveChanSubset names {part!r:.80}, which is no channel; the file was edited or damaged"
             raise FileFormatError(msg)
         first, last = int(low), int(high or low)
+        if last < first:
+            msg = (
+                f"{path}: snsSaveChanSubset names channels {part:.80}, from the last to the first; SpikeGLX writes "
+                f"{last}:{first}. The file was edited or damaged; copy it again"
+            )
+            raise FileFormatError(msg)
         if not 0 <= first <= last < n_acquired:
             msg = f"{path}: snsSaveChanSubset names channels {part}, but {n_acquired} were acquired"
             raise FileFormatError(msg)
@@ -394,6 +409,7 @@ def spikeglx_geometry(meta: SpikeGlxMeta) -> npt.NDArray[np.float64]:
 
 def _catalogue_sites(meta: SpikeGlxMeta) -> tuple[npt.NDArray[np.float64], Int64]:
     """Return sites as probeinterface reads them, from the lines that matter: it reads AP files in UTF-8 only."""
+    _check_listed_channels(meta)
     numbers = ",".join(str(channel) for channel in meta.saved_channels)
     fields = {k: v for k, v in meta.fields.items() if k.startswith(("im", "type", "sns", "acq")) and v.isascii()}
     fields |= {"snsSaveChanSubset": numbers, "nSavedChans": str(len(meta.saved_channels))}
@@ -410,9 +426,8 @@ def _catalogue_sites(meta: SpikeGlxMeta) -> tuple[npt.NDArray[np.float64], Int64
         except GeometryError as error:
             if "snsGeomMap" in meta.fields:
                 return _mapped_sites(meta)
-            msg = (
-                f"{meta.path} does not tell the sites of its channels: {error.__cause__!r}. Pass geometry=... instead."
-            )
+            why = _fault_of_site_table(fields.get("imroTbl", ""), meta.part_number, error.__cause__)
+            msg = f"{meta.path} does not tell the sites of its channels: {why}. Copy it again, or {GIVE_POSITIONS}"
             raise GeometryError(msg) from error
     if len(positions) != len(meta.saved_channels):
         msg = (
@@ -420,6 +435,27 @@ def _catalogue_sites(meta: SpikeGlxMeta) -> tuple[npt.NDArray[np.float64], Int64
         )
         raise GeometryError(msg)
     return positions, shanks
+
+
+def _check_listed_channels(meta: SpikeGlxMeta) -> None:
+    """Raise if ``~imroTbl`` lists a channel twice: another one's site would then count as its own."""
+    if _kind(meta.fields) == 1110:  # its entries are groups of channels
+        return
+    listed = Counter(entry.split()[0] for entry in _entries(meta.fields.get("imroTbl", ""))[1:] if entry.strip())
+    twice = [channel for channel, count in listed.items() if count > 1]
+    if twice:
+        msg = f"{meta.path}: ~imroTbl lists channel {twice[0]:.80} more than once; the file was edited. Copy it again"
+        raise GeometryError(msg)
+
+
+def _fault_of_site_table(table: str, part_number: str, error: BaseException | None) -> str:
+    """Say why probeinterface found no sites in ``~imroTbl``: it gives no reasons."""
+    if len(_entries(table)) < 2:
+        return "it has no ~imroTbl"
+    missing = re.search(r"e(\d+)", str(error)) if isinstance(error, KeyError) else None
+    if missing is not None:
+        return f"~imroTbl names site {missing[1]}, which a {part_number or '3A probe'} does not have"
+    return f"~imroTbl names a site twice, or sites that a {part_number or '3A probe'} does not have; it was edited"
 
 
 def _mapped_sites(meta: SpikeGlxMeta) -> tuple[npt.NDArray[np.float64], Int64]:
@@ -433,7 +469,7 @@ def _mapped_sites(meta: SpikeGlxMeta) -> tuple[npt.NDArray[np.float64], Int64]:
     except (ValueError, IndexError, OverflowError) as error:
         msg = (
             f"{meta.path}: probe {_named(meta.fields)} is in no catalogue, and the file has no ~snsGeomMap that says "
-            f"where its sites are ({error}). Pass geometry=... instead."
+            f"where its sites are. Copy it again, or {GIVE_POSITIONS}"
         )
         raise GeometryError(msg) from error
     if len(positions) != len(meta.saved_channels):

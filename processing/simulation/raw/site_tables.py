@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from ...probes import N_CHANNELS, probe_model
+from ...probes import N_CHANNELS, probe_model, wired_channels
 from .probe import RecordedProbe
 
 #: Beginnings of part numbers and the type by which site tables of their probes are known; the longest one counts.
@@ -39,17 +39,14 @@ def site_tables(probe: RecordedProbe) -> dict[str, str]:
     """Return the lines of a ``.meta`` file that describe the sites (format: SpikeGLX, "imroTbl" in its help pages)."""
     kind = probe_type(probe.part_number)
     model = probe_model(probe.part_number)
-    all_channels = np.arange(probe.n_acquired)
-    banks = np.zeros(probe.n_acquired, np.int64)
-    # Channels that were not recorded are at the lowest site they are wired to.
-    own_bases = probe.n_acquired > N_CHANNELS and bool(model.shanks[-1])
-    shanks = all_channels // N_CHANNELS if own_bases else np.zeros_like(banks)
-    on_shank = all_channels % N_CHANNELS if own_bases else all_channels % model.sites_per_shank
-    site = probe.sites % model.sites_per_shank
-    banks[probe.channels], on_shank[probe.channels] = site // N_CHANNELS, site
-    shanks[probe.channels] = probe.shanks
+    # Channels that were not recorded are at the lowest site they are wired to, which no other channel can record.
+    wired = wired_channels(model, np.arange(len(model.positions)))
+    _, sites = np.unique(wired, return_index=True)
+    sites[probe.channels] = probe.sites
+    on_shank = sites % model.sites_per_shank
+    site_facts = (np.arange(probe.n_acquired), model.shanks[sites], on_shank // N_CHANNELS, on_shank)
     gain = f"{probe.ap_gain:g}"
-    rows = zip(all_channels.tolist(), shanks.tolist(), banks.tolist(), on_shank.tolist(), strict=True)
+    rows = zip(*(facts.tolist() for facts in site_facts), strict=True)
     entry = ENTRIES.get(kind, ENTRY_1_0)
     table = "".join(entry.format(channel=c, shank=s, bank=b, bank_bit=2**b, site=e, gain=gain) for c, s, b, e in rows)
     lines = {"imDatPrb_type": str(kind), "~imroTbl": f"({kind},{probe.n_acquired}){table}"}

@@ -307,6 +307,29 @@ def test_cut_files_are_opened_where_that_is_asked_for(tmp_path: Path) -> None:
     assert open_bands(tmp_path, allow_cut=True).spike_band.n_samples == 20
 
 
+@pytest.mark.parametrize(
+    ("part_number", "change", "said"),
+    [
+        ("NP2013", ("(1 0 0 0 1)", "(0 0 0 0 1)"), "~imroTbl lists channel 0 more than once"),
+        ("NP2013", ("(7 0 0 0 7)", "(7 0 0 0 9999)"), "~imroTbl names site 9999, which a NP2013 does not have"),
+        ("NP2013", ("(7 0 0 0 7)", "(7 0 0 0 8)"), "~imroTbl names a site twice"),
+        ("NP1010", ("(5 0 ", "(5 9 "), "~imroTbl names site 3461, which a NP1010 does not have"),
+        ("NP2013", ("383", "383:0"), "from the last to the first"),
+        ("NP2013", ("imDatPrb_", "note_"), "neither a line imDatPrb_pn=... nor imDatPrb_type=..."),
+    ],
+)
+def test_what_is_wrong_with_the_sites_is_said_in_words(
+    tmp_path: Path, part_number: str, change: tuple[str, str], said: str
+) -> None:
+    path = write_glx(tmp_path, ProbeSetup("imec0", part_number, np.arange(384)), **{"~snsGeomMap": None})
+    meta = path.with_suffix(".meta")
+    meta.write_text(meta.read_text().replace(*change))
+    with pytest.raises(AllenEcephysError, match=re.escape(said)) as raised:
+        open_spikeglx(path)
+    assert str(meta) in str(raised.value)
+    assert not re.search(r"\w+(Error|Exception)\(", str(raised.value))
+
+
 def test_errors_on_the_link_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write_glx(
         tmp_path, ProbeSetup("imec0", "NP2003", np.arange(384)), imErrFlags0_IS_CT_SR_LK_PP_SY_MS="1 0 12 0 0 0 3"

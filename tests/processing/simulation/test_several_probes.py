@@ -26,6 +26,23 @@ SETUPS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("part_number", "sites"),
+    [
+        ("NP2013", range(96)), ("NP2013", range(160)), ("NP2013", range(96, 144)), ("NP2014", range(96)),
+        ("NP2010", range(96)), ("NP2003", range(400, 500)), ("NP1032", range(900, 950)), ("NP3020", range(1300, 1400)),
+    ],
+)  # fmt: skip
+def test_channels_that_are_not_saved_share_no_site_with_those_that_are(
+    part_number: str, sites: range, tmp_path: Path
+) -> None:
+    setups = {"imec0": SimulatedProbe(part_number, sites=sites, n_units=1)}
+    truth = write_probes(tmp_path / "rig", setups, recorder="spikeglx", duration=0.05)["imec0"]
+    band = open_bands(tmp_path / "rig").spike_band
+    np.testing.assert_allclose(band.geometry, truth.geometry)
+    np.testing.assert_array_equal(band.shanks, truth.probe.shanks)
+
+
 @pytest.mark.parametrize("recorder", ["open_ephys", "spikeglx"])
 @pytest.mark.parametrize("kind", SETUPS)
 def test_a_probe_among_others_reads_as_it_was_set_up(kind: str, recorder: Recorder, tmp_path: Path) -> None:
