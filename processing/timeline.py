@@ -36,16 +36,20 @@ class Timeline:
         int64 (n_stretches,): first sample of each stretch, counted in the file; the first is 0.
     numbers
         int64 (n_stretches,): the recorder's number of these samples.
+    numbered
+        Whether the recorder numbered them; else they are counted from 0, whenever the recording began.
     """
 
     n_samples: int
     starts: Int64
     numbers: Int64
+    numbered: bool = True
 
     @classmethod
-    def unbroken(cls, n_samples: int, first_number: int = 0) -> Timeline:
-        """Return the timeline of a recording without gaps."""
-        return cls(n_samples, np.zeros(1, np.int64), np.array([first_number], np.int64))
+    def unbroken(cls, n_samples: int, first_number: int | None = None) -> Timeline:
+        """Return the timeline of a recording without gaps; without a first number, one that nobody numbered."""
+        first = np.array([first_number or 0], np.int64)
+        return cls(n_samples, np.zeros(1, np.int64), first, first_number is not None)
 
     @classmethod
     def from_numbers(cls, numbers: npt.NDArray[np.integer[Any]], where: str) -> Timeline:

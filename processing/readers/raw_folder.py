@@ -22,6 +22,7 @@ from allen_ecephys.files import read_json
 
 from ..probes import AdcWiring
 from ..recording import duration
+from ..timeline import Timeline
 from .binary import BinaryRecording
 from .open_ephys import choose_stream, open_open_ephys
 from .open_ephys_index import (
@@ -32,8 +33,9 @@ from .open_ephys_index import (
     open_ephys_streams,
     recording_folder,
 )
+from .plausibility import check_bands
 from .released import LFP_BAND_FILE, SPIKE_BAND_FILE, open_released_band
-from .spikeglx import FILE_NAME, choose_file, lf_file_of, open_spikeglx, spikeglx_files
+from .spikeglx import FILE_NAME, SpikeGlxRecording, choose_file, lf_file_of, open_spikeglx, spikeglx_files
 from .unread import what_there_is
 
 Recorder = Literal["SpikeGLX", "Open Ephys", "described binary", "the release"]
@@ -111,7 +113,20 @@ def open_bands(
     Traceback (most recent call last):
     allen_ecephys.errors.MissingFileError: there is no no/such/folder; name the folder of a recording
     """
-    place = Path(path)
+    bands = _open_bands(Path(path), stream, allow_cut=allow_cut, settings=settings, part_number=part_number)
+    if bands.lfp is not None:
+        check_bands(bands.spike_band, bands.lfp)
+    return bands
+
+
+def _open_bands(
+    place: Path,
+    stream: str | None,
+    *,
+    allow_cut: bool,
+    settings: str | os.PathLike[str] | None,
+    part_number: str | None,
+) -> RawBands:
     recorder = recorder_of(place)
     if recorder != "Open Ephys" and (settings is not None or part_number is not None):
         msg = (
@@ -176,7 +191,23 @@ def _open_spikeglx_bands(place: Path, stream: str | None, *, allow_cut: bool) ->
     spike_band = open_spikeglx(ap_file, "ap", allow_cut=allow_cut)
     lf_file = lf_file_of(ap_file)
     lfp = None if lf_file is None else open_spikeglx(lf_file, "lf", allow_cut=allow_cut)
+    if lfp is not None:
+        _place_in_time(lfp, spike_band)
     return RawBands(spike_band, lfp, "SpikeGLX", probe)
+
+
+def _place_in_time(lfp: SpikeGlxRecording, spike_band: SpikeGlxRecording) -> None:
+    """Place an LFP by when both files say that they began, counted from the first sample of the spike band.
+
+    ``firstSample`` counts from the start of the acquisition, each band at its own rate, whole samples only: an LFP
+    that began with a spike band between two of its samples has the number of the first of them.
+    """
+    if "firstSample" not in spike_band.meta.fields or "firstSample" not in lfp.meta.fields:
+        return
+    step = max(round(spike_band.sampling_rate / lfp.sampling_rate), 1)
+    late = -((spike_band.meta.first_sample - step * lfp.meta.first_sample) // step)
+    spike_band.timeline = Timeline.unbroken(spike_band.n_samples, 0)
+    lfp.timeline = Timeline.unbroken(lfp.n_samples, late)
 
 
 def _open_open_ephys_bands(place: Path, stream: str | None, told: dict[str, Any]) -> RawBands:

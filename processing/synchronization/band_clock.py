@@ -44,14 +44,13 @@ class BandClock:
     def of_band(cls, clock: ProbeClock, spike_band: Recording, band: Recording) -> BandClock:
         """Return the clock of a probe's band, which is `spike_band` itself or its LFP.
 
-        Both begin together, unless the recorder numbered the LFP's samples, too, and its numbers say otherwise by less
-        than a second. (Where it did not, they are counted from 0.)
+        An LFP begins where its numbers say: each band is numbered from the start of the acquisition, at its own rate.
+        Where the recorder numbered but one of them, or none, both begin together.
         """
         step = round(spike_band.sampling_rate / band.sampling_rate)
-        first = float(spike_band.timeline.numbers[0])
-        of_band = float(step * band.timeline.numbers[0])
-        numbered = of_band > 0 and abs(of_band - first) < spike_band.sampling_rate
-        return cls(clock, band.timeline, of_band if numbered else first, step)
+        numbered = spike_band.timeline.numbered and band.timeline.numbered
+        first = step * band.timeline.numbers[0] if numbered else spike_band.timeline.numbers[0]
+        return cls(clock, band.timeline, float(first), step)
 
     def numbers(self, samples: npt.ArrayLike) -> Floats:
         """Return the spike band's numbers of samples, counted in the band's file from 0."""

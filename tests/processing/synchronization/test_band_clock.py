@@ -47,8 +47,10 @@ def test_a_file_that_begins_late_and_leaves_out_samples(clock) -> None:
     assert of_band.around(*true_seconds(np.array([299_000.0, 300_100.0]))) is None
 
 
-@pytest.mark.parametrize(("lfp_first", "begins"), [(7_500, 90_000), (7_503, 90_036), (0, 90_000)])
-def test_an_lfp_band(clock, lfp_first: int, begins: int) -> None:
+@pytest.mark.parametrize(
+    ("lfp_first", "begins"), [(7_500, 90_000), (7_503, 90_036), (20_000, 240_000), (0, 0), (None, 90_000)]
+)
+def test_an_lfp_band(clock, lfp_first: int | None, begins: int) -> None:
     """The LFP's own numbers are taken where they were written; else it begins with the spike band."""
     spikes = Band(RATE, Timeline.unbroken(600_000, 90_000))
     lfp = Band(RATE / 12, Timeline.unbroken(50_000, lfp_first))

@@ -1,0 +1,105 @@
+"""Headers that are hard to believe: bands that begin or end apart, and numbers that no recording has."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from allen_ecephys.errors import CorruptFileError
+from allen_ecephys.processing.readers import RawBands, open_bands
+from allen_ecephys.processing.simulation.raw.open_ephys_folder import ProbeSetup, write_open_ephys
+from allen_ecephys.processing.stages.probe_lfp import nominal_clock
+from allen_ecephys.processing.synchronization import BandClock
+
+from .test_spikeglx_probes import write_glx
+
+N_SAMPLES = 36_000
+CHANNELS = np.arange(4)
+
+
+def open_ephys(folder: Path, first: int = 60_000) -> dict[str, Path]:
+    """Write 1.2 s of a probe whose acquisition had run for two seconds; return the folder of each stream."""
+    probe = ProbeSetup("ProbeA", "NP1010", np.arange(384), channels=CHANNELS)
+    streams = write_open_ephys(folder, [probe], N_SAMPLES, numbers=first + np.arange(N_SAMPLES))
+    for name, stream in streams.items():
+        rows = N_SAMPLES // 12 if name.endswith("-LFP") else N_SAMPLES
+        np.zeros((rows, len(CHANNELS)), np.int16).tofile(stream / "continuous.dat")
+    return streams
+
+
+def spikeglx(folder: Path, **lines: object) -> Path:
+    """Write 1.2 s of a probe and return the LFP's metadata, of which `lines` are changed."""
+    probe = ProbeSetup("imec0", "NP1010", np.arange(384), channels=CHANNELS)
+    meta = write_glx(folder, probe, N_SAMPLES).with_name("run_g0_t0.imec0.lf.meta")
+    change(meta, **lines)
+    return meta
+
+
+def change(meta: Path, **lines: object) -> None:
+    text = meta.read_text()
+    for key, value in lines.items():
+        text, n = re.subn(rf"(?m)^{key}=.*$", f"{key}={value}", text)
+        assert n == 1
+    meta.write_text(text)
+
+
+def lfp_seconds(bands: RawBands) -> np.ndarray:
+    """Return when the first LFP samples were taken, since the first sample of the spike band."""
+    assert bands.lfp is not None
+    clock = nominal_clock(bands.spike_band, "probe")
+    return BandClock.of_band(clock, bands.spike_band, bands.lfp).seconds(np.arange(2))
+
+
+@pytest.mark.parametrize("late", [0, 1, 1250, 2875, -1250])
+def test_an_lfp_band_that_begins_apart_is_placed_there(
+    tmp_path: Path, late: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = open_ephys(tmp_path / "oe")["ProbeA-LFP"] / "sample_numbers.npy"
+    np.save(file, np.load(file) + late)
+    spikeglx(tmp_path / "glx", firstSample=5000 + late)
+    change(tmp_path / "glx" / "run_g0_t0.imec0.ap.meta", firstSample=60_004)  # between two LFP samples
+    for folder in ("oe", "glx"):
+        caplog.clear()
+        for _ in range(2):  # told once
+            np.testing.assert_allclose(lfp_seconds(open_bands(tmp_path / folder)), np.arange(late, late + 2) / 2500)
+        told = [r.getMessage() for r in caplog.records]
+        if abs(late) < 250:
+            assert not told
+        else:
+            side = "after" if late > 0 else "before"
+            assert len(told) == 1
+            assert f"begins {abs(late) / 2500:.3f} s {side} the spike band" in told[0]
+
+
+def test_an_lfp_band_of_another_time_is_refused(tmp_path: Path) -> None:
+    file = open_ephys(tmp_path / "oe")["ProbeA-LFP"] / "sample_numbers.npy"
+    np.save(file, np.load(file) + 12_500)
+    spikeglx(tmp_path / "glx", firstSample=12_500)
+    for folder in ("oe", "glx"):
+        with pytest.raises(CorruptFileError, match=r"begins 5\.000 s after the spike band, which lasts 1\.200 s"):
+            open_bands(tmp_path / folder)
+
+
+def test_an_lfp_band_without_numbers_begins_with_the_spike_band(tmp_path: Path) -> None:
+    (open_ephys(tmp_path / "oe")["ProbeA-LFP"] / "sample_numbers.npy").unlink()
+    meta = spikeglx(tmp_path / "glx")
+    meta.write_text(meta.read_text().replace("firstSample=0\n", ""))
+    for folder in ("oe", "glx"):
+        np.testing.assert_allclose(lfp_seconds(open_bands(tmp_path / folder)), [0, 1 / 2500])
+
+
+def test_bands_of_different_length_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stream = open_ephys(tmp_path / "oe")["ProbeA-LFP"]
+    rows = N_SAMPLES // 24
+    np.zeros((rows, len(CHANNELS)), np.int16).tofile(stream / "continuous.dat")
+    np.save(stream / "sample_numbers.npy", np.load(stream / "sample_numbers.npy")[:rows])
+    meta = spikeglx(tmp_path / "glx", fileSizeBytes=rows * 10, fileTimeSecs=rows / 2500)
+    np.zeros((rows, 5), np.int16).tofile(meta.with_suffix(".bin"))
+    for folder in ("oe", "glx"):
+        caplog.clear()
+        assert open_bands(tmp_path / folder).lfp is not None
+        [told] = [r.getMessage() for r in caplog.records]
+        assert "the LFP band lasts 0.600 s, the spike band 1.200 s" in told
