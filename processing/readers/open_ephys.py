@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from allen_ecephys.errors import (
     CorruptFileError,
     FileFormatError,
+    GeometryError,
     MissingDataError,
     MissingFileError,
     UnknownNameError,
@@ -31,8 +33,9 @@ from ..shanks import shanks_by_position
 from ..timeline import Timeline
 from .arrays import read_npy
 from .binary import BinaryRecording
+from .catalogue import catalogue_probe
 from .finding import called
-from .open_ephys_index import SAMPLES_FILE, OpenEphysStream, open_ephys_streams
+from .open_ephys_index import SAMPLES_FILE, OpenEphysStream, lfp_streams_of, open_ephys_streams
 from .open_ephys_sites import StreamSites, sites_of_3a, sites_of_stream
 
 logger = logging.getLogger(__name__)
@@ -164,13 +167,15 @@ def open_open_ephys(
         If no stream, or several, are of that name or band.
     GeometryError
         If no positions are given and none can be found, or the files contradict each other about them.
+        If the probe's bands are not those of its part number.
 
     Examples
     --------
     >>> open_open_ephys("recording", "lfp").sampling_rate
     2500.0
     """
-    chosen = choose_stream(open_ephys_streams(folder), stream, band, Path(folder))
+    streams = open_ephys_streams(folder)
+    chosen = choose_stream(streams, stream, band, Path(folder))
     n_channels = len(chosen.electrodes)
     if geometry is not None:
         positions = checked_geometry(geometry, n_channels, str(chosen.folder))
@@ -180,9 +185,43 @@ def open_open_ephys(
         sites = sites_of_3a(n_channels)
     else:
         sites = sites_of_stream(chosen, None if settings is None else Path(settings), part_number)
+        _check_bands_of_part(sites.part_number, chosen, streams, told=part_number is not None)
     if reference_channels is not None:
         sites = replace(sites, reference_channels=np.asarray(reference_channels, dtype=np.int64))
     return OpenEphysRecording(chosen, sites, allow_cut=allow_cut)
+
+
+def _check_bands_of_part(
+    part_number: str, chosen: OpenEphysStream, streams: list[OpenEphysStream], *, told: bool
+) -> None:
+    """Raise if a probe of a kind without LFP band has one, or one that is told to have two has a single, wide one.
+
+    The plugins call the streams of probes with two bands ``-AP`` and ``-LFP`` (until GUI 0.5 they numbered them);
+    the record node may have kept but one of the two.
+
+    Raises
+    ------
+    GeometryError
+        If the bands do not fit the part number.
+    """
+    model = catalogue_probe(part_number)
+    if model is None:
+        return
+    has_lfp = model.gains[1] is not None
+    of_two = chosen.band == "lfp" or bool(lfp_streams_of(chosen, streams))
+    numbered_or_named = re.search(r"-(AP|LFP)$|\.\d+$", chosen.stream_name, re.IGNORECASE)
+    if of_two and not has_lfp:
+        found, known = "an LFP band of its own", "have a single wide band"
+    elif told and has_lfp and not of_two and not numbered_or_named:
+        found, known = "a single wide band", "have a spike band (-AP) and an LFP band (-LFP)"
+    else:
+        return
+    source = f"part_number={part_number!r} is that of another probe" if told else "the settings are of another probe"
+    msg = (
+        f"{chosen.folder}: {chosen.probe} has {found}, but probes {part_number} {known}: {source}; name the right one "
+        "with part_number=... or settings=..., or give geometry=... in Python"
+    )
+    raise GeometryError(msg)
 
 
 def choose_stream(streams: list[OpenEphysStream], name: str | None, band: str, folder: Path) -> OpenEphysStream:

@@ -90,6 +90,21 @@ class OpenEphysStream:
         return frozenset({self.name, self.stream_name, self.probe})
 
 
+def lfp_streams_of(spikes: OpenEphysStream, streams: list[OpenEphysStream]) -> list[OpenEphysStream]:
+    """Return the streams that hold the LFP of a spike band's probe: one, none, or several that cannot be told apart."""
+    return [stream for stream in streams if stream.band == "lfp" and _same_probe(stream, spikes)]
+
+
+def _same_probe(lfp: OpenEphysStream, spikes: OpenEphysStream) -> bool:
+    """Tell whether two streams are of one probe: by its name, or in GUI 0.5, where streams are numbered, by order."""
+    if lfp.probe == spikes.probe:
+        return True
+    numbered = [s.name.rpartition(".")[2] for s in (lfp, spikes)]
+    if not all(n.isdigit() for n in numbered) or lfp.name.rpartition(".")[0] != spikes.name.rpartition(".")[0]:
+        return False
+    return int(numbered[0]) == int(numbered[1]) + 1
+
+
 def open_ephys_streams(folder: str | os.PathLike[str]) -> list[OpenEphysStream]:
     """Return the streams of electrodes of a recording.
 

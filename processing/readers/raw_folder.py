@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from .open_ephys import choose_stream, open_open_ephys
 from .open_ephys_index import (
     INDEX_FILE,
     SAMPLES_FILE,
-    OpenEphysStream,
+    lfp_streams_of,
     open_ephys_recordings,
     open_ephys_streams,
     recording_folder,
@@ -37,6 +38,8 @@ from .plausibility import check_bands
 from .released import LFP_BAND_FILE, SPIKE_BAND_FILE, open_released_band
 from .spikeglx import FILE_NAME, SpikeGlxRecording, choose_file, lf_file_of, open_spikeglx, spikeglx_files
 from .unread import what_there_is
+
+logger = logging.getLogger(__name__)
 
 Recorder = Literal["SpikeGLX", "Open Ephys", "described binary", "the release"]
 #: Names of the two bands of a described binary recording.
@@ -225,19 +228,9 @@ def _open_open_ephys_bands(place: Path, stream: str | None, told: dict[str, Any]
         msg = f"stream {chosen.stream_name!r} of {recording} is an LFP band; name its probe, {chosen.probe!r}"
         raise UnknownNameError(msg)
     spike_band = open_open_ephys(recording, stream=chosen.name, **told)
-    of_probe = [s for s in streams if s.band == "lfp" and _same_probe(s, chosen, streams)]
+    of_probe = lfp_streams_of(chosen, streams)
     lfp = open_open_ephys(recording, stream=of_probe[0].name, **told) if len(of_probe) == 1 else None
     return RawBands(spike_band, lfp, "Open Ephys", chosen.probe)
-
-
-def _same_probe(lfp: OpenEphysStream, spikes: OpenEphysStream, streams: list[OpenEphysStream]) -> bool:
-    """Tell whether two streams are of one probe: by its name, or in GUI 0.5, where streams are numbered, by order."""
-    if lfp.probe == spikes.probe:
-        return True
-    numbered = [s.name.rpartition(".")[2] for s in (lfp, spikes)]
-    if not all(n.isdigit() for n in numbered) or lfp.name.rpartition(".")[0] != spikes.name.rpartition(".")[0]:
-        return False
-    return int(numbered[0]) == int(numbered[1]) + 1 and lfp in streams
 
 
 def describe_binary(recording_file: Path, n_columns: int, n_samples: int, **facts: object) -> None:
@@ -317,6 +310,8 @@ def list_probes(
 ) -> list[ProbeListing]:
     """Return what a folder holds, probe by probe, of all its recordings; arguments are those of :func:`open_bands`.
 
+    Of several probes, `part_number` is taken for those whose settings are silent, which is logged.
+
     Raises
     ------
     MissingFileError
@@ -343,7 +338,18 @@ def list_probes(
     else:
         found = [(place, None, place.absolute().name)]
     told: dict[str, Any] = {"allow_cut": allow_cut, "settings": settings, "part_number": part_number}
-    return [_listed(recorder, folder, stream, probe, told) for folder, stream, probe in found]
+    if part_number is None or recorder != "Open Ephys" or len(found) == 1:
+        return [_listed(recorder, *one, told) for one in found]
+    # One part number for several probes is that of those whose settings are silent.
+    listed = [_listed(recorder, *one, told | {"part_number": None}) for one in found]
+    silent = [i for i, probe in enumerate(listed) if probe.problem]
+    for i in silent:
+        listed[i] = _listed(recorder, *found[i], told)
+    logger.warning(
+        "part_number=%r is taken for %d of %d probes, of which no settings tell%s",
+        part_number, len(silent), len(found), f": {', '.join(listed[i].probe for i in silent)}" if silent else "",
+    )  # fmt: skip
+    return listed
 
 
 def _listed(recorder: Recorder, folder: Path, stream: str | None, probe: str, told: dict[str, Any]) -> ProbeListing:

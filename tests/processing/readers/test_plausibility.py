@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from allen_ecephys.errors import CorruptFileError
-from allen_ecephys.processing.readers import RawBands, open_bands
+from allen_ecephys.errors import CorruptFileError, GeometryError
+from allen_ecephys.processing.readers import RawBands, list_probes, open_bands, open_open_ephys
 from allen_ecephys.processing.simulation.raw.open_ephys_folder import ProbeSetup, write_open_ephys
 from allen_ecephys.processing.stages.probe_lfp import nominal_clock
 from allen_ecephys.processing.synchronization import BandClock
@@ -103,3 +104,51 @@ def test_bands_of_different_length_are_told(tmp_path: Path, caplog: pytest.LogCa
         assert open_bands(tmp_path / folder).lfp is not None
         [told] = [r.getMessage() for r in caplog.records]
         assert "the LFP band lasts 0.600 s, the spike band 1.200 s" in told
+
+
+def test_a_part_number_is_not_believed_against_the_bands(tmp_path: Path) -> None:
+    probes = [ProbeSetup(name, part, np.arange(384)) for name, part in (("Two", "NP1010"), ("One", "NP2003"))]
+    write_open_ephys(tmp_path, probes, 24, settings=False)
+    for stream in tmp_path.rglob("continuous/*"):
+        rows = 2 if stream.name.endswith("-LFP") else 24
+        np.zeros((rows, 384), np.int16).tofile(stream / "continuous.dat")
+    for part in ("NP2003", "NP2013"):
+        with pytest.raises(GeometryError, match=f"Two has an LFP band of its own, but probes {part} have a single"):
+            open_bands(tmp_path, stream="Two", part_number=part)
+        with pytest.raises(GeometryError, match="another probe"):
+            open_open_ephys(tmp_path, "lfp", stream="Two", part_number=part)
+    with pytest.raises(GeometryError, match=r"One has a single wide band, but probes NP1000 have a spike band \(-AP\)"):
+        open_bands(tmp_path, stream="One", part_number="NP1000")
+    assert open_bands(tmp_path, stream="Two", part_number="NP1010").lfp is not None
+    assert open_bands(tmp_path, stream="One", part_number="NP2003").lfp is None
+    # A record node that kept the spike band only.
+    index = next(tmp_path.rglob("structure.oebin"))
+    contents = json.loads(index.read_text())
+    contents["continuous"] = [e for e in contents["continuous"] if not e["stream_name"].endswith("-LFP")]
+    index.write_text(json.dumps(contents))
+    assert open_bands(tmp_path, stream="Two", part_number="NP1010").lfp is None
+
+
+def test_settings_of_a_probe_with_other_bands_are_refused(tmp_path: Path) -> None:
+    open_ephys(tmp_path)
+    settings = tmp_path / "Record Node 101" / "settings.xml"
+    settings.write_text(settings.read_text().replace("NP1010", "NP2003"))
+    with pytest.raises(GeometryError, match="the settings are of another probe"):
+        open_bands(tmp_path)
+
+
+def test_one_part_number_is_for_probes_whose_settings_are_silent(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = ProbeSetup("Told", "NP1010", np.arange(384), channels=CHANNELS)
+    write_open_ephys(tmp_path / "told", [told], 24)
+    lost = [ProbeSetup(name, "NP2003", np.arange(384), channels=CHANNELS) for name in ("LostA", "LostB")]
+    write_open_ephys(tmp_path / "lost", lost, 24, settings=False)
+    for stream in tmp_path.rglob("continuous/*"):
+        rows = 2 if stream.name.endswith("-LFP") else 24
+        np.zeros((rows, len(CHANNELS)), np.int16).tofile(stream / "continuous.dat")
+    found = {probe.probe: probe for probe in list_probes(tmp_path, part_number="NP2003")}
+    assert {name: probe.part_number for name, probe in found.items()} == {
+        "Told": "NP1010", "LostA": "NP2003", "LostB": "NP2003"
+    }  # fmt: skip
+    assert "is taken for 2 of 3 probes, of which no settings tell: LostA, LostB" in caplog.text
