@@ -22,6 +22,12 @@ Float64 = npt.NDArray[np.float64]
 
 #: No recording that means anything has more.
 MOST_GAPS: Final = 10_000
+#: No recording pauses for longer (s): a month. A number further on was damaged.
+LONGEST_GAP: Final = 30 * 86_400.0
+#: Numbers beyond are exact no more as seconds or samples in float64; a recorder takes 9,500 years to get there.
+LARGEST_NUMBER: Final = 2**53
+
+_DAMAGED: Final = "The file was damaged: copy it again, or split the recording there"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +58,9 @@ class Timeline:
         return cls(n_samples, np.zeros(1, np.int64), first, first_number is not None)
 
     @classmethod
-    def from_numbers(cls, numbers: npt.NDArray[np.integer[Any]], where: str) -> Timeline:
+    def from_numbers(
+        cls, numbers: npt.NDArray[np.integer[Any]], where: str, sampling_rate: float = 30_000.0
+    ) -> Timeline:
         """Find the gaps in the recorder's numbers of all samples, which may be memory-mapped.
 
         Halves are compared first: of numbers that are as far apart as their places there is no need to read those
@@ -61,7 +69,7 @@ class Timeline:
         Raises
         ------
         CorruptFileError
-            If numbers repeat or go back.
+            If numbers repeat or go back, jump by more than a month at `sampling_rate`, or are no counter's.
 
         Examples
         --------
@@ -71,6 +79,9 @@ class Timeline:
         n = len(numbers)
         if not n:
             return cls.unbroken(0)
+        if int(numbers[0]) > LARGEST_NUMBER:
+            msg = f"{where}: the first sample has the number {numbers[0]}; no recorder counts so far. {_DAMAGED}"
+            raise CorruptFileError(msg)
         breaks: list[int] = []
         pending = [(0, n - 1)]
         while pending:
@@ -82,6 +93,14 @@ class Timeline:
                     msg = (
                         f"{where}: sample {last} has the number {numbers[last]}, the one before it {numbers[first]}; "
                         "numbers that repeat or go back tell no times. Record again, or split the file there"
+                    )
+                    raise CorruptFileError(msg)
+                missing = int(numbers[last]) - int(numbers[last - 1]) - 1
+                if missing > LONGEST_GAP * sampling_rate:
+                    msg = (
+                        f"{where}: sample {last} has the number {numbers[last]}, the one before it "
+                        f"{numbers[last - 1]}: {missing / sampling_rate / 86_400:,.0f} days would be missing. "
+                        f"{_DAMAGED}"
                     )
                     raise CorruptFileError(msg)
                 breaks.append(last)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -94,13 +94,22 @@ def list_command(raw: Path, as_json: bool, **told: Any) -> None:
             click.echo(f"    cannot be opened: {said}")
             continue
         shanks = f"{found.n_shanks} shank{'s' * (found.n_shanks != 1)}"
-        gaps = f"{found.n_gaps} gap{'s' * (found.n_gaps != 1)}" if found.n_gaps else "no gaps"
         click.echo(
             f"    {found.part_number or 'part number not told'}, {found.n_channels} channels on {shanks}, "
-            f"{found.seconds:,.1f} s, bands {' and '.join(found.bands)}, {gaps}"
+            f"{found.seconds:,.1f} s, bands {' and '.join(found.bands)}, {_gaps_in_words(found.gap_seconds)}"
         )
     if all(found.problem for found in probes):
         sys.exit(1)
+
+
+def _gaps_in_words(seconds: Sequence[float]) -> str:
+    """Say how many gaps there are and how long they are: each of a few, the longest and the sum of many."""
+    if not seconds:
+        return "no gaps"
+    counted = f"{len(seconds)} gap{'s' * (len(seconds) != 1)}"
+    if len(seconds) > 4:
+        return f"{counted} (the longest {max(seconds):,.4g} s, {sum(seconds):,.4g} s in all)"
+    return f"{counted} ({' + '.join(f'{gap:,.4g}' for gap in seconds)} s)"
 
 
 def surface_in_words(report: Mapping[str, Any], n_channels: int) -> str:

@@ -87,7 +87,8 @@ class OpenEphysRecording(BinaryRecording):
                 )
                 raise CorruptFileError(msg)
             self.n_samples = min(self.n_samples, len(numbers))
-            self.timeline = Timeline.from_numbers(numbers[: self.n_samples], str(self._numbers_file()))
+            kept, where = numbers[: self.n_samples], str(self._numbers_file())
+            self.timeline = Timeline.from_numbers(kept, where, self.sampling_rate)
 
     def _numbers_file(self) -> Path | None:
         names = ("sample_numbers.npy", f"{self.stream.band}_timestamps.npy", "timestamps.npy")

@@ -193,7 +193,7 @@ def _stream(recording: Path, entry: dict[str, Any]) -> OpenEphysStream:
         msg = f"stream {name} lists {len(channels)} channels and counts {entry['num_channels']}"
         raise ValueError(msg)
     rate = float(entry["sample_rate"])
-    if not (math.isfinite(rate) and rate > 0):
+    if not (math.isfinite(rate) and rate >= 1):
         msg = f"stream {name} has a sample_rate of {rate}"
         raise ValueError(msg)
     gains = np.array([float(channels[i]["bit_volts"]) * _to_microvolts(channels[i]) for i in electrodes])

@@ -277,8 +277,8 @@ class ProbeListing:
         Length of the spike band, gaps left out.
     bands
         ``ap``, ``lfp``.
-    n_gaps
-        Stretches that are missing.
+    n_gaps, gap_seconds
+        Stretches that are missing from the spike band, and how long each is (s).
     problem
         Why the probe cannot be opened; empty if it can.
 
@@ -298,6 +298,7 @@ class ProbeListing:
     seconds: float = 0.0
     bands: tuple[str, ...] = ()
     n_gaps: int = 0
+    gap_seconds: tuple[float, ...] = ()
     problem: str = ""
 
 
@@ -368,4 +369,5 @@ def _listed(recorder: Recorder, folder: Path, stream: str | None, probe: str, to
         seconds=duration(recording),
         bands=("ap",) if bands.lfp is None else ("ap", "lfp"),
         n_gaps=len(recording.timeline.gaps),
+        gap_seconds=tuple((recording.timeline.gaps[:, 1] / recording.sampling_rate).tolist()),
     )  # fmt: skip

@@ -32,6 +32,7 @@ from ..probes import (
     read_spikeglx_probe,
     wiring_of_table,
 )
+from ..timeline import LARGEST_NUMBER
 from .catalogue import catalogue_probe
 from .text import read_text
 
@@ -175,11 +176,12 @@ def _meta(place: Path, fields: dict[str, str]) -> SpikeGlxMeta:
         )
         raise FileFormatError(msg)
     rate = _number(fields, "imSampRate", place)
-    if not (math.isfinite(rate) and rate > 0):
+    if not (math.isfinite(rate) and rate >= 1):
         msg = f"{place}: imSampRate={rate} is no sampling rate; the file was edited or damaged"
         raise FileFormatError(msg)
-    if any(_whole(fields, key, place) < 0 for key in ("fileSizeBytes", "firstSample") if key in fields):
-        msg = f"{place}: fileSizeBytes or firstSample is negative; the file was edited or damaged"
+    counters = [_whole(fields, key, place) for key in ("fileSizeBytes", "firstSample") if key in fields]
+    if not all(0 <= n <= LARGEST_NUMBER for n in counters):
+        msg = f"{place}: fileSizeBytes or firstSample is negative, or no counter's; the file was edited or damaged"
         raise FileFormatError(msg)
     steps = _steps(fields, place)
     return SpikeGlxMeta(

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from allen_ecephys.errors import CorruptFileError, GeometryError
+from allen_ecephys.cli import main
+from allen_ecephys.errors import CorruptFileError, FileFormatError, GeometryError
 from allen_ecephys.processing.readers import RawBands, list_probes, open_bands, open_open_ephys
 from allen_ecephys.processing.simulation.raw.open_ephys_folder import ProbeSetup, write_open_ephys
 from allen_ecephys.processing.stages.probe_lfp import nominal_clock
@@ -152,3 +154,43 @@ def test_one_part_number_is_for_probes_whose_settings_are_silent(
         "Told": "NP1010", "LostA": "NP2003", "LostB": "NP2003"
     }  # fmt: skip
     assert "is taken for 2 of 3 probes, of which no settings tell: LostA, LostB" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("place", "jump", "said"),
+    [
+        (20_000, 2**60, r"sample 20000 has the number .*: 444,799,963 days would be missing"),
+        (20_000, 31 * 86_400 * 30_000, "31 days would be missing"),
+        (0, 2**60, "the first sample has the number 1152921504606906976; no recorder counts so far"),
+    ],
+)
+def test_numbers_that_no_recorder_counts_to_are_refused(tmp_path: Path, place: int, jump: int, said: str) -> None:
+    file = open_ephys(tmp_path)["ProbeA-AP"] / "sample_numbers.npy"
+    numbers = np.load(file)
+    numbers[place:] += jump
+    np.save(file, numbers)
+    with pytest.raises(CorruptFileError, match=said):
+        open_bands(tmp_path)
+
+
+def test_the_list_says_how_long_gaps_are(tmp_path: Path) -> None:
+    streams = open_ephys(tmp_path)
+    for name, step in (("ProbeA-AP", 1), ("ProbeA-LFP", 12)):
+        file = streams[name] / "sample_numbers.npy"
+        numbers = np.load(file)
+        numbers[12_000 // step :] += 6_000 // step
+        numbers[24_000 // step :] += 90_000 // step
+        np.save(file, numbers)
+    [listed] = list_probes(tmp_path)
+    assert (listed.n_gaps, listed.gap_seconds) == (2, (0.2, 3.0))
+    said = CliRunner().invoke(main, ["process", "list", str(tmp_path)]).output
+    assert "bands ap and lfp, 2 gaps (0.2 + 3 s)" in said
+
+
+@pytest.mark.parametrize("band", ["ap", "lf"])
+@pytest.mark.parametrize("lines", [{"firstSample": 2**70}, {"imSampRate": 1e-310}])
+def test_counters_and_rates_of_no_recorder_are_refused(tmp_path: Path, band: str, lines: dict[str, float]) -> None:
+    spikeglx(tmp_path)
+    change(tmp_path / f"run_g0_t0.imec0.{band}.meta", **lines)
+    with pytest.raises(FileFormatError, match="edited or damaged"):
+        open_bands(tmp_path)
