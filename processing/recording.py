@@ -7,13 +7,14 @@ Open Ephys, SpikeGLX and plain binary files return one, and so does the simulato
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import ChannelCountError, GeometryError, InvalidValueError, SampleRangeError
+from allen_ecephys.errors import ChannelCountError, GeometryError, InvalidTypeError, InvalidValueError, SampleRangeError
 
 if TYPE_CHECKING:
     from .probes import AdcWiring
@@ -115,13 +116,30 @@ def chunk_bounds(n_samples: int, chunk_samples: int, start: int = 0) -> Iterator
         yield first, min(first + chunk_samples, n_samples)
 
 
-def check_bounds(start: int, stop: int, n_samples: int, where: str) -> None:
-    """Raise SampleRangeError unless ``0 <= start <= stop <= n_samples``."""
+def checked_bounds(start: Any, stop: Any, n_samples: int, where: str) -> tuple[int, int]:
+    """Return the bounds of a window as whole numbers.
+
+    Raises
+    ------
+    InvalidTypeError
+        If they are no numbers, or none that are whole.
+    SampleRangeError
+        Unless ``0 <= start <= stop <= n_samples``.
+    """
+    for bound in (start, stop):
+        if not isinstance(bound, numbers.Real) or not float(bound).is_integer():
+            msg = (
+                f"samples [{start!r}, {stop!r}) of {where} were asked for; samples are whole numbers, counted from 0: "
+                "round(seconds * sampling_rate)"
+            )
+            raise InvalidTypeError(msg)
+    start, stop = int(start), int(stop)
     if not 0 <= start <= stop <= n_samples:
         msg = (
             f"samples [{start}, {stop}) of {where} were asked for, which holds [0, {n_samples}); clip the window first"
         )
         raise SampleRangeError(msg)
+    return start, stop
 
 
 def checked_geometry(geometry: npt.ArrayLike | None, n_channels: int, where: str) -> npt.NDArray[np.float64]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from allen_ecephys.errors import InvalidContentsError, explains_unknown_names
+from allen_ecephys.errors import InvalidContentsError, InvalidTypeError, explains_unknown_names
 from allen_ecephys.nwb import layout
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     import numpy.typing as npt
     import pandas as pd
 
@@ -162,6 +161,25 @@ def column_of(frame: pd.DataFrame, column: layout.Column) -> Any:
     return None
 
 
+def check_start_time(start: object) -> None:
+    """Raise unless the start of a session is a time with its time zone.
+
+    Raises
+    ------
+    InvalidTypeError
+        If it is no datetime.
+    InvalidContentsError
+        If it has no time zone.
+    """
+    given = "give one with its time zone, for example datetime(2019, 1, 19, 8, 54, tzinfo=timezone.utc)"
+    if not isinstance(start, datetime):
+        msg = f"session_start_time is {start!r:.80}, not a datetime; {given}"
+        raise InvalidTypeError(msg)
+    if start.tzinfo is None:
+        msg = f"session_start_time has no time zone; {given}"
+        raise InvalidContentsError(msg)
+
+
 def check_contents(contents: SessionContents) -> None:
     """Check everything that can be checked without reading the spikes.
 
@@ -170,9 +188,7 @@ def check_contents(contents: SessionContents) -> None:
     InvalidContentsError
         If tables lack columns, ids repeat, refer to nothing, lengths disagree, or intervals end before they start.
     """
-    if contents.metadata.session_start_time.tzinfo is None:
-        msg = "session_start_time has no time zone; give one, for example datetime(2019, 1, 19, tzinfo=timezone.utc)"
-        raise InvalidContentsError(msg)
+    check_start_time(contents.metadata.session_start_time)
     for field in fields(contents.metadata):
         _writable_texts(f"the metadata's {field.name}", [getattr(contents.metadata, field.name)])
     _require("probes", contents.probes, ("description", "sampling_rate", "lfp_sampling_rate", "has_lfp_data"))

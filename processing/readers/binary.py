@@ -15,7 +15,7 @@ import numpy.typing as npt
 from allen_ecephys.errors import CorruptFileError, FileFormatError, GeometryError, MissingDataError
 
 from ..probes import AdcWiring, neuropixels_1_geometry, neuropixels_1_wiring
-from ..recording import Channels, check_bounds, checked_geometry
+from ..recording import Channels, checked_bounds, checked_geometry
 from ..shanks import shanks_by_position
 from ..timeline import Timeline
 
@@ -262,8 +262,7 @@ class BinaryRecording:
         >>> band.read_columns(0, 300).shape  # every column of the file, channels or not
         (300, 32)
         """
-        start, stop = int(start), int(stop)
-        check_bounds(start, stop, self.n_samples, str(self.path))
+        start, stop = checked_bounds(start, stop, self.n_samples, str(self.path))
         samples = np.empty((stop - start, self.n_columns), self.dtype)
         if not samples.size:
             return samples

@@ -6,6 +6,9 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Literal
+
+from allen_ecephys.errors import InvalidTypeError, UnknownNameError
 
 
 def files_below(folder: Path, pattern: str) -> list[Path]:
@@ -17,17 +20,41 @@ def files_below(folder: Path, pattern: str) -> list[Path]:
     return sorted(_files(folder, pattern))
 
 
-def called(name: str, known: Sequence[Collection[str]]) -> list[int]:
+def called(name: object, known: Sequence[Collection[str]]) -> list[int]:
     """Return which of several things, each known by some names, is called `name`; its case counts only if it decides.
+
+    Raises
+    ------
+    InvalidTypeError
+        If `name` is no text.
 
     Examples
     --------
     >>> called("probea", [{"ProbeA", "ProbeA-AP"}, {"ProbeB"}]), called("v1", [{"V1"}, {"v1"}])
     ([0], [1])
     """
+    if not isinstance(name, str):
+        msg = f"{name!r} is no name of a probe or stream; give one as text, such as 'imec0' or 'ProbeA'"
+        raise InvalidTypeError(msg)
     exactly = [i for i, names in enumerate(known) if name in names]
     wanted = name.lower()
     return exactly or [i for i, names in enumerate(known) if wanted in {other.lower() for other in names}]
+
+
+def band_called(name: str) -> Literal["ap", "lfp"]:
+    """Return which band is meant: ``ap``, or ``lfp``, which SpikeGLX calls ``lf``.
+
+    Raises
+    ------
+    UnknownNameError
+        If it is neither.
+    """
+    if name == "ap":
+        return "ap"
+    if name in {"lfp", "lf"}:
+        return "lfp"
+    msg = f"there is no band {name!r}; a probe has 'ap', the spike band, and 'lfp'"
+    raise UnknownNameError(msg)
 
 
 def _files(folder: Path, pattern: str) -> Iterator[Path]:

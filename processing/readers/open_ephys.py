@@ -34,7 +34,7 @@ from ..timeline import Timeline
 from .arrays import read_npy
 from .binary import BinaryRecording
 from .catalogue import catalogue_probe
-from .finding import called
+from .finding import band_called, called
 from .open_ephys_index import SAMPLES_FILE, OpenEphysStream, lfp_streams_of, open_ephys_streams
 from .open_ephys_sites import StreamSites, sites_of_3a, sites_of_stream
 
@@ -176,7 +176,7 @@ def open_open_ephys(
     2500.0
     """
     streams = open_ephys_streams(folder)
-    chosen = choose_stream(streams, stream, band, Path(folder))
+    chosen = choose_stream(streams, stream, band_called(band), Path(folder))
     n_channels = len(chosen.electrodes)
     if geometry is not None:
         positions = checked_geometry(geometry, n_channels, str(chosen.folder))
@@ -236,7 +236,12 @@ def choose_stream(streams: list[OpenEphysStream], name: str | None, band: str, f
     named = streams
     if name is not None:
         # SpikeInterface and neo put the record node before the folder: "Record Node 101#Neuropix-PXI-100.ProbeA-AP".
-        named = [streams[i] for i in called(name.rpartition("#")[2], [stream.names for stream in streams])]
+        known = [stream.names for stream in streams]
+        found, rest = called(name, known), name
+        while not found and "#" in rest:
+            rest = rest.partition("#")[2]
+            found = called(rest, known)
+        named = [streams[i] for i in found]
     fitting = [stream for stream in named if stream.band == band]
     if name is not None and len(named) == 1:
         fitting = named

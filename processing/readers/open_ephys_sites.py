@@ -93,8 +93,12 @@ def sites_of_stream(
         If index and settings name different sites, or neither names them.
         If the settings name another probe than `part_number`.
     MissingFileError
-        If there are no settings of this experiment and no part number is given.
+        If there are no settings of this experiment and no part number is given, or `settings` is no file.
     """
+    if settings is not None and not settings.is_file():
+        what = "is a folder" if settings.is_dir() else "does not exist"
+        msg = f"settings={str(settings)!r} {what}; name the settings.xml of the recording"
+        raise MissingFileError(msg)
     path, own = (settings, True) if settings is not None else find_settings(stream.folder)
     probe = _probe_of_stream(stream, path) if path is not None and own else None
     part = part_number or (probe.part_number if probe is not None else "")

@@ -10,6 +10,7 @@ from allen_ecephys.errors import FileFormatError, MissingFileError
 
 from ..probes import N_CHANNELS, REFERENCE_CHANNELS_3A, neuropixels_1_geometry
 from .binary import BinaryRecording
+from .finding import band_called
 from .streamed import SeekableFile, StreamedRecording
 
 #: Names of the two bands in a probe's folder of the bucket, and their rates (Hz).
@@ -42,6 +43,8 @@ def open_released_band(source: str | os.PathLike[str] | SeekableFile, band: str 
     ------
     MissingFileError
         If there is no such file.
+    UnknownNameError
+        If there is no such band.
     FileFormatError, CorruptFileError
         If it does not hold whole samples of 384 channels.
 
@@ -51,6 +54,7 @@ def open_released_band(source: str | os.PathLike[str] | SeekableFile, band: str 
     >>> open_released_band(io.BytesIO(bytes(768 * 10))).n_samples
     10
     """
+    band = band_called(band)
     facts: dict[str, Any] = {
         "n_columns": N_CHANNELS,
         "sampling_rate": _RATES[band],

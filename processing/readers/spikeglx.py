@@ -25,7 +25,7 @@ from allen_ecephys.errors import (
 from ..recording import checked_geometry, chunk_bounds
 from ..shanks import shanks_by_position
 from .binary import BinaryRecording
-from .finding import called, files_below
+from .finding import band_called, called, files_below
 from .spikeglx_meta import SpikeGlxMeta, SpikeGlxSites, read_spikeglx_meta, spikeglx_sites, spikeglx_wiring
 
 logger = logging.getLogger(__name__)
@@ -204,7 +204,7 @@ def lf_file_of(ap_file: Path) -> Path | None:
 
 def open_spikeglx(
     path: str | os.PathLike[str],
-    band: Literal["ap", "lf"] | None = None,
+    band: Literal["ap", "lf", "lfp"] | None = None,
     *,
     probe: str | None = None,
     geometry: npt.ArrayLike | None = None,
@@ -217,7 +217,8 @@ def open_spikeglx(
     path
         A ``.bin`` or ``.meta`` file, or a folder that holds one recording of the band.
     band
-        ``"ap"`` (the default for a folder) or ``"lf"``; a file says it by itself, and must not say another.
+        ``"ap"`` (the default for a folder) or ``"lfp"`` (also ``"lf"``); a file says it by itself, and must not
+        say another.
     probe
         Name of the probe (``imec0``), where the folder holds several.
     geometry
@@ -233,11 +234,15 @@ def open_spikeglx(
         If the metadata contradict themselves or name another band, or the file is compressed.
     CorruptFileError
         If the file's size is not the one in its metadata.
+    UnknownNameError
+        If there is no such band, or the folder holds nothing of the probe.
     GeometryError
         If no positions are given and the metadata name none.
     MissingExtraError
         If probeinterface is not installed and no geometry is given.
     """
+    if band is not None:
+        band = "ap" if band_called(band) == "ap" else "lf"
     binary = _binary_file(Path(path), band, probe)
     meta_path = binary.with_suffix(".meta")
     if not meta_path.exists():

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from allen_ecephys.errors import CorruptFileError, MissingDataError
 
-from ..recording import check_bounds
+from ..recording import checked_bounds
 from .binary import BinaryRecording
 
 
@@ -96,8 +96,7 @@ class StreamedRecording(BinaryRecording):
         CorruptFileError
             If the file gives fewer bytes than it has.
         """
-        start, stop = int(start), int(stop)
-        check_bounds(start, stop, self.n_samples, str(self.path))
+        start, stop = checked_bounds(start, stop, self.n_samples, str(self.path))
         sample = self.n_columns * self.dtype.itemsize
         wanted = (stop - start) * sample
         parts: list[bytes] = []

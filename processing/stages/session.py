@@ -7,6 +7,7 @@ leaves ``session.nwb``, and ``probe_<id>_lfp.nwb`` where the raw data were given
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from allen_ecephys.errors import (
 from allen_ecephys.files import read_json
 from allen_ecephys.nwb.layout import FILTERING
 
-from ..packaging.contents import SessionContents, SessionMetadata
+from ..packaging.contents import SessionContents, SessionMetadata, check_start_time
 from ..packaging.identities import (
     PROBES,
     channel_ids,
@@ -48,7 +49,6 @@ from .mean_waveforms import read_mean_waveforms
 from .probe_lfp import lfp_rate, nominal_clock, write_probe_lfp
 
 if TYPE_CHECKING:
-    import os
     from datetime import datetime
 
     import pandas as pd
@@ -77,7 +77,7 @@ RENAMED: Final = {"duration": "waveform_duration", "halfwidth": "waveform_halfwi
 
 
 def run_session(
-    probes: Sequence[str | os.PathLike[str]],
+    probes: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
     folder: str | os.PathLike[str],
     *,
     session_start_time: datetime,
@@ -103,6 +103,8 @@ def run_session(
     StageError
         If the units of a probe were not measured.
     """
+    probes = _each(probes)
+    check_start_time(session_start_time)
     for probe in probes:
         check_measured(Path(probe))
     called, number = probe_names(probes, names), _session_id(probes, session_id)
@@ -119,6 +121,11 @@ def run_session(
     sources += [file for one in bands for file in input_files(one.spike_band if one.lfp is None else one.lfp)]
     parameters = {"session_id": number, "session_start_time": session_start_time.isoformat(), "names": called}
     return STAGE.run(folder, work, inputs=sources, parameters=parameters)
+
+
+def _each(folders: Sequence[str | os.PathLike[str]] | str | os.PathLike[str]) -> list[str | os.PathLike[str]]:
+    """Return the folders of probes, where one alone may be given as it is."""
+    return [folders] if isinstance(folders, (str, os.PathLike)) else list(folders)
 
 
 def _write_lfp(
@@ -157,7 +164,7 @@ class PackagedProbe:
 
 
 def package_units(
-    folders: Sequence[str | os.PathLike[str]],
+    folders: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
     path: str | os.PathLike[str],
     *,
     session_start_time: datetime,
@@ -177,7 +184,7 @@ def package_units(
     Parameters
     ----------
     folders
-        For each probe, the folder that :func:`.units.measure_units` filled.
+        For each probe, the folder that :func:`.units.measure_units` filled; of one probe, the folder itself will do.
     path
         File to write.
     session_start_time, session_type
@@ -201,9 +208,13 @@ def package_units(
         If a folder holds no measured units.
     InvalidValueError
         If no ids can be made from `session_id`, or for so many probes, or two probes have one name.
+    InvalidTypeError
+        If `session_start_time` is no datetime.
     InvalidContentsError, FileExistsError, DiskFullError
         As :func:`.packaging.write_session_nwb`.
     """
+    folders = _each(folders)
+    check_start_time(session_start_time)
     if not folders:
         msg = "no folder of measured units was named: run `allen-ecephys process units` first"
         raise StageError(msg)

@@ -19,7 +19,7 @@ from allen_ecephys.errors import FileFormatError
 from allen_ecephys.files import atomic_file, read_json
 
 from ...ranges import check_positive, check_whole
-from ...recording import Channels, check_bounds
+from ...recording import Channels, checked_bounds
 from ...timeline import Timeline
 from ..raw.noise import hardware_high_pass
 from ..raw.probe import NEUROPIXELS_1, recorded_probe
@@ -205,7 +205,7 @@ class ComputedRecording:
 
     def read(self, start: int, stop: int, channels: Channels = None) -> npt.NDArray[np.int16]:
         """Return samples ``[start, stop)``, int16 (stop - start, channels)."""
-        check_bounds(start, stop, self.n_samples, repr(self))
+        start, stop = checked_bounds(start, stop, self.n_samples, repr(self))
         out = np.empty((stop - start, self.n_channels), np.int16)
         for number in range(start // BLOCK_SAMPLES, -(-stop // BLOCK_SAMPLES)):
             first = number * BLOCK_SAMPLES

@@ -6,12 +6,13 @@ import json
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from allen_ecephys.errors import MissingFileError, UnknownNameError
-from allen_ecephys.processing.readers import list_probes, open_bands
+from allen_ecephys.errors import InvalidTypeError, MissingFileError, UnknownNameError
+from allen_ecephys.processing.readers import list_probes, open_bands, open_open_ephys, open_spikeglx
 from allen_ecephys.processing.readers.finding import files_below
 from allen_ecephys.processing.simulation.raw import SimulatedProbe, write_probes
 from allen_ecephys.processing.simulation.raw.several_probes import RUN, Recorder
@@ -72,6 +73,42 @@ def test_probes_are_named_as_other_programs_name_them(lab: tuple[Path, str, str]
         assert open_bands(folder, stream=name).probe == other
     with pytest.raises((UnknownNameError, MissingFileError), match=one):
         open_bands(folder, stream="ProbeC")
+
+
+@pytest.mark.parametrize("stream", [0, 1.0, ["imec0"], b"ProbeA"])
+def test_a_probe_is_asked_for_by_its_name_and_not_by_a_number(lab: tuple[Path, str, str], stream: Any) -> None:
+    with pytest.raises(InvalidTypeError, match="give one as text"):
+        open_bands(lab[0], stream=stream)
+
+
+def test_a_probe_whose_name_holds_the_sign_of_other_programs(tmp_path: Path) -> None:
+    setups = {f"Probe#{n}": SimulatedProbe("NP1000", n_channels=8 * n, n_units=1) for n in (1, 2)}
+    write_probes(tmp_path / "lab", setups, recorder="open_ephys", duration=0.1)
+    for n in (1, 2):
+        for name in (f"Probe#{n}", f"probe#{n}-AP", f"Record Node 101#Neuropix-PXI-100.Probe#{n}-AP"):
+            assert open_bands(tmp_path / "lab", stream=name).spike_band.n_channels == 8 * n
+
+
+def test_settings_that_are_no_file_are_named(lab: tuple[Path, str, str]) -> None:
+    if lab[1] == "imec0":
+        pytest.skip("SpikeGLX has no settings")
+    for settings, said in ((lab[0] / "nope.xml", "does not exist"), (lab[0], "is a folder")):
+        with pytest.raises(MissingFileError, match=said):
+            open_bands(lab[0], stream=lab[1], settings=settings)
+
+
+def test_the_lfp_band_is_called_as_either_recorder_calls_it(lab: tuple[Path, str, str]) -> None:
+    folder, one, _ = lab
+    for name in ("lf", "lfp"):
+        if one == "imec0":
+            (file,) = folder.rglob("*imec0.lf.bin")
+            found = [open_spikeglx(file, name), open_spikeglx(file.parent, name)]  # type: ignore[arg-type]
+        else:
+            found = [open_open_ephys(folder, name, stream=one)]  # type: ignore[arg-type]
+        assert [band.sampling_rate for band in found] == [2500.0] * len(found)
+    opened: Any = open_spikeglx if one == "imec0" else open_open_ephys
+    with pytest.raises(UnknownNameError, match="no band 'LF2'"):
+        opened(folder, "LF2")
 
 
 def test_any_place_in_a_recording_says_what_is_there(lab: tuple[Path, str, str], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import re
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from allen_ecephys.errors import (
     CorruptFileError,
     FileFormatError,
     GeometryError,
+    InvalidTypeError,
     MissingDataError,
     MissingExtraError,
     UnknownNameError,
@@ -310,6 +312,16 @@ def test_windows_outside_the_recording_are_refused(plain: tuple[Path, np.ndarray
     recording = open_binary(plain[0], 8, geometry=neuropixels_1_geometry(8))
     with pytest.raises(IndexError, match="holds"):
         recording.read(start, stop)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, np.nan), (0.5, 3.5), (0, np.inf), (0, "3"), (None, 3), (0, 1j)])
+def test_windows_that_are_not_whole_samples_are_refused(plain: tuple[Path, np.ndarray], start: Any, stop: Any) -> None:
+    recording = open_binary(plain[0], 8, geometry=neuropixels_1_geometry(8))
+    with pytest.raises(InvalidTypeError, match="whole numbers"):
+        recording.read(start, stop)
+    with pytest.raises(InvalidTypeError, match="whole numbers"):
+        recording.read_uv(start, stop)
+    assert recording.read(np.int64(1), 3.0).shape == (2, 8)  # type: ignore[arg-type]
 
 
 def test_p11_a_rest_after_the_last_sample_is_left_out_and_counted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,7 @@ def test_names_that_cannot_be_told_apart_are_refused(rig: tuple[Path, Path], tmp
     with pytest.raises(InvalidValueError, match=r"two probes are called 'imec0'.*--probe-name"):
         probe_names(twice)
     with pytest.raises(InvalidValueError, match="1 names were given for 2 probes"):
-        package_units(twice, tmp_path / "s.nwb", session_start_time=None, names=["A"])  # type: ignore[arg-type]
+        package_units(twice, tmp_path / "s.nwb", session_start_time=datetime.now(UTC), names=["A"])
     assert probe_names([tmp_path, tmp_path / "b"]) == ["probeA", "probeB"]
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,13 @@ from click.testing import CliRunner
 
 from allen_ecephys import EcephysSession, UnitFilter
 from allen_ecephys.cli.process import process
-from allen_ecephys.errors import MissingFileError, SpikeTrainError, StageError
+from allen_ecephys.errors import (
+    InvalidContentsError,
+    InvalidTypeError,
+    MissingFileError,
+    SpikeTrainError,
+    StageError,
+)
 from allen_ecephys.processing.pipeline.stage import verify_stage
 from allen_ecephys.processing.quality_metrics import QUALITY_METRICS, QualitySettings
 from allen_ecephys.processing.simulation.raw.recording import TRUTH_FILE, read_ground_truth, write_recording
@@ -28,7 +35,7 @@ from allen_ecephys.processing.sorted_spikes import SortedSpikes
 from allen_ecephys.processing.spike_band.depth_estimation import estimate_depth
 from allen_ecephys.processing.spike_band.median_subtraction import MedianSubtractedRecording
 from allen_ecephys.processing.stages.opening import ProbeData, open_probe
-from allen_ecephys.processing.stages.session import package_units
+from allen_ecephys.processing.stages.session import package_units, run_session
 from allen_ecephys.processing.stages.units import UnitParameters, measure_units
 from allen_ecephys.processing.waveforms import WAVEFORM_METRICS
 
@@ -174,6 +181,7 @@ def test_killed_in_a_stage_resumes_with_equal_bytes(measured: Path, raw: Path, t
     script = f"""
 import os, signal
 from pathlib import Path
+from typing import Any
 from allen_ecephys.processing.pipeline import stage as stages
 from allen_ecephys.processing.simulation.raw.recording import read_ground_truth
 from allen_ecephys.processing.stages.opening import open_probe
@@ -300,6 +308,21 @@ def test_folders_of_an_earlier_version_say_how_they_are_mended(measured: Path, t
         (folder / "units" / "stage.json").write_text(json.dumps(manifest))
     with pytest.raises(StageError, match=rf"by version \d.* lacks .*Run `.* units RAW {folder}` again"):
         package_units([folder], tmp_path / "s.nwb", session_id=1, session_start_time=pd.Timestamp("2024-01-01T00Z"))
+
+
+def test_one_folder_may_be_named_and_a_start_that_is_no_time_is_refused(measured: Path, tmp_path: Path) -> None:
+    """A folder's name is no list of folders, and text is no time."""
+    start: Any
+    for start, said in (("2024-05-01", "not a datetime"), (None, "not a datetime"), (1.0, "not a datetime")):
+        with pytest.raises(InvalidTypeError, match=said):
+            package_units(measured, tmp_path / "s.nwb", session_start_time=start)
+        with pytest.raises(InvalidTypeError, match=said):
+            run_session(measured, tmp_path / "run", session_start_time=start)
+    with pytest.raises(InvalidContentsError, match="no time zone"):
+        package_units(measured, tmp_path / "s.nwb", session_start_time=pd.Timestamp("2024-01-01"))
+    for number, folders in enumerate((measured, str(measured), [measured])):
+        path = package_units(folders, tmp_path / f"{number}.nwb", session_start_time=pd.Timestamp("2024-01-01T00Z"))
+        assert path.is_file()
 
 
 def test_folders_without_data_are_refused(tmp_path: Path) -> None:
