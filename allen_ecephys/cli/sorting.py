@@ -243,11 +243,14 @@ def _say_score(probe: SortedProbe, truth: RawGroundTruth) -> dict[str, Any]:
 
     score = score_phy_folder(probe.sorting.folder, truth)
     accuracy = score.units["accuracy"]
-    click.echo(
-        f"true units: {score.n_well_found} of {len(accuracy)} found (accuracy of 0.8 or more), mean accuracy "
-        f"{accuracy.mean():.3f}; {len(score.false_positive_units)} false positive and {len(score.redundant_units)} "
-        "redundant units"
-    )
+    beside = f"{len(score.false_positive_units)} false positive and {len(score.redundant_units)} redundant units"
+    if len(accuracy):
+        click.echo(
+            f"true units: {score.n_well_found} of {len(accuracy)} found (accuracy of 0.8 or more), mean accuracy "
+            f"{accuracy.mean():.3f}; {beside}"
+        )
+    else:
+        click.echo(f"true units: none was simulated; {beside}")
     missed = score.units[accuracy < 0.8].join(truth.units[["amplitude", "snr", "peak_channel"]])
     if len(missed):
         columns = ["amplitude", "snr", "peak_channel", "n_true", "sorted_unit", "n_sorted", "accuracy"]

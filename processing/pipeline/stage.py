@@ -13,6 +13,7 @@ import itertools
 import json
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -457,14 +458,18 @@ def _difference(manifest: Json, key: Json) -> str:
     if manifest.get("version") != key["version"]:
         return f"made by version {manifest.get('version')}, this is {key['version']}"
     old, new = _flat(manifest.get("parameters", {})), _flat(key["parameters"])
-    changed = [
-        f"{name} {old.get(name)!r} -> {new.get(name)!r}"
-        for name in sorted({*old, *new})
-        if old.get(name) != new.get(name)
-    ]
+    differing = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    digested = {name for name in differing if _is_digest(old.get(name)) or _is_digest(new.get(name))}
+    changed = [f"{name} {old.get(name)!r} -> {new.get(name)!r}" for name in differing if name not in digested]
+    changed += sorted({name.partition(".")[0] for name in digested})
     before = manifest.get("inputs", [])
     changed += [f"input {told['name']}" for told in key["inputs"] if told not in before]
     return ", ".join(changed) or "inputs in another order or number"
+
+
+def _is_digest(value: object) -> bool:
+    """Tell a digest, of which a reader learns nothing, from a value."""
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{16,64}", value) is not None
 
 
 def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Json:

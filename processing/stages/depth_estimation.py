@@ -71,10 +71,11 @@ def run_depth_estimation(
         f"{band} {part}": digest_of(value)[:16] for band, facts in told.items() for part, value in (facts or {}).items()
     }
 
+    known = recording_facts(recording, lfp, files)
+    if not overwrite:
+        _refuse_another(Path(folder), known)
+
     def work(place: Path) -> dict[str, Any]:
-        known = recording_facts(recording, lfp, files)
-        if not overwrite:
-            _refuse_another(Path(folder), known)
         check_channel_count(recording)
         info = estimate_depth(recording, lfp, chosen)
         info.save(place / INFO_FILE, recording.geometry)

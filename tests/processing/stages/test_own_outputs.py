@@ -42,14 +42,18 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("command", ["spike-band", "sort", "run", "units"])
-def test_another_probe_does_not_replace_what_is_there(rig: tuple[Path, Path], command: str) -> None:
+def test_another_probe_does_not_replace_what_is_there(
+    rig: tuple[Path, Path], command: str, caplog: pytest.LogCaptureFixture
+) -> None:
     raw, measured = rig
+    caplog.set_level("INFO")
     before = {path: path.read_bytes() for path in (measured / "imec0").glob("*/stage.json")}
     refused = process(command, raw, measured / "imec0", "--probe", "imec1")
     assert refused.exit_code == 1
     assert "holds the results of another recording: of probe 'imec0'" in refused.output
     assert "probe 'imec1'" in refused.output
     assert "--overwrite" in refused.output
+    assert "running" not in refused.output + caplog.text  # it is refused before anything begins
     assert {path: path.read_bytes() for path in (measured / "imec0").glob("*/stage.json")} == before
 
 

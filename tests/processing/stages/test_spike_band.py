@@ -434,11 +434,12 @@ def test_a23_a_damaged_manifest_costs_a_run_and_is_never_believed(tmp_path: Path
     assert len(runs) == 2
 
 
-def test_what_headers_say_is_part_of_what_was_made(tmp_path: Path) -> None:
+def test_what_headers_say_is_part_of_what_was_made(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Another gain makes other units in microvolts, from the same samples; a note in the header makes nothing."""
     truth = write_recording(tmp_path / "raw", duration=3.0, n_units=2, n_channels=32, form="spikeglx", lfp=True, seed=3)
     recording = open_bands(truth.folder)
     depth = run_depth_estimation(recording.spike_band, tmp_path / "out", lfp=recording.lfp)
+    caplog.set_level("INFO")
     for name, (old, new), reused in (
         ("ap", ("typeThis=", "userNotes=a fine day\ntypeThis="), True),
         ("lf", ("appVersion=20190327", "appVersion=20190328"), True),
@@ -451,4 +452,6 @@ def test_what_headers_say_is_part_of_what_was_made(tmp_path: Path) -> None:
         bands = open_bands(truth.folder)
         again = run_depth_estimation(bands.spike_band, tmp_path / "out", lfp=bands.lfp)
         assert again.reused is reused, (name, new)
+    (said,) = [record.getMessage() for record in caplog.records if "in place of" in record.getMessage()]
+    assert said.endswith("depth_estimation: headers")
     assert depth.manifest["outputs"]["bands.json"] != again.manifest["outputs"]["bands.json"]
