@@ -42,8 +42,8 @@ def session_id_of(recordings: Iterable[str]) -> int:
 def probe_numbers(names: Sequence[str]) -> list[int]:
     """Return the number of each probe of a session, by its name: ``probeB`` and ``imec1`` are 1.
 
-    So a probe has the same ids packaged alone or with others. Where names tell no numbers below 10, or the same for
-    two, probes are numbered in their order.
+    So a probe of a session has the same ids packaged alone or with others. Where names tell no numbers below 10, or
+    the same for two, probes are numbered in their order.
 
     Examples
     --------

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
+import re
 from typing import TYPE_CHECKING, Final
 
 from allen_ecephys.errors import CorruptFileError
@@ -11,6 +13,7 @@ from allen_ecephys.errors import CorruptFileError
 if TYPE_CHECKING:
     from ..recording import Recording
     from .binary import BinaryRecording
+    from .spikeglx_meta import SpikeGlxMeta
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +29,49 @@ SLOWEST_SPIKE_BAND: Final = 5_000.0
 def _tell_once(message: str) -> None:
     """Log a warning; a recording is opened many times while it is processed."""
     logger.warning("%s", message)
+
+
+def check_gain(band: BinaryRecording) -> None:
+    """Tell of gains that no converter has."""
+    low, high = float(band.uv_per_bit.min()), float(band.uv_per_bit.max())
+    if band.dtype.kind != "f" and not (PLAUSIBLE_UV[0] <= low and high <= PLAUSIBLE_UV[1]):
+        found = f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+        _tell_once(
+            f"{band.path}: by its headers a count is {found} uV; probes have {PLAUSIBLE_UV[0]:g} to "
+            f"{PLAUSIBLE_UV[1]:g}. Amplitudes in uV are wrong if the gain is"
+        )
+
+
+def check_spike_band_rate(band: BinaryRecording) -> None:
+    """Tell of a spike band that is too slow for spikes."""
+    if band.sampling_rate < SLOWEST_SPIKE_BAND:
+        _tell_once(
+            f"{band.path}: the spike band has {band.sampling_rate:,.6g} samples a second, too few for spikes; is the "
+            "rate wrong, or the file an LFP band?"
+        )
+
+
+def check_meta(band: BinaryRecording, meta: SpikeGlxMeta) -> None:
+    """Tell of a SpikeGLX ``.meta`` that seems to be of another file: another length in seconds, or another probe."""
+    seconds, stated = band.n_samples / band.sampling_rate, meta.fields.get("fileTimeSecs", "")
+    try:
+        told = float(stated) if stated else seconds
+    except ValueError:
+        told = math.nan
+    whole = meta.file_size in {None, band.path.stat().st_size}  # of a cut file the length is told already
+    if whole and not math.isclose(told, seconds, rel_tol=0.01, abs_tol=SAME_TIME_S):
+        _tell_once(
+            f"{meta.path}: fileTimeSecs={stated:.40}, but its {band.n_samples:,} samples at {band.sampling_rate:.10g} "
+            f"Hz are {seconds:,.3f} s; is the rate or the number of channels wrong?"
+        )
+    # Windows wrote the name, its folders included.
+    written = re.search(r"\.(imec\d*)\.(?:ap|lf)\.bin$", meta.fields.get("fileName", ""), re.IGNORECASE)
+    named = re.search(r"\.(imec\d*)\.(?:ap|lf)\.bin$", band.path.name, re.IGNORECASE)
+    if written and named and written[1].lower() != named[1].lower():
+        _tell_once(
+            f"{meta.path} was written for {written[1]} (fileName), the file is called {named[1]}: if it was copied "
+            "from another probe, sites and gains are those of that one"
+        )
 
 
 def _span(band: Recording) -> tuple[float, float]:

@@ -34,7 +34,7 @@ from .open_ephys_index import (
     open_ephys_streams,
     recording_folder,
 )
-from .plausibility import check_bands
+from .plausibility import check_bands, check_gain, check_meta, check_spike_band_rate
 from .released import LFP_BAND_FILE, SPIKE_BAND_FILE, open_released_band
 from .spikeglx import FILE_NAME, SpikeGlxRecording, choose_file, lf_file_of, open_spikeglx, spikeglx_files
 from .unread import what_there_is
@@ -117,6 +117,12 @@ def open_bands(
     allen_ecephys.errors.MissingFileError: there is no no/such/folder; name the folder of a recording
     """
     bands = _open_bands(Path(path), stream, allow_cut=allow_cut, settings=settings, part_number=part_number)
+    check_spike_band_rate(bands.spike_band)
+    for band in (bands.spike_band, bands.lfp):
+        if band is not None:
+            check_gain(band)
+        if isinstance(band, SpikeGlxRecording):
+            check_meta(band, band.meta)
     if bands.lfp is not None:
         check_bands(bands.spike_band, bands.lfp)
     return bands

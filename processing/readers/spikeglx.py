@@ -55,10 +55,12 @@ class SpikeGlxRecording(BinaryRecording):
         size = place.stat().st_size
         if meta.file_size not in {None, size} and not allow_cut:
             samples = size // (2 * max(meta.n_columns, 1))
+            shorter = size < (meta.file_size or 0)
+            why = "it was cut, or is another file" if shorter else "it is longer, so one of the two is of another file"
             msg = (
-                f"{place} has {size:,} bytes, its .meta says {meta.file_size:,} ({meta.n_columns} columns): it was cut "
-                f"or is another file. Copy it again, or pass allow_cut=True (--allow-cut) to use the {samples:,} "
-                "samples there are."
+                f"{place} has {size:,} bytes, its .meta says {meta.file_size:,} ({meta.n_columns} columns): {why}. "
+                f"Copy {'it' if shorter else 'both'} again, or pass allow_cut=True (--allow-cut) to use the "
+                f"{samples:,} samples there are."
             )
             raise CorruptFileError(msg)
         super().__init__(

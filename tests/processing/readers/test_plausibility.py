@@ -194,3 +194,42 @@ def test_counters_and_rates_of_no_recorder_are_refused(tmp_path: Path, band: str
     change(tmp_path / f"run_g0_t0.imec0.{band}.meta", **lines)
     with pytest.raises(FileFormatError, match="edited or damaged"):
         open_bands(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ({"imAiRangeMax": 1e-6}, "by its headers a count is 3.906e-06 uV"),
+        ({"imAiRangeMax": 60}, "by its headers a count is 234.4 uV"),
+        ({"imSampRate": 3000, "fileTimeSecs": 12}, "the spike band has 3,000 samples a second"),
+        ({"fileTimeSecs": 2400.0}, "fileTimeSecs=2400.0, but its 36,000 samples at 30000 Hz are 1.200 s"),
+        ({"fileTimeSecs": "long"}, "fileTimeSecs=long, but"),
+        (
+            {"fileName": "D:/Data/other_g0_t0.imec3.ap.bin"},
+            "was written for imec3 (fileName), the file is called imec0",
+        ),
+        ({"fileName": "D:/Data/other_g0_t0.imec0.ap.bin"}, ""),
+        ({"fileTimeSecs": 1.2001}, ""),
+    ],
+)
+def test_headers_that_are_hard_to_believe_are_told_once(
+    tmp_path: Path, lines: dict[str, object], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    spikeglx(tmp_path)
+    (tmp_path / "run_g0_t0.imec0.lf.bin").unlink()
+    change(tmp_path / "run_g0_t0.imec0.ap.meta", **lines)
+    for _ in range(2):
+        open_bands(tmp_path)
+    told = [r.getMessage() for r in caplog.records]
+    assert len(told) == bool(said)
+    assert all(said in message for message in told)
+
+
+def test_a_file_that_is_longer_than_its_metadata_is_called_so(tmp_path: Path) -> None:
+    spikeglx(tmp_path)
+    file = tmp_path / "run_g0_t0.imec0.ap.bin"
+    whole = file.read_bytes()
+    for contents, said in ((whole + whole[:1000], "it is longer"), (whole[:-1000], "it was cut")):
+        file.write_bytes(contents)
+        with pytest.raises(CorruptFileError, match=said):
+            open_bands(tmp_path)

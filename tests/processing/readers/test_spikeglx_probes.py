@@ -50,7 +50,7 @@ def spikeglx_meta(probe: ProbeSetup, band: Literal["ap", "lf"], n_samples: int, 
     fields: dict[str, Any] = {
         "acqApLfSy": f"{n},{lf},1",
         "appVersion": "20230905",
-        "fileName": "run_g0_t0.imec0.ap.bin",
+        "fileName": f"run_g0_t0.{probe.name}.{band}.bin",
         "fileSizeBytes": n_samples * (len(saved) + 1) * 2,
         "fileTimeSecs": n_samples / rate,
         "firstSample": 0,
