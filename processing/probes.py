@@ -270,6 +270,11 @@ def default_sites(model: ProbeModel, n_channels: int) -> Int64:
     return lowest[:n_channels].astype(np.int64)
 
 
+def part_numbers() -> list[str]:
+    """Return the part numbers of the kinds of probes that the catalogue lists."""
+    return list(_catalogue())
+
+
 def _catalogue() -> dict[str, dict[str, str]]:
     """Return probeinterface's table of kinds of probes, by part number."""
     import json

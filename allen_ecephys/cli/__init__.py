@@ -53,6 +53,13 @@ def _unwinding_when_terminated() -> Iterator[None]:
             signal.signal(number, before)
 
 
+def _said(error: AllenEcephysError | OSError) -> str:
+    """Return what an error says; of the system's own, what it could not do with which file, without its number."""
+    if isinstance(error, AllenEcephysError) or error.filename is None or not error.strerror:
+        return str(error)
+    return f"{error.filename!s:.200}: {error.strerror[0].lower()}{error.strerror[1:]}"
+
+
 #: Where a context keeps the command that was called, and its name in words.
 _INVOKED = "allen_ecephys.cli.invoked"
 
@@ -84,7 +91,7 @@ class _PlainErrors(click.Group):
         except (AllenEcephysError, OSError) as error:
             if ctx.params.get("debug"):
                 raise
-            message = f"{in_words_of(command, str(error))} (run with --debug for the traceback)"
+            message = f"{in_words_of(command, _said(error))} (run with --debug for the traceback)"
             raise click.ClickException(message) from error
         except KeyboardInterrupt:
             click.echo(f"Interrupted. {if_stopped(words)}", err=True)

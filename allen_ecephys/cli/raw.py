@@ -94,9 +94,10 @@ def list_command(raw: Path, as_json: bool, **told: Any) -> None:
             click.echo(f"    cannot be opened: {said}")
             continue
         shanks = f"{found.n_shanks} shank{'s' * (found.n_shanks != 1)}"
+        length = f"{found.seconds:,.1f} s" if found.seconds else "EMPTY: no samples"
         click.echo(
             f"    {found.part_number or 'part number not told'}, {found.n_channels} channels on {shanks}, "
-            f"{found.seconds:,.1f} s, bands {' and '.join(found.bands)}, {_gaps_in_words(found.gap_seconds)}"
+            f"{length}, bands {' and '.join(found.bands)}, {_gaps_in_words(found.gap_seconds)}"
         )
     if all(found.problem for found in probes):
         sys.exit(1)

@@ -27,6 +27,19 @@ def catalogue_probe(part_number: str) -> ProbeModel | None:
         return None
 
 
+def part_number_called(name: str) -> str:
+    """Return the part number that is meant, in any case and without its ``NP``; as it is where no catalogue lists it.
+
+    Examples
+    --------
+    >>> part_number_called("np2013"), part_number_called("2013"), part_number_called("NP9999")
+    ('NP2013', 'NP2013', 'NP9999')
+    """
+    told = str(name).strip()
+    meant = (told, told.upper(), f"NP{told.upper()}")
+    return next((part for part in meant if catalogue_probe(part) is not None), told)
+
+
 def shank_pitch(probe: ProbeModel) -> float:
     """Return the distance between shanks in um, 0 for a single one."""
     second = probe.positions[probe.shanks == 1, 0]

@@ -28,12 +28,12 @@ from allen_ecephys.errors import (
     suggest,
 )
 
-from ..recording import checked_geometry
+from ..recording import checked_geometry, chunk_bounds
 from ..shanks import shanks_by_position
 from ..timeline import Timeline
 from .arrays import read_npy
 from .binary import BinaryRecording
-from .catalogue import catalogue_probe
+from .catalogue import catalogue_probe, part_number_called
 from .finding import band_called, called
 from .open_ephys_index import SAMPLES_FILE, OpenEphysStream, lfp_streams_of, open_ephys_streams
 from .open_ephys_sites import StreamSites, sites_of_3a, sites_of_stream
@@ -94,11 +94,17 @@ class OpenEphysRecording(BinaryRecording):
         names = ("sample_numbers.npy", f"{self.stream.band}_timestamps.npy", "timestamps.npy")
         found = (self.stream.folder / name for name in names)
         # Until GUI 0.5 timestamps were numbers of samples, since then they are seconds.
-        return next((path for path in found if path.is_file() and _mapped(path).dtype.kind in "iu"), None)
+        return next(
+            (path for path in found if path.is_file() and (path.name == names[0] or _mapped(path).dtype.kind in "iu")),
+            None,
+        )
 
     def _numbers(self) -> npt.NDArray[np.int64] | None:
         path = self._numbers_file()
-        return None if path is None else _mapped(path)
+        if path is None:
+            return None
+        numbers = _mapped(path)
+        return numbers if numbers.dtype.kind in "iu" else _whole(numbers, path)
 
     def sample_numbers(self) -> npt.NDArray[np.int64]:
         """Return the acquisition's number of each sample (memory-mapped), as event times count them.
@@ -115,6 +121,28 @@ class OpenEphysRecording(BinaryRecording):
             msg = f"{self.stream.folder} holds no sample_numbers.npy or the like; samples can only be counted from 0"
             raise MissingDataError(msg)
         return numbers[: self.n_samples]
+
+
+def _whole(values: npt.NDArray[Any], path: Path) -> npt.NDArray[np.int64]:
+    """Return numbers that another program wrote as fractions, which are whole all the same.
+
+    Raises
+    ------
+    CorruptFileError
+        If one of them is not.
+    """
+    numbers = np.empty(len(values), np.int64)
+    for start, stop in chunk_bounds(len(values), 1_000_000):
+        part = np.asarray(values[start:stop])
+        broken = np.flatnonzero(~(np.abs(part) < 2.0**53) | (part != np.floor(part)))
+        if len(broken):
+            msg = (
+                f"{path} numbers sample {start + broken[0]:,} with {part[broken[0]]}; samples have whole numbers. "
+                "Copy the file again, or write it from the recorder's own"
+            )
+            raise CorruptFileError(msg)
+        numbers[start:stop] = part
+    return numbers
 
 
 def _mapped(path: Path) -> npt.NDArray[Any]:
@@ -175,6 +203,8 @@ def open_open_ephys(
     >>> open_open_ephys("recording", "lfp").sampling_rate
     2500.0
     """
+    if part_number is not None:
+        part_number = part_number_called(part_number)
     streams = open_ephys_streams(folder)
     chosen = choose_stream(streams, stream, band_called(band), Path(folder))
     n_channels = len(chosen.electrodes)

@@ -17,6 +17,7 @@ from allen_ecephys.files import read_json
 
 from ..probes import N_CHANNELS
 from .finding import files_below
+from .text import fault_of
 
 UV_PER_BIT_3A: Final = 0.195
 #: A stream faster than this is a spike band (30 kHz), a slower one an LFP band (2.5 kHz).
@@ -141,11 +142,13 @@ def open_ephys_streams(folder: str | os.PathLike[str]) -> list[OpenEphysStream]:
 
 
 def _indexed_streams(recording: Path, index: Path) -> list[OpenEphysStream]:
+    listed = read_json(index)
     try:
-        entries = read_json(index)["continuous"]
+        entries = listed["continuous"]
         streams = [_stream(recording, entry) for entry in entries]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        msg = f"{index} is not an Open Ephys index of continuous data: {error!r}; copy it again from the recording"
+        why = fault_of(error)
+        msg = f"{index} is not an Open Ephys index of continuous data: {why}; copy it again from the recording"
         raise FileFormatError(msg) from error
     return [stream for stream in streams if len(stream.electrodes)]
 
@@ -196,7 +199,7 @@ def _stream(recording: Path, entry: dict[str, Any]) -> OpenEphysStream:
     if not (math.isfinite(rate) and rate >= 1):
         msg = f"stream {name} has a sample_rate of {rate}"
         raise ValueError(msg)
-    gains = np.array([float(channels[i]["bit_volts"]) * _to_microvolts(channels[i]) for i in electrodes])
+    gains = np.array([_microvolts_per_count(channels[i], name) for i in electrodes])
     return OpenEphysStream(
         folder=recording / "continuous" / name,
         stream_name=str(entry.get("stream_name") or name),
@@ -235,6 +238,16 @@ def _is_electrode(channel: dict[str, Any]) -> bool:
     if description and re.search(r"analog|adc|aux|sync|digital|percent|imu|memory", description):
         return False
     return re.match(r"(ch|ap|lfp)[-_]?\d", name) is not None
+
+
+def _microvolts_per_count(channel: dict[str, Any], stream: str) -> float:
+    """Return what a count of a channel is worth, or raise if the index names no positive number."""
+    value = channel["bit_volts"]
+    usable = isinstance(value, (int, float)) and math.isfinite(value) and value > 0
+    if not usable or isinstance(value, bool):
+        msg = f"bit_volts of channel {channel.get('channel_name', '')} of {stream} is {value!r:.40}, no positive number"
+        raise ValueError(msg)
+    return float(value) * _to_microvolts(channel)
 
 
 def _to_microvolts(channel: dict[str, Any]) -> float:

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import GeometryError, MissingFileError
+from allen_ecephys.errors import GeometryError, MissingFileError, suggest
 
 from ..probes import (
     N_CHANNELS,
@@ -27,6 +27,7 @@ from ..probes import (
     adc_wiring,
     neuropixels_1_geometry,
     neuropixels_1_wiring,
+    part_numbers,
 )
 from .catalogue import catalogue_probe, reference_channel
 from .open_ephys_index import OpenEphysStream
@@ -283,8 +284,8 @@ def _of_unknown_probe(stream: OpenEphysStream, stated: _StatedSites | None, part
     """Return sites of a probe that no catalogue lists, by the positions in the settings."""
     if stated is None or stated.columns is None or stated.probe.positions is None:
         msg = (
-            f"{stream.folder}: probe {part_number or 'without part number'} is in no catalogue, and the settings give "
-            "no positions for its channels; give geometry=... in Python"
+            f"{stream.folder}: probe {part_number or 'without part number'} is in no catalogue, and no settings give "
+            f"positions for its channels{suggest(part_number, part_numbers())}; or give geometry=... in Python"
         )
         raise GeometryError(msg)
     logger.warning(

@@ -37,6 +37,7 @@ from .open_ephys_index import (
 from .plausibility import check_bands, check_gain, check_meta, check_spike_band_rate
 from .released import LFP_BAND_FILE, SPIKE_BAND_FILE, open_released_band
 from .spikeglx import FILE_NAME, SpikeGlxRecording, choose_file, lf_file_of, open_spikeglx, spikeglx_files
+from .text import fault_of
 from .unread import what_there_is
 
 logger = logging.getLogger(__name__)
@@ -164,7 +165,12 @@ def recorder_of(place: Path) -> Recorder:
     MissingFileError
         If there is no recording; the message says what there is instead.
     """
-    if not place.exists():
+    try:
+        there = place.exists()
+    except OSError as error:  # a name that no file can have
+        msg = f"there is no {place!s:.80} ({error.strerror}); name the folder of a recording"
+        raise MissingFileError(msg) from error
+    if not there:
         msg = f"there is no {place}; name the folder of a recording"
         raise MissingFileError(msg)
     if place.is_file():
@@ -262,7 +268,7 @@ def open_described(folder: Path, band: Literal["ap", "lfp"]) -> BinaryRecording:
     except AllenEcephysError:
         raise
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        msg = f"{description} does not describe a recording ({error!r}); it was edited or damaged"
+        msg = f"{description} does not describe a recording ({fault_of(error)}); it was edited or damaged"
         raise FileFormatError(msg) from error
 
 

@@ -167,8 +167,8 @@ def read_probe_info(path: str | os.PathLike[str]) -> ProbeInfo:
     >>> read_probe_info("probe_info.json").surface_channel == info.surface_channel
     True
     """
+    contents = read_json(Path(path))
     try:
-        contents = read_json(Path(path))
         heights = contents.get("height_um")
         return ProbeInfo(
             offsets=np.asarray(contents["offset"], dtype=np.int64),

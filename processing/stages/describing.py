@@ -210,13 +210,30 @@ def _probes(
     if rows:
         return rows
     listed = list_probes(folder)
-    questions += [f"{one.folder} cannot be opened: {one.problem}" for one in listed if one.problem]
+    questions += [
+        f"{one.folder} cannot be opened: {_in_words_of_the_file(one.problem)}" for one in listed if one.problem
+    ]
     good = [one for one in listed if not one.problem]
     if not good:
-        msg = f"{folder} holds no recording that can be opened: {'; '.join(questions)}"
+        msg = (
+            f"{folder} holds no recording that can be opened: {'; '.join(questions)}. Or write {SESSION_NAME} "
+            "yourself, with name, recording and what is missing in [[probes]]; `allen-ecephys process schema` says what "
+            "may stand there"
+        )
         raise MissingFileError(msg)
     names = _names(good)
     return [_probe(folder, base, one, name, good, has_sync=has_sync) for one, name in zip(good, names, strict=True)]
+
+
+def _in_words_of_the_file(problem: str) -> str:
+    """Return why a probe cannot be opened, with arguments of Python as what stands in a session's file."""
+    said = re.sub(r"\b(settings|part_number|stream)=(?:\.\.\.|'([^']*)')", _as_key, problem)
+    return said if said == problem else f"{said} ({SESSION_NAME}: below its [[probes]])"
+
+
+def _as_key(found: re.Match[str]) -> str:
+    example = {"settings": "settings.xml", "part_number": "NP2013", "stream": "ProbeA"}[found[1]]
+    return f'{found[1]} = "{found[2] or example}"'
 
 
 def _names(listed: list[ProbeListing]) -> list[str]:

@@ -10,8 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from allen_ecephys.errors import InvalidTypeError, MissingFileError, UnknownNameError
+from allen_ecephys.cli import main
+from allen_ecephys.errors import (
+    CorruptFileError,
+    FileFormatError,
+    GeometryError,
+    InvalidTypeError,
+    MissingFileError,
+    UnknownNameError,
+)
+from allen_ecephys.processing import describe_folder
 from allen_ecephys.processing.readers import list_probes, open_bands, open_open_ephys, open_spikeglx
 from allen_ecephys.processing.readers.finding import files_below
 from allen_ecephys.processing.simulation.raw import SimulatedProbe, write_probes
@@ -87,6 +97,91 @@ def test_a_probe_whose_name_holds_the_sign_of_other_programs(tmp_path: Path) -> 
     for n in (1, 2):
         for name in (f"Probe#{n}", f"probe#{n}-AP", f"Record Node 101#Neuropix-PXI-100.Probe#{n}-AP"):
             assert open_bands(tmp_path / "lab", stream=name).spike_band.n_channels == 8 * n
+
+
+def open_ephys_lab(lab: tuple[Path, str, str]) -> tuple[Path, str, Path]:
+    if lab[1] == "imec0":
+        pytest.skip("of Open Ephys")
+    (index,) = lab[0].rglob("structure.oebin")
+    return lab[0], lab[1], index
+
+
+def test_sample_numbers_that_are_whole_fractions_are_used(lab: tuple[Path, str, str]) -> None:
+    folder, one, index = open_ephys_lab(lab)
+    (file,) = index.parent.glob(f"continuous/*{one}-AP/sample_numbers.npy")
+    numbers = np.load(file).astype(np.float64)
+    numbers[1000:] += 500
+    np.save(file, numbers)
+    band = open_bands(folder, stream=one).spike_band
+    assert len(band.timeline.gaps) == 1
+    for wrong in (np.nan, 1234.5, np.inf):
+        numbers[1234] = wrong
+        np.save(file, numbers)
+        with pytest.raises(CorruptFileError, match=r"sample 1,234 with (nan|1234\.5|inf)"):
+            open_bands(folder, stream=one)
+
+
+@pytest.mark.parametrize("value", [0, -0.195, None, float("nan"), "0.195", True])
+def test_what_a_count_is_worth_is_named_where_it_is_nothing(lab: tuple[Path, str, str], value: object) -> None:
+    folder, one, index = open_ephys_lab(lab)
+    held = json.loads(index.read_text())
+    held["continuous"][0]["channels"][3]["bit_volts"] = value
+    index.write_text(json.dumps(held))
+    with pytest.raises(FileFormatError, match=rf"bit_volts of channel \S+ of \S+ is .*{str(value)[:4]}") as raised:
+        open_bands(folder, stream=one)
+    assert str(index) in str(raised.value)
+    assert "Error(" not in str(raised.value)
+    assert len(str(raised.value)) < 300 + len(str(index))
+
+
+def test_a_cut_index_is_named_once(lab: tuple[Path, str, str]) -> None:
+    folder, one, index = open_ephys_lab(lab)
+    index.write_bytes(index.read_bytes()[:500])
+    with pytest.raises(FileFormatError, match="is no JSON") as raised:
+        open_bands(folder, stream=one)
+    assert "Error(" not in str(raised.value)
+    assert str(raised.value).count(str(index)) == 1
+
+
+def test_part_numbers_are_told_in_any_case_and_the_one_that_was_meant_is_named(lab: tuple[Path, str, str]) -> None:
+    folder, one, _ = open_ephys_lab(lab)
+    for settings in folder.rglob("settings*.xml"):
+        settings.unlink()
+    for told in ("np1000", "1000", " NP1000 ", 1000):
+        part: Any = told
+        assert open_bands(folder, stream=one, part_number=part).spike_band.part_number == "NP1000"
+    with pytest.raises(GeometryError, match=r"probe NP201 is in no catalogue.* did you mean 'NP20"):
+        open_bands(folder, stream=one, part_number="NP201")
+    with pytest.raises(MissingFileError) as raised:
+        describe_folder(folder)
+    said = str(raised.value)
+    assert 'part_number = "NP2013"' in said
+    assert "session.toml" in said
+    assert "[[probes]]" in said
+    assert "part_number=" not in said
+    assert "settings=" not in said
+
+
+def test_a_name_that_no_file_can_have_is_named(tmp_path: Path) -> None:
+    for name in ("x" * 300, "a" * 5000):
+        with pytest.raises(MissingFileError, match="too long"):
+            list_probes(tmp_path / name)
+    said = CliRunner().invoke(main, ["process", "list", "x" * 300]).output
+    assert "too long" in said
+    assert "Errno" not in said
+    assert len(said) < 300
+    output = tmp_path / ("y" * 300)
+    said = CliRunner().invoke(main, ["process", "simulate", str(output), "--duration", "1", "--channels", "8"]).output
+    assert "too long" in said
+    assert "Errno" not in said
+
+
+def test_an_empty_recording_is_listed_as_empty(lab: tuple[Path, str, str]) -> None:
+    folder, _one, _ = open_ephys_lab(lab)
+    for file in folder.rglob("continuous/*/*"):
+        np.save(file, np.empty(0, np.int64)) if file.suffix == ".npy" else file.write_bytes(b"")
+    assert [found.seconds for found in list_probes(folder)] == [0.0, 0.0]
+    assert CliRunner().invoke(main, ["process", "list", str(folder)]).output.count("EMPTY") == 2
 
 
 def test_settings_that_are_no_file_are_named(lab: tuple[Path, str, str]) -> None:
