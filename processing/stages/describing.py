@@ -217,8 +217,8 @@ def _probes(
     if not good:
         msg = (
             f"{folder} holds no recording that can be opened: {'; '.join(questions)}. Or write {SESSION_NAME} "
-            "yourself, with name, recording and what is missing in [[probes]]; `allen-ecephys process schema` says what "
-            "may stand there"
+            "yourself, with name, recording and what is missing in [[probes]]; `allen-ecephys process schema` says "
+            "what may stand there"
         )
         raise MissingFileError(msg)
     names = _names(good)
