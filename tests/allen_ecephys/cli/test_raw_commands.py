@@ -160,7 +160,7 @@ def test_another_description_of_the_same_samples_is_another_input(tmp_path: Path
     next((tmp_path / "rig").rglob("settings.xml")).unlink()
     looks = [
         run_depth_estimation(open_bands(tmp_path / "rig", part_number=part).spike_band, tmp_path / "out")
-        for part in ("NP2003", "NP2003", "NP1010")
+        for part in ("NP2003", "NP2003", "NP2006")
     ]
     assert [look.reused for look in looks] == [False, True, False]
 
