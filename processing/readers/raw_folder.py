@@ -359,7 +359,7 @@ def list_probes(
     for i in silent:
         listed[i] = _listed(recorder, *found[i], told)
     logger.warning(
-        "part_number=%r is taken for %d of %d probes, of which no settings tell%s",
+        "part number %s is taken for %d of %d probes, of which no settings tell%s",
         part_number, len(silent), len(found), f": {', '.join(listed[i].probe for i in silent)}" if silent else "",
     )  # fmt: skip
     return listed

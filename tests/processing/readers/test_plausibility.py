@@ -153,7 +153,7 @@ def test_one_part_number_is_for_probes_whose_settings_are_silent(
     assert {name: probe.part_number for name, probe in found.items()} == {
         "Told": "NP1010", "LostA": "NP2003", "LostB": "NP2003"
     }  # fmt: skip
-    assert "is taken for 2 of 3 probes, of which no settings tell: LostA, LostB" in caplog.text
+    assert "part number NP2003 is taken for 2 of 3 probes, of which no settings tell: LostA, LostB" in caplog.text
 
 
 @pytest.mark.parametrize(
