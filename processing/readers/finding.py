@@ -20,6 +20,14 @@ def files_below(folder: Path, pattern: str) -> list[Path]:
     return sorted(_files(folder, pattern))
 
 
+def in_any_case(path: Path) -> Path:
+    """Return the file of that name, or else the one beside it whose name differs in case alone: disks change it."""
+    if path.exists() or not path.parent.is_dir():
+        return path
+    alike = [other for other in path.parent.iterdir() if other.name.lower() == path.name.lower()]
+    return alike[0] if len(alike) == 1 else path
+
+
 def called(name: object, known: Sequence[Collection[str]]) -> list[int]:
     """Return which of several things, each known by some names, is called `name`; its case counts only if it decides.
 

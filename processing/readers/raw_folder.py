@@ -25,6 +25,7 @@ from ..probes import AdcWiring
 from ..recording import duration
 from ..timeline import Timeline
 from .binary import BinaryRecording
+from .finding import in_any_case
 from .open_ephys import choose_stream, open_open_ephys
 from .open_ephys_index import (
     INDEX_FILE,
@@ -176,7 +177,7 @@ def recorder_of(place: Path) -> Recorder:
     if place.is_file():
         if place.name in {SAMPLES_FILE, INDEX_FILE}:
             return "Open Ephys"
-        if place.suffix in {".bin", ".meta", ".cbin"}:
+        if place.suffix.lower() in {".bin", ".meta", ".cbin"}:
             return "SpikeGLX"
     elif (place / DESCRIBED["ap"]).is_file():
         return "described binary"
@@ -194,10 +195,10 @@ def _open_spikeglx_bands(place: Path, stream: str | None, *, allow_cut: bool) ->
         ap_file = choose_file(place, "ap", stream)
         probe = next(file.probe for file in spikeglx_files(ap_file.parent) if file.path == ap_file)
     else:
-        ap_file = place.with_suffix(".bin") if place.suffix == ".meta" else place
+        ap_file = in_any_case(place.with_suffix(".bin")) if place.suffix.lower() == ".meta" else place
         told = FILE_NAME.fullmatch(ap_file.name)
-        probe = told["probe"] or "" if told else ""
-        if ".lf." in ap_file.name:
+        probe = (told["probe"] or "").lower() if told else ""
+        if ".lf." in ap_file.name.lower():
             msg = f"{ap_file} is an LFP band; name the spike band (.ap.bin), its LFP is found beside it"
             raise FileFormatError(msg)
         if stream is not None and f".{stream}.".lower() not in ap_file.name.lower():

@@ -25,14 +25,14 @@ from allen_ecephys.errors import (
 from ..recording import checked_geometry, chunk_bounds
 from ..shanks import shanks_by_position
 from .binary import BinaryRecording
-from .finding import band_called, called, files_below
+from .finding import band_called, called, files_below, in_any_case
 from .spikeglx_meta import SpikeGlxMeta, SpikeGlxSites, read_spikeglx_meta, spikeglx_sites, spikeglx_wiring
 
 logger = logging.getLogger(__name__)
 
 NAMES_OF_BANDS: Final = {"ap": "spike band", "lf": "LFP"}
 #: ``run_g0_t0.imec0.ap.bin``; 3A probes are ``imec``, and renamed files may have no such part.
-FILE_NAME: Final = re.compile(r".*?(?:\.(?P<probe>imec\d*))?\.(?P<band>ap|lf)\.bin")
+FILE_NAME: Final = re.compile(r".*?(?:\.(?P<probe>imec\d*))?\.(?P<band>ap|lf)\.bin", re.IGNORECASE)
 #: Which trigger of a run a file is of, or that it was joined from several.
 TRIGGER: Final = re.compile(r"_t(\d+|cat)\.")
 #: Bit of the synchronization word that carries the sync input of imec cards.
@@ -78,7 +78,7 @@ class SpikeGlxRecording(BinaryRecording):
         self.meta = meta
         self.part_number = meta.part_number
         named = FILE_NAME.fullmatch(place.name)
-        self.probe_name = (named["probe"] if named else None) or ""
+        self.probe_name = ((named["probe"] if named else None) or "").lower()
         if meta.link_errors:
             counted = ", ".join(f"{name} {count:,}" for name, count in meta.link_errors.items())
             logger.warning(
@@ -127,9 +127,11 @@ class SpikeGlxFile:
 
 def spikeglx_files(folder: Path) -> list[SpikeGlxFile]:
     """Return the files of probes in or below a folder, sorted."""
-    found = ((path, FILE_NAME.fullmatch(path.name)) for path in files_below(folder, "*.bin"))
+    found = ((path, FILE_NAME.fullmatch(path.name)) for path in files_below(folder, "*.[bB][iI][nN]"))
     return [
-        SpikeGlxFile(path, name["probe"] or "", "ap" if name["band"] == "ap" else "lf") for path, name in found if name
+        SpikeGlxFile(path, (name["probe"] or "").lower(), "ap" if name["band"].lower() == "ap" else "lf")
+        for path, name in found
+        if name
     ]
 
 
@@ -193,13 +195,12 @@ def lf_file_of(ap_file: Path) -> Path | None:
     CatGT joins the files of one band into a ``_tcat`` and leaves those of the other, so names may differ; the file of
     another trigger (``_t1`` beside ``_t0``) is of another time, and is not taken.
     """
-    same = ap_file.with_name(ap_file.name.replace(".ap.", ".lf."))
+    same = in_any_case(ap_file.with_name(re.sub(r"\.ap\.", ".lf.", ap_file.name, flags=re.IGNORECASE)))
     if same != ap_file and same.is_file():
         return same
     name = FILE_NAME.fullmatch(ap_file.name)
-    others = [
-        f.path for f in spikeglx_files(ap_file.parent) if f.band == "lf" and name and f.probe == (name["probe"] or "")
-    ]
+    probe = (name["probe"] or "").lower() if name else None
+    others = [f.path for f in spikeglx_files(ap_file.parent) if f.band == "lf" and f.probe == probe]
     triggers = {found[1] for path in (ap_file, *others) if (found := TRIGGER.search(path.name))}
     return others[0] if len(others) == 1 and len(triggers - {"cat"}) < 2 else None
 
@@ -246,7 +247,7 @@ def open_spikeglx(
     if band is not None:
         band = "ap" if band_called(band) == "ap" else "lf"
     binary = _binary_file(Path(path), band, probe)
-    meta_path = binary.with_suffix(".meta")
+    meta_path = in_any_case(binary.with_suffix(".meta"))
     if not meta_path.exists():
         msg = (
             f"{binary} has no {meta_path.name} beside it, which says how many channels it has; copy both files"
@@ -275,7 +276,7 @@ def _renamed(file: Path, suffix: str) -> str:
 def _binary_file(path: Path, band: str | None, probe: str | None) -> Path:
     if path.is_dir():
         return choose_file(path, band or "ap", probe)
-    binary = path.with_suffix(".bin") if path.suffix == ".meta" else path
+    binary = in_any_case(path.with_suffix(".bin")) if path.suffix.lower() == ".meta" else path
     if path.suffix in {".cbin", ".ch"}:
         raise FileFormatError(compressed_message(path.with_suffix(".cbin")))
     if path.name in {"continuous.dat", "structure.oebin", "settings.xml"}:

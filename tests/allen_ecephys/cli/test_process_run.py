@@ -270,6 +270,7 @@ def test_noise_alone_is_an_empty_sorting(tmp_path: Path) -> None:
     truth = simulate(tmp_path / "raw", n_units=0)
     done = process("run", truth.folder, tmp_path / "out")
     assert done.exit_code == 1
+    assert "true units: none was simulated; 0 false positive" in done.output
     assert "no units were found" in done.output
     assert len(read_phy(tmp_path / "out" / "sorting").spikes) == 0
 

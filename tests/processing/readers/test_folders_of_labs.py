@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,22 @@ def test_a_probe_whose_name_holds_the_sign_of_other_programs(tmp_path: Path) -> 
     for n in (1, 2):
         for name in (f"Probe#{n}", f"probe#{n}-AP", f"Record Node 101#Neuropix-PXI-100.Probe#{n}-AP"):
             assert open_bands(tmp_path / "lab", stream=name).spike_band.n_channels == 8 * n
+
+
+@pytest.mark.parametrize("change", [str.upper, lambda name: name.replace(".ap.bin", ".AP.bin").replace(".lf.", ".LF.")])
+def test_names_of_files_may_be_in_capitals(lab: tuple[Path, str, str], change: Callable[[str], str]) -> None:
+    folder, one, other = lab
+    if one != "imec0":
+        pytest.skip("of SpikeGLX")
+    assert is_whole(folder, one, other)
+    for file in [file for file in folder.rglob("*") if file.is_file()]:
+        file.rename(file.with_name(change(file.name)))
+    assert is_whole(folder, one, other)
+    bands = open_bands(folder, stream="imec0")
+    assert bands.lfp is not None
+    assert bands.probe == bands.spike_band.probe_name == "imec0"
+    for file in folder.rglob("*[aA][pP].*"):
+        assert open_bands(file).spike_band.n_samples == 3000
 
 
 def open_ephys_lab(lab: tuple[Path, str, str]) -> tuple[Path, str, Path]:
