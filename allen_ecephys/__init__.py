@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from . import compiled_code
 from .lazy_names import lazy_names
 from .version import __version__
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from .units.filter import UnitFilter
 
 __all__ = ["EcephysProjectCache", "EcephysSession", "SessionCompanions", "UnitFilter", "__version__", "convert_nwb"]
+
+compiled_code.give_it_a_place()
 
 __getattr__, __dir__ = lazy_names(
     __name__,

@@ -100,9 +100,15 @@ def atomic_file(path: Path, *, replace: bool = True, durable: bool = True) -> It
         with _refusals(path.parent):
             publish(draft, path, replace=replace)
     finally:
-        draft.unlink(missing_ok=True)
+        _unlink_draft(draft)
     if durable:
         sync_folder(path.parent)
+
+
+def _unlink_draft(draft: Path) -> None:
+    """Remove a draft, if there is one; what kept it from being written says more than what keeps it from going."""
+    with contextlib.suppress(OSError):
+        draft.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

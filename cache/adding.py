@@ -26,6 +26,7 @@ from allen_ecephys.units.filter import UnitFilter
 
 from . import manifest as manifests
 from .changes import StagedChange, finish, forget, staged_change
+from .offline.source import remember_own_project
 from .tables.analysis_metrics import INDEX, renamed
 from .tables.editing import TextTable
 from .tables.project_tables import UNIT_NAMES, TableName
@@ -163,6 +164,7 @@ def _end(files: ProjectFiles, finished: dict[str, Any], given: Mapping[int | Non
             source.unlink()
             if path.is_symlink():
                 path.unlink()
+    remember_own_project(files.root)
     forget(files.root)
     return session
 
@@ -332,6 +334,6 @@ def _alone(files: ProjectFiles) -> Iterator[None]:
     began = monotonic()
     lock = files.root / ".add-session.lock"
     with file_lock(lock, still_alive=lambda: monotonic() - began < _LOCK_PATIENCE_S) as held:
-        if not held:
+        if not held and monotonic() - began >= _LOCK_PATIENCE_S:
             logger.warning("%s: another process has been adding a session for long; going on without waiting", lock)
         yield

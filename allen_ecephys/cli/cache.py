@@ -33,6 +33,8 @@ def where(command: _Command) -> _Command:
         ),
         click.option(
             "--source",
+            "--remote",
+            "source",
             help="Where missing files come from: s3 (the public bucket), warehouse, dandi, a URL or a folder, or none. "
             "[default: where the cache was built from, else s3]",
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -219,13 +219,17 @@ class SessionFile:
             if "all_probes" in tags or probes & set(tags)
         ]
         if spans:
-            logger.warning(
-                "spikes of %s are invalid in %d interval(s), see session.invalid_times: %s",
-                self.reader.name,
-                len(spans),
-                ", ".join(spans[:5]) + (", ..." if len(spans) > 5 else ""),
-            )
+            _warn_of_invalid_spikes(self.reader.name, tuple(spans))
         return bool(spans)
+
+
+@cache
+def _warn_of_invalid_spikes(name: str, spans: tuple[str, ...]) -> None:
+    """Log it: once in a process, however often the file is opened."""
+    listed = ", ".join(spans[:5]) + (", ..." if len(spans) > 5 else "")
+    logger.warning(
+        "spikes of %s are invalid in %d interval(s), see session.invalid_times: %s", name, len(spans), listed
+    )
 
 
 def _reopened(reader: NwbReader, companions: SessionCompanions) -> SessionFile:

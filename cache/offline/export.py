@@ -98,7 +98,7 @@ def _sources(cache: Project, selection: Selection | None) -> list[tuple[str, Pat
     if missing:
         msg = (
             f"{len(missing)} files of the selection are not in the cache, {missing[0]} first; "
-            "fetch them with `allen-ecephys cache build`, or export less"
+            "fetch them with `allen-ecephys cache build`, export less (--session ...), or what is there (--all)"
         )
         raise OfflineError(msg)
     return [(file.key, file.path) for file in found.files]

@@ -19,6 +19,10 @@ FILE_NAME: Final = ".allen-ecephys-source.json"
 PUBLIC_BUCKET: Final = "s3"
 
 
+#: What it calls a project that is no copy of another.
+NO_SOURCE: Final = "none"
+
+
 def remember_source(root: Path, remote: Remote) -> None:
     """Note in a cache's folder where it is built from: a word of the command line or an address, no credentials."""
     word = _word(remote)
@@ -28,6 +32,12 @@ def remember_source(root: Path, remote: Remote) -> None:
         write_atomically(root / FILE_NAME, json.dumps({"source": word}), durable=False)
     except (AccessError, DiskFullError) as error:
         logger.warning("where %s was built from could not be noted: %s", root, error)
+
+
+def remember_own_project(root: Path) -> None:
+    """Note that a project is nobody's copy, unless it was built from somewhere: later commands ask nobody."""
+    if remembered_source(root) is None:
+        write_atomically(root / FILE_NAME, json.dumps({"source": NO_SOURCE}), durable=False)
 
 
 def remembered_source(root: Path) -> str | None:

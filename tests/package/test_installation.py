@@ -181,3 +181,23 @@ def test_modules_of_unix_alone_are_not_needed_to_import() -> None:
     number, *ours = done.stdout.splitlines()
     assert int(number) > 150
     assert ours == []
+
+
+@pytest.mark.parametrize("imported", ["", "import numba"])
+def test_compiled_code_has_a_place_where_neither_package_nor_home_can_be_written(
+    tmp_path: Path, imported: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shared installation, a user without a home: numba alone ends in "no locator available"."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    lines = (
+        "import os; may = os.access; os.access = lambda path, mode: mode != os.W_OK and may(path, mode)",
+        imported,
+        "import allen_ecephys, numba; print(numba.config.CACHE_DIR)",
+    )
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+    place = Path(done.stdout.strip())
+    assert place.parent == tmp_path
+    assert place.stat().st_mode & 0o777 == 0o700
+    again = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+    assert again.stdout == done.stdout  # compiled once for all processes of a user
