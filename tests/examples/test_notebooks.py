@@ -53,9 +53,11 @@ def test_notebook_runs(
 
 
 def tidy(notebook: Any, work: Path, temporary: Path) -> None:
-    """Take out of the outputs what differs between machines: paths, and how long it took."""
+    """Take out of the outputs what differs between runs: paths, times, and in what pieces text was printed."""
     for cell in notebook.cells:
         cell.metadata = {}
+        if cell.cell_type == "code":
+            cell.outputs = joined(cell.outputs)
         for output in cell.get("outputs", []):
             if output.output_type == "stream":
                 output.text = _without_paths(output.text, work, temporary)
@@ -69,6 +71,18 @@ def tidy(notebook: Any, work: Path, temporary: Path) -> None:
 def _without_paths(text: str, work: Path, temporary: Path) -> str:
     shown = text.replace(f"{work}{os.sep}", "").replace(str(work), ".").replace(f"{temporary}{os.sep}", "")
     return re.sub(rf"\.\.\.\S*/{work.name}/", "", shown)  # of a path too long to be shown whole
+
+
+def joined(outputs: list[Any]) -> list[Any]:
+    """Put text together that was printed in several pieces, one after the other."""
+    found: list[Any] = []
+    for output in outputs:
+        before = found[-1] if found else {}
+        if output.output_type == "stream" and before.get("name") == output.name:
+            before["text"] += output.text
+        else:
+            found.append(output)
+    return found
 
 
 def kinds(cell: Any) -> list[tuple[str, ...]]:
