@@ -58,6 +58,28 @@ def as_ids(ids: ArrayLike | pd.DataFrame | None, table: pd.DataFrame, what: str)
     return found
 
 
+def one_unit(unit_id: Any, held: ArrayLike, where: str) -> int:
+    """Return the id of one unit that a result holds; `where` names that result, as in "this histogram".
+
+    Raises
+    ------
+    UnknownIdError
+        If the result lacks the unit.
+    InvalidTypeError
+        If the id is no whole number.
+    """
+    ids = np.atleast_1d(np.asarray(held))
+    example = f", such as {ids[0]}" if ids.size else ""
+    asked = np.asarray(unit_id)
+    if asked.ndim or asked.dtype.kind not in "iuf" or asked != np.floor(asked):
+        msg = f"the id of a unit is one whole number{example}, as in {where}; got {unit_id!r}"
+        raise InvalidTypeError(msg)
+    if unit_id not in ids:
+        msg = f"unit {unit_id} is not in {where}, of {ids.size} units{example}"
+        raise UnknownIdError(msg)
+    return int(unit_id)
+
+
 def as_names(names: str | Iterable[str], known: Iterable[str]) -> list[str]:
     """Return stimulus names as a list; a scalar for one.
 

@@ -171,5 +171,6 @@ def receptive_field(
         xticks=x,
         yticks=y,
     )
-    figure.savefig(path, dpi=130)
+    # A screen drawn true to its shape does not fill a figure of another.
+    figure.savefig(path, dpi=130, bbox_inches="tight")
     return path

@@ -46,14 +46,26 @@ def axes_or_new(ax: Axes | None) -> Axes:
     return new_axes() if ax is None else ax
 
 
-def line_colors(levels: Any) -> list[Any]:
-    """Return a colour for each line: along a scale where `levels` are more than two numbers, else set apart."""
+#: What sets lines apart that share a colour.
+LINE_STYLES = ("-", "--", ":", "-.")
+
+
+def line_looks(levels: Any) -> list[dict[str, Any]]:
+    """Return colour and style of each line: along a scale where `levels` are more than two numbers, else set apart.
+
+    Of lines that are set apart, up to 32 differ: in colour, and in style once the colours are used up.
+    """
     values = np.asarray(levels)
     if len(values) > 2 and np.issubdtype(values.dtype, np.number):
         import matplotlib as mpl
 
-        return list(mpl.colormaps["viridis"](np.linspace(0, 0.9, len(values))))
-    return [COLORS[i % len(COLORS)] for i in range(len(values))]
+        return [
+            {"color": color, "linestyle": "-"} for color in mpl.colormaps["viridis"](np.linspace(0, 0.9, len(values)))
+        ]
+    return [
+        {"color": COLORS[i % len(COLORS)], "linestyle": LINE_STYLES[i // len(COLORS) % len(LINE_STYLES)]}
+        for i in range(len(values))
+    ]
 
 
 def edges_between(centres: np.ndarray) -> np.ndarray:

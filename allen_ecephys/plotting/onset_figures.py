@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InvalidValueError, UnknownIdError
+from ..errors import InvalidValueError
+from ..ids import one_unit
 from ..stimulus.trials import ALIGNED_TIME
-from .canvas import INK, MARK, axes_or_new, edges_between, line_colors
+from .canvas import INK, MARK, axes_or_new, edges_between, line_looks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 #: So many lines can be told apart; more rates are drawn as an image.
 MOST_LINES = 12
+
+#: So many rows of an image are named; of more, evenly chosen ones.
+MOST_NAMES = 40
 
 
 def plot_raster(
@@ -119,7 +124,8 @@ def plot_psth(psth: xr.Dataset, ax: Axes | None = None, *, unit_id: int | None =
     ----------
     psth
         What :meth:`~.EcephysSession.psth` returned. Each unit, or each group of one unit, is a line; more
-        than 12 are rows of an image (:func:`plot_spike_counts`), which has no standard errors.
+        than 12 are rows of an image (:func:`plot_spike_counts`), which has no standard errors. Averages over units
+        are drawn, too; their band is the ``sem`` of a Dataset of ``rate`` and ``sem`` over these units.
     ax
         Where to draw; default a new figure.
     unit_id
@@ -129,8 +135,16 @@ def plot_psth(psth: xr.Dataset, ax: Axes | None = None, *, unit_id: int | None =
     ------
     UnknownIdError
         If the result lacks the unit.
+    InvalidTypeError
+        If the id is no whole number.
     InvalidValueError
-        If it has several units and groups, and no unit is chosen.
+        If it holds nothing to draw, or several units and groups of which no unit is chosen.
+
+    Warns
+    -----
+    UserWarning
+        If units were averaged together with their ``sem``: the average of standard errors of units is the standard
+        error of nothing, and no band is drawn.
 
     Examples
     --------
@@ -139,38 +153,69 @@ def plot_psth(psth: xr.Dataset, ax: Axes | None = None, *, unit_id: int | None =
     >>> ax.get_ylabel()
     'firing rate (Hz)'
     """
-    ax = axes_or_new(ax)
     if unit_id is not None:
-        if unit_id not in psth["unit_id"]:
-            msg = f"unit {unit_id} is not in this histogram; it holds {psth.sizes['unit_id']} units"
-            raise UnknownIdError(msg)
-        psth = psth.sel(unit_id=[unit_id])
-    lines = [str(d) for d in psth["rate"].dims if d != ALIGNED_TIME and (d != "unit_id" or psth.sizes["unit_id"] > 1)]
-    if len(lines) > 1:
-        msg = f"choose one unit: this histogram has {psth.sizes['unit_id']} units and groups of {lines[0]}"
-        raise InvalidValueError(msg)
+        held = psth["unit_id"] if "unit_id" in psth.coords else ()
+        chosen = one_unit(unit_id, held, "this histogram")
+        psth = psth.sel(unit_id=[chosen]) if "unit_id" in psth.dims else psth
+    psth = psth.squeeze("unit_id") if psth.sizes.get("unit_id") == 1 else psth
+    lines = [str(d) for d in psth["rate"].dims if d != ALIGNED_TIME]
+    _check_drawable(psth["rate"], lines)
     if lines and psth.sizes[lines[0]] > MOST_LINES:
-        return plot_spike_counts(psth["rate"].squeeze(), ax, label="firing rate (Hz)")
+        return plot_spike_counts(psth["rate"], ax, label="firing rate (Hz)")
+    sem = _standard_error(psth)
+    ax = axes_or_new(ax)
     time = psth[ALIGNED_TIME].to_numpy()
-    psth = psth.squeeze("unit_id") if "unit_id" in psth["rate"].dims and psth.sizes["unit_id"] == 1 else psth
-    count = psth.sizes[lines[0]] if lines else 1
-    levels = psth[lines[0]].to_numpy() if lines else np.zeros(1)
-    colors = line_colors(levels.astype(str) if lines == ["unit_id"] else levels)
-    for i in range(count):
-        line = psth.isel({lines[0]: i}) if lines else psth
-        rate, sem = line["rate"].to_numpy(), line["sem"].to_numpy()
-        level = line[lines[0]].item() if lines else None
-        label = f"{level:g}" if isinstance(level, float) else None if level is None else str(level)
-        (drawn,) = ax.plot(time, rate, linewidth=1.2, label=label, color=colors[i])
-        ax.fill_between(time, rate - sem, rate + sem, color=drawn.get_color(), alpha=0.25, linewidth=0)
+    levels: Any = psth[lines[0]].to_numpy() if lines else np.zeros(1)
+    looks = line_looks(levels.astype(str) if lines == ["unit_id"] else levels)
+    for i, look in enumerate(looks):
+        rate = psth["rate"].isel({lines[0]: i} if lines else {}).to_numpy()
+        ax.plot(time, rate, linewidth=1.2, label=_named(levels[i]) if lines else None, **look)
+        if sem is not None:
+            error = sem.isel({lines[0]: i} if lines else {}).to_numpy()
+            ax.fill_between(time, rate - error, rate + error, color=look["color"], alpha=0.25, linewidth=0)
     if time.min() < 0 < time.max():
         ax.axvline(0, color="0.5", linewidth=0.8, linestyle=":")
-    if count > 1:
+    if len(looks) > 1:
         ax.legend(title=lines[0].replace("_", " "), fontsize="x-small", title_fontsize="x-small", frameon=False)
     ax.set_xlabel("time from stimulus onset (s)")
     ax.set_ylabel("firing rate (Hz)")
     ax.set_ylim(bottom=0)
     return ax
+
+
+def _check_drawable(rate: xr.DataArray, lines: list[str]) -> None:
+    if not rate.size:
+        held = ", ".join(f"{size} {name}" for name, size in rate.sizes.items())
+        msg = f"there is nothing to draw: this histogram holds {held}"
+        raise InvalidValueError(msg)
+    if len(lines) > 1:
+        units = f"{rate.sizes['unit_id']} units and groups" if "unit_id" in lines else "groups"
+        others = " and of ".join(name for name in lines if name != "unit_id")
+        choose = "one unit" if "unit_id" in lines else f"one {lines[0]} with .sel"
+        msg = f"choose {choose}: this histogram has {units} of {others}"
+        raise InvalidValueError(msg)
+
+
+def _standard_error(psth: xr.Dataset) -> xr.DataArray | None:
+    """Return the standard error of the rates; None where there is none, or what is called so is an average of them."""
+    if "sem" not in psth:
+        return None
+    # What psth counts goes along with whatever is done to the whole of it, such as an average over units.
+    if "unit_id" not in psth.coords and "presentation_count" in psth:
+        msg = (
+            "no band is drawn: the sem of this histogram is an average of the standard errors of units, not the "
+            "standard error of their average. Average rate alone, and draw "
+            "xarray.Dataset({'rate': rates.mean(), 'sem': rates.std(ddof=1) / rates.count() ** 0.5}), where rates is "
+            "psth['rate'].groupby('ecephys_structure_acronym')"
+        )
+        warnings.warn(msg, UserWarning, stacklevel=3)
+        return None
+    return psth["sem"]
+
+
+def _named(level: Any) -> str:
+    """Return a value of a coordinate as a legend or an axis names it."""
+    return f"{level:g}" if isinstance(level, (float, np.floating)) else str(level)
 
 
 def plot_spike_counts(counts: xr.DataArray, ax: Axes | None = None, *, label: str | None = None) -> Axes:
@@ -186,6 +231,11 @@ def plot_spike_counts(counts: xr.DataArray, ax: Axes | None = None, *, label: st
     label
         What the colour says; default the array's name and unit.
 
+    Raises
+    ------
+    InvalidValueError
+        If there are other dimensions, or nothing to draw.
+
     Examples
     --------
     >>> units = session.units.index[:3]
@@ -199,6 +249,7 @@ def plot_spike_counts(counts: xr.DataArray, ax: Axes | None = None, *, label: st
         held = ", ".join(map(str, counts.dims))
         msg = f"counts must have the dimensions {ALIGNED_TIME} and one other; they have {held}"
         raise InvalidValueError(msg)
+    _check_drawable(counts, others)
     ax = axes_or_new(ax)
     values = counts.transpose(others[0], ALIGNED_TIME)
     edges = edges_between(values[ALIGNED_TIME].to_numpy())
@@ -209,5 +260,12 @@ def plot_spike_counts(counts: xr.DataArray, ax: Axes | None = None, *, label: st
     if edges[0] < 0 < edges[-1]:
         ax.axvline(0, color="white", linewidth=0.8, linestyle=":")
     ax.set_xlabel("time from stimulus onset (s)")
-    ax.set_ylabel(f"{others[0].removesuffix('_id').replace('_', ' ')} (row)")
+    row = others[0].removesuffix("_id").replace("_", " ")
+    if others[0] not in values.coords or others[0].endswith("_id"):
+        ax.set_ylabel(f"{row} (row)")
+        return ax
+    levels = values[others[0]].to_numpy()
+    shown = range(0, len(levels), -(-len(levels) // MOST_NAMES))
+    ax.set_yticks(shown, [_named(levels[place]) for place in shown], fontsize="x-small")
+    ax.set_ylabel(row)
     return ax

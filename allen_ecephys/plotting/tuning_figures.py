@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import UnknownIdError
+from ..errors import UnknownNameError, suggest
+from ..ids import one_unit
 from .canvas import SHOWN, axes_or_new, edges_between
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ def plot_tuning_curve(
     ------
     UnknownIdError
         If the responses lack the unit.
+    UnknownNameError
+        If they have no such parameter.
+    InvalidTypeError
+        If the id is no whole number.
 
     Examples
     --------
@@ -52,9 +57,14 @@ def plot_tuning_curve(
     >>> ax.get_xlabel()
     'orientation (degrees)'
     """
-    if unit_id not in responses["unit_id"]:
-        msg = f"unit {unit_id} is not in these responses; they hold {responses.sizes['unit_id']} units"
-        raise UnknownIdError(msg)
+    (trial,) = (d for d in responses["rate"].dims if d != "unit_id")
+    known = [str(name) for name, held in responses.coords.items() if held.dims == (trial,) and name != trial]
+    if parameter not in known:
+        msg = (
+            f"these responses have no parameter {parameter!r}{suggest(parameter, known)}; they have {', '.join(known)}"
+        )
+        raise UnknownNameError(msg)
+    unit_id = one_unit(unit_id, responses["unit_id"], "these responses")
     ax = axes_or_new(ax)
     rate = responses["rate"].sel(unit_id=unit_id).to_numpy()
     values = responses[parameter].to_numpy()

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import InvalidValueError, UnknownIdError, UnknownNameError, suggest
 from ..spikes.single_train import amplitude_over_time, autocorrelogram, rate_over_time
 from ..units.filter import UnitFilter
-from .canvas import COLORS, HIDDEN, INK, MARK, MOST_POINTS, SHOWN, axes_or_new
+from .canvas import COLORS, HIDDEN, INK, MARK, MOST_POINTS, SHOWN, axes_or_new, line_looks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,10 +69,9 @@ def plot_mean_waveforms(
     'mean waveform (µV)'
     """
     ax = axes_or_new(ax)
-    for place, unit in enumerate(unit_ids):
+    for unit, look in zip(unit_ids, line_looks([str(unit) for unit in unit_ids]), strict=True):
         waveform = mean_waveforms[unit].sel(channel_id=peak_channels[unit])
-        color = COLORS[place % len(COLORS)]
-        ax.plot(waveform["time"].to_numpy() * 1000, waveform.to_numpy(), linewidth=1.2, label=str(unit), color=color)
+        ax.plot(waveform["time"].to_numpy() * 1000, waveform.to_numpy(), linewidth=1.2, label=str(unit), **look)
     ax.set_xlabel("time (ms)")
     ax.set_ylabel("mean waveform (\N{MICRO SIGN}V)")
     if 1 <= len(unit_ids) <= 12:

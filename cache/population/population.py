@@ -207,7 +207,7 @@ class Population:
         Examples
         --------
         >>> psth = cache.population("snr > 3").psth("flashes", np.arange(-0.1, 0.4, 0.01), by="color")
-        >>> psth.groupby("ecephys_structure_acronym").mean()["rate"].sizes["color"]
+        >>> psth["rate"].groupby("ecephys_structure_acronym").mean().sizes["color"]
         2
         """
         from allen_ecephys.spikes.aligned import checked_edges

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from allen_ecephys.errors import MissingDataError, UnknownIdError, UnknownNameError, suggest
-from allen_ecephys.plotting.canvas import line_colors
+from allen_ecephys.errors import MissingDataError, UnknownNameError, suggest
+from allen_ecephys.ids import one_unit
+from allen_ecephys.plotting.canvas import line_looks
 from allen_ecephys.plotting.tuning_figures import parameter_label
 
 from .receptive_field import new_axes
@@ -122,6 +123,8 @@ def plot_tuning_curve(curves: xr.Dataset, unit_id: int, parameter: str | None = 
     ------
     UnknownIdError
         If `curves` does not have the unit.
+    InvalidTypeError
+        If the id is no whole number.
     UnknownNameError
         If `curves` does not have the parameter.
     MissingExtraError
@@ -139,9 +142,7 @@ def plot_tuning_curve(curves: xr.Dataset, unit_id: int, parameter: str | None = 
     if along not in names:
         msg = f"these tuning curves have no parameter {along!r}{suggest(along, names)}; they have {', '.join(names)}"
         raise UnknownNameError(msg)
-    if unit_id not in curves["unit_id"]:
-        msg = f"unit {unit_id} is not among the {curves.sizes['unit_id']} units of these tuning curves"
-        raise UnknownIdError(msg)
+    unit_id = one_unit(unit_id, curves["unit_id"], "these tuning curves")
     axes = ax if ax is not None else new_axes("Plotting a tuning curve")
     unit = curves.sel(unit_id=unit_id)
     others = [name for name in names if name != along]
@@ -151,11 +152,11 @@ def plot_tuning_curve(curves: xr.Dataset, unit_id: int, parameter: str | None = 
         error = np.sqrt((unit["sem"] ** 2).sum(pooled, skipna=False)) / np.prod([unit.sizes[name] for name in pooled])
         unit = unit.mean(pooled).assign(sem=error)
     lines = [unit] if not others else [unit.sel({others[0]: value}) for value in unit[others[0]].to_numpy()]
-    colors = line_colors(np.arange(len(lines)) if not others else unit[others[0]].to_numpy())
-    for line, color in zip(lines, colors, strict=True):
+    looks = line_looks(np.arange(len(lines)) if not others else unit[others[0]].to_numpy())
+    for line, look in zip(lines, looks, strict=True):
         axes.errorbar(
-            line[along], line["rate"], yerr=line["sem"], color=color, marker="o", markersize=3, capsize=2,
-            label=f"{float(line[others[0]]):g}" if others else None,
+            line[along], line["rate"], yerr=line["sem"], marker="o", markersize=3, capsize=2,
+            label=f"{float(line[others[0]]):g}" if others else None, **look,
         )  # fmt: skip
     if np.isfinite(float(unit["blank_rate"])):
         axes.axhline(float(unit["blank_rate"]), color="gray", linestyle=":", label="blank")

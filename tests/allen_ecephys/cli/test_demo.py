@@ -11,13 +11,26 @@ from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
+import xarray as xr
 from click.testing import CliRunner, Result
 
 from allen_ecephys.cli import main
+from allen_ecephys.cli.demo_figures import receptive_field
 
 PNG = b"\x89PNG\r\n"
 FIGURES = {"raster_psth.png", "direction_tuning.png", "receptive_field.png"}
+
+
+def test_a_receptive_field_fills_its_picture(tmp_path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    places = np.arange(-40.0, 41, 10)
+    field = xr.DataArray(np.eye(9), {"y_position": places, "x_position": places})
+    path = receptive_field(field, 7, None, tmp_path / "field.png", n_trials=15)
+    inked = np.flatnonzero((plt.imread(path)[:, :, :3] < 1).any(axis=(0, 2)))
+    assert max(inked[0], plt.imread(path).shape[1] - inked[-1]) < 20  # pixels
 
 
 def run(*arguments: str) -> Result:

@@ -13,7 +13,13 @@ import pytest
 import xarray as xr
 
 from allen_ecephys import UnitFilter, plotting
-from allen_ecephys.errors import MissingExtraError, UnknownIdError
+from allen_ecephys.errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    MissingExtraError,
+    UnknownIdError,
+    UnknownNameError,
+)
 
 mpl.use("agg")
 TIME = "time_relative_to_stimulus_onset"
@@ -95,6 +101,90 @@ def test_psth(ax: Any) -> None:
         plotting.plot_psth(grouped)
     with pytest.raises(UnknownIdError, match="unit 9 is not in this histogram"):
         plotting.plot_psth(grouped, unit_id=9)
+
+
+def areas(count: int, **others: Any) -> xr.Dataset:
+    return histogram(**others, ecephys_structure_acronym=[f"area{i}" for i in range(count)])
+
+
+def test_rows_of_an_image_have_the_names_of_their_areas() -> None:
+    of_areas = plotting.plot_psth(areas(17))
+    assert [t.get_text() for t in of_areas.get_yticklabels()] == [f"area{i}" for i in range(17)]
+    np.testing.assert_array_equal(of_areas.get_yticks(), range(17))
+    assert of_areas.get_ylabel() == "ecephys structure acronym"
+    assert [t.get_text() for t in plotting.plot_psth(areas(200)).get_yticklabels()][:3] == ["area0", "area5", "area10"]
+    levels = plotting.plot_psth(histogram(level=np.linspace(0, 1.5, 16)))
+    assert [t.get_text() for t in levels.get_yticklabels()][:3] == ["0", "0.1", "0.2"]
+    assert plotting.plot_psth(histogram(unit_id=np.arange(20))).get_ylabel() == "unit (row)"
+    plain = histogram(repeat=np.arange(20))["rate"].drop_vars("repeat")
+    assert plotting.plot_spike_counts(plain).get_ylabel() == "repeat (row)"
+
+
+def test_lines_are_told_apart_in_each_figure() -> None:
+    lines = plotting.plot_psth(areas(12)).lines[:12]
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 12
+    units = list(range(12))
+    waveform = xr.DataArray([[0.0, 1.0]], dims=("channel_id", "time"), coords={"channel_id": [1], "time": [0.0, 0.001]})
+    drawn = plotting.plot_mean_waveforms(dict.fromkeys(units, waveform), units, dict.fromkeys(units, 1)).lines
+    assert len({(line.get_color(), line.get_linestyle()) for line in drawn}) == 12
+
+
+def test_the_average_of_standard_errors_is_not_drawn_as_one() -> None:
+    """Of nine units that scatter alike, the average rate is three times as certain as each; their mean SEM is not."""
+    units = histogram(unit_id=[7, 8, 9]).assign_coords(ecephys_structure_acronym=("unit_id", ["VISp", "VISp", "LGd"]))
+    units["presentation_count"] = 10
+    averages = units.groupby("ecephys_structure_acronym").mean(), units.mean("unit_id"), units.groupby("unit_id").mean()
+    for averaged in averages[:2]:
+        with pytest.warns(UserWarning, match="no band is drawn: the sem .* average of the standard errors of units"):
+            assert not plotting.plot_psth(averaged).collections
+    assert len(plotting.plot_psth(averages[2]).collections) == 3  # of each unit its own
+    assert len(plotting.plot_psth(units.isel(unit_id=0)).collections) == 1
+    rates = units["rate"].groupby("ecephys_structure_acronym")
+    over_units = xr.Dataset({"rate": rates.mean(), "sem": rates.std(ddof=1) / rates.count() ** 0.5})
+    assert len(plotting.plot_psth(over_units).collections) == 2
+    assert not plotting.plot_psth(over_units.drop_vars("sem")).collections
+
+
+def test_psth_that_cannot_be_drawn_is_refused_by_what_it_holds() -> None:
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+    with pytest.raises(InvalidValueError, match="nothing to draw: this histogram holds 0 unit_id, 3 time"):
+        plotting.plot_psth(histogram(unit_id=[]))
+    with pytest.raises(InvalidValueError, match="nothing to draw"):
+        plotting.plot_spike_counts(histogram(unit_id=[])["rate"])
+    with pytest.raises(
+        InvalidValueError, match=r"choose one color with \.sel: this histogram has groups of color and of"
+    ):
+        plotting.plot_psth(areas(3, color=[-1.0, 1.0]))
+    for text in ("7", [7], 7.5, True, np.nan):
+        with pytest.raises(
+            InvalidTypeError, match="the id of a unit is one whole number, such as 7, as in this histogram"
+        ):
+            plotting.plot_psth(histogram(unit_id=[7, 8]), unit_id=text)  # type: ignore[arg-type]
+    with pytest.raises(UnknownIdError, match="unit 7 is not in this histogram, of 0 units"):
+        plotting.plot_psth(areas(3), unit_id=7)
+    assert not plt.get_fignums()  # nor is an empty figure left behind
+
+
+def test_tuning_curve_says_what_it_lacks() -> None:
+    responses = xr.Dataset(
+        {"rate": (("stimulus_presentation_id", "unit_id"), np.ones((4, 2)))},
+        {
+            "stimulus_presentation_id": range(4),
+            "unit_id": [7, 8],
+            "snr": ("unit_id", [1.0, 2.0]),
+            "orientation": ("stimulus_presentation_id", [0.0, 45, 0, 45]),
+        },
+    )
+    with pytest.raises(UnknownNameError, match="no parameter 'orient'; did you mean 'orientation'"):
+        plotting.plot_tuning_curve(responses, "orient", 7)
+    with pytest.raises(UnknownNameError, match="no parameter 'snr'; they have orientation"):
+        plotting.plot_tuning_curve(responses, "snr", 7)
+    with pytest.raises(InvalidTypeError, match="one whole number, such as 7, as in these responses; got '7'"):
+        plotting.plot_tuning_curve(responses, "orientation", "7")  # type: ignore[arg-type]
+    with pytest.raises(UnknownIdError, match="unit 9 is not in these responses, of 2 units"):
+        plotting.plot_tuning_curve(responses, "orientation", 9)
 
 
 def test_mean_waveforms(ax: Any) -> None:

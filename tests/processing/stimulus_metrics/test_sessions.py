@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from allen_ecephys.errors import MissingDataError, UnknownIdError, UnknownNameError
+from allen_ecephys.errors import InvalidTypeError, MissingDataError, UnknownIdError, UnknownNameError
 from allen_ecephys.processing.simulation import write_session
 from allen_ecephys.processing.stimulus_metrics import (
     SessionResponses,
@@ -351,6 +351,8 @@ def test_plots_draw_what_they_say(sessions: dict[str, Path]) -> None:
         assert np.ptp(drawn) / 2 == pytest.approx(np.sqrt((sem**2).sum()) / len(sem))
         with pytest.raises(UnknownIdError):
             plot_tuning_curve(curves, -1)
+        with pytest.raises(InvalidTypeError, match=f"one whole number, such as {unit}, as in these tuning curves"):
+            plot_tuning_curve(curves, str(unit))  # type: ignore[arg-type]
         field = receptive_field(session, unit, definition="corrected")
         axes = field.plot()
         np.testing.assert_array_equal(axes.images[0].get_array(), field.response)
