@@ -69,8 +69,12 @@ def one_unit(unit_id: Any, held: ArrayLike, where: str) -> int:
         If the id is no whole number.
     """
     ids = np.atleast_1d(np.asarray(held))
-    example = f", such as {ids[0]}" if ids.size else ""
+    if not ids.size:
+        msg = f"unit {unit_id}: there are no units to choose from in {where}"
+        raise UnknownIdError(msg)
+    example = f", such as {ids[0]}"
     asked = np.asarray(unit_id)
+    unit_id = asked.item() if not asked.ndim else unit_id  # of a coordinate, as in psth.unit_id[0]
     if asked.ndim or asked.dtype.kind not in "iuf" or asked != np.floor(asked):
         msg = f"the id of a unit is one whole number{example}, as in {where}; got {unit_id!r}"
         raise InvalidTypeError(msg)

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import missing_extra
+from ..errors import InvalidTypeError, missing_extra
+from ..ids import one_unit
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.axes import Axes
 
 #: Library, extra that brings it, and what needs it.
@@ -66,6 +68,37 @@ def line_looks(levels: Any) -> list[dict[str, Any]]:
         {"color": COLORS[i % len(COLORS)], "linestyle": LINE_STYLES[i // len(COLORS) % len(LINE_STYLES)]}
         for i in range(len(values))
     ]
+
+
+def require_rates(result: Any, where: str) -> None:
+    """Refuse what holds no rates; `where` names what is drawn, as in "this histogram".
+
+    Raises
+    ------
+    InvalidTypeError
+        Unless it is a Dataset with ``rate``.
+    """
+    import xarray as xr
+
+    if not isinstance(result, xr.Dataset) or "rate" not in result:
+        of = f" of {', '.join(map(str, result))}" if isinstance(result, xr.Dataset) else ""
+        msg = f"{where} must be a Dataset that holds rate, as the call returned it; got a {type(result).__name__}{of}"
+        raise InvalidTypeError(msg)
+
+
+def rates_of_unit(result: xr.Dataset, unit_id: Any, where: str) -> xr.Dataset:
+    """Return what a result with rates holds of one unit.
+
+    Raises
+    ------
+    InvalidTypeError
+        If it holds no rates, or the id is no whole number.
+    UnknownIdError
+        If it lacks the unit.
+    """
+    require_rates(result, where)
+    chosen = one_unit(unit_id, result["unit_id"] if "unit_id" in result.coords else (), where)
+    return result.sel(unit_id=chosen) if "unit_id" in result.dims else result
 
 
 def edges_between(centres: np.ndarray) -> np.ndarray:

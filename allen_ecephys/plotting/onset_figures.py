@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InvalidValueError
-from ..ids import one_unit
 from ..stimulus.trials import ALIGNED_TIME
-from .canvas import INK, MARK, axes_or_new, edges_between, line_looks
+from .canvas import INK, MARK, axes_or_new, edges_between, line_looks, rates_of_unit, require_rates
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,7 +135,7 @@ def plot_psth(psth: xr.Dataset, ax: Axes | None = None, *, unit_id: int | None =
     UnknownIdError
         If the result lacks the unit.
     InvalidTypeError
-        If the id is no whole number.
+        If the id is no whole number, or there are no rates.
     InvalidValueError
         If it holds nothing to draw, or several units and groups of which no unit is chosen.
 
@@ -153,10 +152,9 @@ def plot_psth(psth: xr.Dataset, ax: Axes | None = None, *, unit_id: int | None =
     >>> ax.get_ylabel()
     'firing rate (Hz)'
     """
+    require_rates(psth, "this histogram")
     if unit_id is not None:
-        held = psth["unit_id"] if "unit_id" in psth.coords else ()
-        chosen = one_unit(unit_id, held, "this histogram")
-        psth = psth.sel(unit_id=[chosen]) if "unit_id" in psth.dims else psth
+        psth = rates_of_unit(psth, unit_id, "this histogram")
     psth = psth.squeeze("unit_id") if psth.sizes.get("unit_id") == 1 else psth
     lines = [str(d) for d in psth["rate"].dims if d != ALIGNED_TIME]
     _check_drawable(psth["rate"], lines)

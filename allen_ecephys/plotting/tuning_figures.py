@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import UnknownNameError, suggest
-from ..ids import one_unit
-from .canvas import SHOWN, axes_or_new, edges_between
+from .canvas import SHOWN, axes_or_new, edges_between, rates_of_unit
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -48,7 +47,7 @@ def plot_tuning_curve(
     UnknownNameError
         If they have no such parameter.
     InvalidTypeError
-        If the id is no whole number.
+        If the id is no whole number, or there are no rates.
 
     Examples
     --------
@@ -57,16 +56,15 @@ def plot_tuning_curve(
     >>> ax.get_xlabel()
     'orientation (degrees)'
     """
-    (trial,) = (d for d in responses["rate"].dims if d != "unit_id")
+    rates = rates_of_unit(responses, unit_id, "these responses")["rate"]
+    (trial,) = (d for d in rates.dims)
     known = [str(name) for name, held in responses.coords.items() if held.dims == (trial,) and name != trial]
     if parameter not in known:
-        msg = (
-            f"these responses have no parameter {parameter!r}{suggest(parameter, known)}; they have {', '.join(known)}"
-        )
+        meant = suggest(parameter, known) or "."
+        msg = f"these responses have no parameter {parameter!r}{meant} They have: {', '.join(known)}"
         raise UnknownNameError(msg)
-    unit_id = one_unit(unit_id, responses["unit_id"], "these responses")
     ax = axes_or_new(ax)
-    rate = responses["rate"].sel(unit_id=unit_id).to_numpy()
+    rate = rates.to_numpy()
     values = responses[parameter].to_numpy()
     levels = sorted({v for v in values.tolist() if v == v})
     chosen = [rate[values == level] for level in levels]

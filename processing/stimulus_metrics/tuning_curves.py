@@ -9,8 +9,7 @@ import numpy as np
 import xarray as xr
 
 from allen_ecephys.errors import MissingDataError, UnknownNameError, suggest
-from allen_ecephys.ids import one_unit
-from allen_ecephys.plotting.canvas import line_looks
+from allen_ecephys.plotting.canvas import line_looks, rates_of_unit
 from allen_ecephys.plotting.tuning_figures import parameter_label
 
 from .receptive_field import new_axes
@@ -124,7 +123,7 @@ def plot_tuning_curve(curves: xr.Dataset, unit_id: int, parameter: str | None = 
     UnknownIdError
         If `curves` does not have the unit.
     InvalidTypeError
-        If the id is no whole number.
+        If the id is no whole number, or there are no rates.
     UnknownNameError
         If `curves` does not have the parameter.
     MissingExtraError
@@ -137,14 +136,14 @@ def plot_tuning_curve(curves: xr.Dataset, unit_id: int, parameter: str | None = 
     >>> ax.get_xlabel()
     'orientation (degrees)'
     """
+    unit = rates_of_unit(curves, unit_id, "these tuning curves")
     names = [str(dim) for dim in curves["rate"].dims if dim != "unit_id"]
     along = names[0] if parameter is None else parameter
     if along not in names:
-        msg = f"these tuning curves have no parameter {along!r}{suggest(along, names)}; they have {', '.join(names)}"
+        meant = suggest(along, names) or "."
+        msg = f"these tuning curves have no parameter {along!r}{meant} They have: {', '.join(names)}"
         raise UnknownNameError(msg)
-    unit_id = one_unit(unit_id, curves["unit_id"], "these tuning curves")
     axes = ax if ax is not None else new_axes("Plotting a tuning curve")
-    unit = curves.sel(unit_id=unit_id)
     others = [name for name in names if name != along]
     if len(others) > 1:
         pooled = others[1:]
@@ -169,7 +168,7 @@ def plot_tuning_curve(curves: xr.Dataset, unit_id: int, parameter: str | None = 
     axes.set(
         xlabel=parameter_label(along),
         ylabel="firing rate (Hz), mean and SEM",
-        title=f"unit {unit_id}, {curves.attrs['stimulus']}",
+        title=f"unit {int(unit['unit_id'])}, {curves.attrs['stimulus']}",
     )
     axes.set_ylim(bottom=0)
     return axes

@@ -162,8 +162,12 @@ def test_psth_that_cannot_be_drawn_is_refused_by_what_it_holds() -> None:
             InvalidTypeError, match="the id of a unit is one whole number, such as 7, as in this histogram"
         ):
             plotting.plot_psth(histogram(unit_id=[7, 8]), unit_id=text)  # type: ignore[arg-type]
-    with pytest.raises(UnknownIdError, match="unit 7 is not in this histogram, of 0 units"):
+    with pytest.raises(UnknownIdError, match="unit 7: there are no units to choose from in this histogram"):
         plotting.plot_psth(areas(3), unit_id=7)
+    with pytest.raises(
+        InvalidTypeError, match="must be a Dataset that holds rate, as the call returned it; got a DataA"
+    ):
+        plotting.plot_psth(areas(3)["rate"])  # type: ignore[arg-type]
     assert not plt.get_fignums()  # nor is an empty figure left behind
 
 
@@ -179,12 +183,20 @@ def test_tuning_curve_says_what_it_lacks() -> None:
     )
     with pytest.raises(UnknownNameError, match="no parameter 'orient'; did you mean 'orientation'"):
         plotting.plot_tuning_curve(responses, "orient", 7)
-    with pytest.raises(UnknownNameError, match="no parameter 'snr'; they have orientation"):
+    with pytest.raises(UnknownNameError, match=r"no parameter 'snr'\. They have: orientation"):
         plotting.plot_tuning_curve(responses, "snr", 7)
     with pytest.raises(InvalidTypeError, match="one whole number, such as 7, as in these responses; got '7'"):
         plotting.plot_tuning_curve(responses, "orientation", "7")  # type: ignore[arg-type]
     with pytest.raises(UnknownIdError, match="unit 9 is not in these responses, of 2 units"):
         plotting.plot_tuning_curve(responses, "orientation", 9)
+    with pytest.raises(UnknownIdError, match="no units to choose from in these responses"):
+        plotting.plot_tuning_curve(responses.mean("unit_id"), "orientation", 7)
+    for chosen in (
+        responses,
+        responses.sel(unit_id=7),
+    ):  # a unit that is selected already, an id as a coordinate has it
+        (drawn,) = plotting.plot_tuning_curve(chosen, "orientation", responses["unit_id"][0]).containers
+        np.testing.assert_array_equal(drawn.lines[0].get_xydata(), [[0, 1], [45, 1]])
 
 
 def test_mean_waveforms(ax: Any) -> None:
