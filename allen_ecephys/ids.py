@@ -91,7 +91,12 @@ def as_names(names: str | Iterable[str], known: Iterable[str]) -> list[str]:
     ------
     UnknownNameError
         If the session does not show a stimulus of that name.
+    InvalidTypeError
+        If they are no text.
     """
+    if isinstance(names, pd.DataFrame) or not isinstance(names, Iterable):
+        msg = f'stimuli are named by text, as "flashes", or several by a list of texts; got {names!r:.80}'
+        raise InvalidTypeError(msg)
     wanted = [names] if isinstance(names, str) else list(names)
     shown = list(known)
     for name in wanted:

@@ -403,6 +403,8 @@ class EcephysSession:
         if unit_filter is not None:
             checked_filter(unit_filter)
         chosen = UnitFilter.chosen(unit_filter, bounds, default=self._unit_filter)
+        if chosen.structures is not None:
+            chosen.mask(self._file.units)  # so that a structure that there is not is told here
         return self._view(_unit_filter=chosen, _compat=self._compat, _stimuli=self._stimuli)
 
     def with_compat(self, compat: Compatibility) -> Self:
@@ -415,6 +417,20 @@ class EcephysSession:
         True
         """
         return self._view(_unit_filter=self._unit_filter, _compat="allensdk" if is_compatible(compat) else None)
+
+    def _binned_trials(self, bin_edges: ArrayLike, chosen: Trials, counted: bool = True) -> pd.DataFrame:
+        """Return the trials to align to; where spikes are `counted` there, tell of windows outside the recording."""
+        from ..spikes.aligned import checked_edges, refuse_swapped, warn_of_long_edges, warn_of_windows_outside
+
+        refuse_swapped(bin_edges)  # before what stands in the stimulus' place is looked at
+        trials = self._stimuli.trials(chosen)
+        if counted:
+            edges, starts = checked_edges(bin_edges), trials["start_time"].to_numpy(dtype="float64")
+            warn_of_long_edges(edges, starts, stacklevel=4)
+            shown = self._file.presentation_table
+            begins, ends = starts + edges[0], starts + edges[-1]
+            warn_of_windows_outside(begins, ends, shown, lambda: self._file.spikes.span, stacklevel=4)
+        return trials
 
     def _view(self, **own: Any) -> Self:
         view = object.__new__(type(self))
@@ -1003,7 +1019,7 @@ class EcephysSession:
         """
         from ..spikes.aligned import spike_counts
 
-        trials = self._stimuli.trials(stimulus_presentation_ids)
+        trials = self._binned_trials(bin_edges, stimulus_presentation_ids, counted=time_domain_callback is None)
         return spike_counts(
             self.spike_times,
             self._spikes.selected(unit_ids),
@@ -1064,10 +1080,10 @@ class EcephysSession:
         >>> spikes.columns[2]
         'time_since_stimulus_presentation_onset'
         """
-        from ..spikes.aligned import presentation_spike_times
+        from ..spikes.aligned import presentation_spike_times, warn_of_windows_outside
 
         trials = self._stimuli.trials(stimulus_presentation_ids)
-        return presentation_spike_times(
+        listed = presentation_spike_times(
             self.spike_times,
             self._spikes.selected(unit_ids),
             trials,
@@ -1075,6 +1091,9 @@ class EcephysSession:
             stop_offset=stop_offset,
             compat=compat or self._compat,
         )
+        begins, ends = trials["start_time"].to_numpy() + start_offset, trials["stop_time"].to_numpy() + stop_offset
+        warn_of_windows_outside(begins, ends, self._file.presentation_table, lambda: self._file.spikes.span)
+        return listed
 
     def conditionwise_spike_statistics(
         self,
@@ -1172,19 +1191,22 @@ class EcephysSession:
         """
         from ..spikes.responses import located, psth
 
-        trials = self._stimuli.trials(stimulus_presentation_ids)
+        trials = self._binned_trials(bin_edges, stimulus_presentation_ids)
         units = self._spikes.selected(unit_ids)
         return located(psth(self.spike_times, units, trials, bin_edges, smoothing, by), self._tables.units)
 
     def responses(
-        self, stimulus_name: str, window: tuple[float, float] | None = None, unit_ids: ArrayLike | None = None
+        self,
+        stimulus_name: str | pd.DataFrame,
+        window: tuple[float, float] | None = None,
+        unit_ids: ArrayLike | None = None,
     ) -> xr.Dataset:
         """Return counts and rates of one stimulus, trials x units, with its parameters as coordinates.
 
         Parameters
         ----------
         stimulus_name
-            A name of :attr:`stimulus_names`.
+            A name of :attr:`stimulus_names`; or a table with ``start_time``, and ``stop_time`` without a window.
         window
             Begin and end (s) from onset, ``[begin, end)``; default: each presentation from start to stop.
         unit_ids
@@ -1195,8 +1217,9 @@ class EcephysSession:
         Dataset
             ``spike_count`` (int32) and ``rate`` (Hz), dims ``stimulus_presentation_id`` x ``unit_id``, trials in order
             of time. Each parameter of the stimulus, ``is_blank``, ``stimulus_block`` and ``stimulus_condition_id`` is a
-            coordinate of the trials (NaN where a trial has none); structure, probe and depth are coordinates of the
-            units.
+            coordinate of the trials (NaN where a trial has none; colours of three numbers as text); structure, probe
+            and depth are coordinates of the units. Trials of a table keep its order and are called ``trial_id``; its
+            columns are their coordinates.
 
         Examples
         --------
@@ -1207,10 +1230,20 @@ class EcephysSession:
         >>> answers["rate"].groupby("orientation").mean().shape
         (8, 39)
         """
+        from ..spikes.aligned import warn_of_windows_outside
         from ..spikes.responses import responses
 
         units = self._tables.units.loc[self._spikes.selected(unit_ids)]
-        return responses(self.spike_times, units, self._file.presentation_table, stimulus_name, window)
+        answers = responses(self.spike_times, units, self._file.presentation_table, stimulus_name, window)
+        if not isinstance(stimulus_name, str):
+            starts = answers["start_time"].to_numpy()
+            begins, ends = (
+                (starts, answers["stop_time"].to_numpy())
+                if window is None
+                else (starts + window[0], starts + window[1])
+            )
+            warn_of_windows_outside(begins, ends, self._file.presentation_table, lambda: self._file.spikes.span)
+        return answers
 
     def spike_sample_indices(
         self, unit_id: int, probe_start_time: float | None = None
@@ -1588,7 +1621,7 @@ class EcephysSession:
         >>> int(running.sum()), running.sizes["stimulus_presentation_id"]
         (39, 84)
         """
-        trials = self._stimuli.trials(stimulus_presentation_ids)
+        trials = self._binned_trials(bin_edges, stimulus_presentation_ids, counted=False)
         return self._signals.running_speed_around(trials, bin_edges, max_gap)
 
     def presentationwise_pupil(
@@ -1612,7 +1645,7 @@ class EcephysSession:
         >>> pupil["pupil_width"].shape
         (84, 4)
         """
-        trials = self._stimuli.trials(stimulus_presentation_ids)
+        trials = self._binned_trials(bin_edges, stimulus_presentation_ids, counted=False)
         return self._signals.pupil_around(trials, bin_edges, columns, max_gap)
 
     # --- LFP -----------------------------------------------------------------------------------------------------
@@ -1739,7 +1772,7 @@ class EcephysSession:
         >>> evoked.dims, evoked.shape
         (('time_relative_to_stimulus_onset', 'channel'), (59, 81))
         """
-        trials = self._stimuli.trials(stimulus_presentation_ids)
+        trials = self._binned_trials(bin_edges, stimulus_presentation_ids, counted=False)
         return self._signals.lfp_around(
             trials, self._file.probe_id(probe_id), bin_edges, channel_ids, mask_invalid_intervals, max_gap
         )

@@ -125,6 +125,7 @@ def align_pupil(
 ) -> xr.Dataset:
     """Return columns of the pupil table for each trial: one variable a column, dims (trial, time)."""
     edges = checked_edges(bin_edges)
+    columns = [columns] if isinstance(columns, str) else columns
     wanted = [c for c in pupil.columns if c.startswith("pupil_")] if columns is None else list(columns)
     for column in wanted:
         if column not in pupil:

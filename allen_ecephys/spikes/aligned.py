@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..compatibility import Compatibility, is_compatible
-from ..errors import InvalidValueError
+from ..errors import InvalidTypeError, InvalidValueError
 from ..stimulus.conditions import CONDITION
 from ..stimulus.trials import require_columns
 from .condition_statistics import condition_statistics
@@ -24,6 +24,80 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+#: Window (s) that is no longer one around a stimulus: edges in milliseconds, most likely. A shorter one is, too, if it
+#: is longer than `FEW_SECONDS` and than so many trials that follow each other.
+LONG_SECONDS, FEW_SECONDS, MANY_TRIALS = 1000.0, 100.0, 10
+
+
+def refuse_swapped(bin_edges: object) -> None:
+    """Raise InvalidTypeError for bin edges that are the name of a stimulus or a table: what to align to."""
+    texts = isinstance(bin_edges, (list, tuple)) and bool(bin_edges) and all(isinstance(b, str) for b in bin_edges)
+    if texts or isinstance(bin_edges, str) or hasattr(bin_edges, "columns"):
+        given = "a table" if hasattr(bin_edges, "columns") else repr(bin_edges)
+        msg = (
+            f"bin_edges are numbers (seconds from stimulus onset); got {given}: are the two arguments swapped? A "
+            "session takes (bin_edges, stimulus), a population (stimulus, bin_edges)"
+        )
+        raise InvalidTypeError(msg)
+
+
+def checked_window(window: Any) -> tuple[float, float]:
+    """Return begin and end (s) of a window from onset.
+
+    Raises
+    ------
+    InvalidValueError
+        Unless they are two finite numbers, the end after the begin.
+    """
+    try:
+        begin, end = (float("nan"),) * 2 if isinstance(window, str) else (float(edge) for edge in window)
+    except (TypeError, ValueError):
+        begin = end = float("nan")
+    if not -float("inf") < begin < end < float("inf"):
+        msg = f"window must be two times (s from onset), the end after the begin; got {window!r:.80}"
+        raise InvalidValueError(msg)
+    return begin, end
+
+
+def warn_of_long_edges(edges: Floats, starts: Floats | None = None, stacklevel: int = 3) -> None:
+    """Warn where edges reach so far that they are hardly seconds."""
+    reach = float(edges[-1] - edges[0])
+    between = np.inf if starts is None or len(starts) < 2 else float(np.median(np.diff(np.sort(starts))))
+    if reach > LONG_SECONDS or (reach > FEW_SECONDS and reach > MANY_TRIALS * between):
+        every = f", around trials {between:.3g} s apart" if np.isfinite(between) else ""
+        msg = f"bin_edges are seconds from stimulus onset; these span {reach:g} s{every}. Are they milliseconds?"
+        warnings.warn(msg, UserWarning, stacklevel=stacklevel)
+
+
+def warn_of_windows_outside(
+    begins: Floats,
+    ends: Floats,
+    presentations: pd.DataFrame,
+    spikes: Callable[[], tuple[float, float] | None],
+    stacklevel: int = 3,
+) -> None:
+    """Warn once, with numbers, of windows before a session's first or after its last spike: their rates are 0.
+
+    `spikes` tells their times (s), and is asked only about windows outside the session's presentations.
+    """
+    first = float(presentations["start_time"].min()) if len(presentations) else np.inf
+    last = float(presentations["stop_time"].max()) if len(presentations) else -np.inf
+    if not np.any((ends <= first) | (begins > last)):
+        return
+    span = spikes()
+    if span is None:
+        return
+    first, last = min(first, span[0]), max(last, span[1])
+    n = int(np.count_nonzero((ends <= first) | (begins > last)))
+    if n:
+        msg = (
+            f"{n} of {len(begins)} time windows lie outside the recording ({first:.6g} to {last:.6g} s, from its first "
+            "to its last spike or presentation): nothing was recorded there, and their counts are 0. Times are "
+            "seconds on the session's clock"
+        )
+        warnings.warn(msg, UserWarning, stacklevel=stacklevel)
+
+
 def checked_edges(bin_edges: ArrayLike) -> Floats:
     """Return bin edges as float64.
 
@@ -32,6 +106,7 @@ def checked_edges(bin_edges: ArrayLike) -> Floats:
     InvalidValueError
         Unless they are two or more finite numbers in strictly ascending order.
     """
+    refuse_swapped(bin_edges)
     edges = np.asarray(bin_edges)
     if edges.ndim != 1 or len(edges) < 2 or edges.dtype.kind not in "iuf":
         msg = f"bin_edges must be two or more numbers (seconds from stimulus onset); got {bin_edges!r}"
@@ -185,5 +260,11 @@ def condition_spike_statistics(
 ) -> pd.DataFrame:
     """Summarise spike counts by condition (see :meth:`EcephysSession.conditionwise_spike_statistics`)."""
     open_left = is_compatible(compat)
-    require_columns(presentations, "stop_time", CONDITION)
+    if CONDITION not in presentations:
+        msg = (
+            f"statistics by condition need trials with {CONDITION}: ids, the name of a stimulus, or rows of a stimulus "
+            "table. A table of other moments goes to responses, psth (by=...) or the presentationwise_ calls"
+        )
+        raise InvalidTypeError(msg)
+    require_columns(presentations, "stop_time")
     return condition_statistics(spike_times.ragged(unit_ids), unit_ids, presentations, use_rates, open_left)

@@ -14,8 +14,8 @@ import xarray as xr
 
 from ..errors import InvalidTypeError, InvalidValueError, MissingDataError, UnknownNameError, suggest
 from ..stimulus.epochs import tightened
-from ..stimulus.trials import ALIGNED_TIME, aligned_coords, windows
-from .aligned import checked_edges
+from ..stimulus.trials import ALIGNED_TIME, PRESENTATION, aligned_coords, require_columns, selected_trials, windows
+from .aligned import checked_edges, checked_window
 from .counting import count_in_bins, count_in_windows
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def responses(
     spike_times: UnitSpikes,
     units: pd.DataFrame,
     presentations: pd.DataFrame,
-    stimulus_name: str,
+    stimulus: str | pd.DataFrame,
     window: tuple[float, float] | None,
 ) -> xr.Dataset:
     """Return how each unit answered each presentation of a stimulus.
@@ -135,8 +135,9 @@ def responses(
         Rows of the units table, in the order wanted.
     presentations
         The session's presentations.
-    stimulus_name
-        A name of ``session.stimulus_names``.
+    stimulus
+        A name of ``session.stimulus_names``, or a table with ``start_time`` (s), and ``stop_time`` unless a window is
+        given.
     window
         Begin and end (s) from onset, ``[begin, end)``; None: each presentation from start to stop.
 
@@ -145,48 +146,45 @@ def responses(
     Dataset
         ``spike_count`` (int32) and ``rate`` (Hz, float64), dims ``stimulus_presentation_id`` x ``unit_id``, trials in
         order of time. Each parameter of the stimulus, ``is_blank``, ``stimulus_block`` and
-        ``stimulus_condition_id`` is a coordinate of the trials (NaN where a trial has none); structure, probe and
-        depth are coordinates of the units.
+        ``stimulus_condition_id`` is a coordinate of the trials (NaN where a trial has none), or each column of the
+        table, whose trials are called ``trial_id`` and keep its order; structure, probe and depth are coordinates of
+        the units.
 
     Raises
     ------
     UnknownNameError
         If the session has no stimulus of that name.
     InvalidTypeError
-        For more than one name.
+        For more than one name, or what is neither name nor table.
+    FileFormatError
+        If a table lacks its times.
     InvalidValueError
-        If the window is empty.
+        If the window is empty, or a column of the table is called as the answer's own.
     """
-    _check_one_name(stimulus_name)
-    table = presentations[presentations["stimulus_name"] == stimulus_name]
-    if not len(table):
-        known = list(dict.fromkeys(presentations["stimulus_name"]))
-        msg = (
-            f"no stimulus {stimulus_name!r}{suggest(stimulus_name, known) or '.'} This session has: {', '.join(known)}"
-        )
-        raise UnknownNameError(msg)
+    window = None if window is None else checked_window(window)
+    table = response_trials(stimulus, presentations, window)
     starts = table["start_time"].to_numpy(dtype=np.float64)
-    stops = table["stop_time"].to_numpy(dtype=np.float64)
-    if window is not None:
-        begin, end = window
-        if not begin < end:
-            msg = f"window must end after it begins; got {window!r} (s from onset)"
-            raise InvalidValueError(msg)
-        starts, stops = starts + begin, starts + end
+    if window is None:
+        stops = table["stop_time"].to_numpy(dtype=np.float64)
+    else:
+        starts, stops = starts + window[0], starts + window[1]
     ids = units.index.to_numpy()
     counts = np.ascontiguousarray(count_in_windows(spike_times.ragged(ids), starts, stops).T)
     duration = (stops - starts)[:, np.newaxis]
     rates = np.divide(counts, duration, out=np.full(counts.shape, np.nan), where=duration > 0)
-    trial, dims = "stimulus_presentation_id", ("stimulus_presentation_id", "unit_id")
+    named = isinstance(stimulus, str)
+    trial = PRESENTATION if named else str(table.index.name)
+    dims = (trial, "unit_id")
     coords: dict[str, Any] = {trial: table.index.to_numpy(), "unit_id": ids}
     for name, column in table.items():
-        if name != "stimulus_name" and (name in TRIAL_TIMES or not column.isna().all()):
+        if not (named and name == "stimulus_name") and (name in TRIAL_TIMES or not column.isna().all()):
             coords[str(name)] = (trial, _plain(column))
     coords |= {name: ("unit_id", _plain(units[name])) for name in UNIT_COORDINATES if name in units}
     return xr.Dataset(
         {"spike_count": (dims, counts), "rate": (dims, rates, {"units": "Hz"})},
         coords=coords,
-        attrs={"stimulus_name": stimulus_name, "window_s": "presentation" if window is None else list(window)},
+        attrs=({"stimulus_name": stimulus} if named else {})
+        | {"window_s": "presentation" if window is None else list(window)},
     )
 
 
@@ -248,16 +246,36 @@ def spike_sample_indices(
 # --- parts --------------------------------------------------------------------------------------------------------
 
 
-def _check_one_name(stimulus_name: object) -> None:
-    if not isinstance(stimulus_name, str):
-        msg = f"responses are those to one stimulus, whose parameters are their coordinates; got {stimulus_name!r:.80}"
+def response_trials(stimulus: object, presentations: pd.DataFrame, window: tuple[float, float] | None) -> pd.DataFrame:
+    """Return the presentations of one stimulus, or a caller's own trials, with the times that responses need."""
+    if isinstance(stimulus, pd.DataFrame):
+        trials = selected_trials(stimulus, presentations)
+        if window is None:
+            require_columns(trials, "stop_time")
+        taken = {"unit_id", "spike_count", "rate", str(trials.index.name), *UNIT_COORDINATES}
+        twice = [str(name) for name in trials if str(name) in taken]
+        if twice:
+            msg = f"a table's columns become coordinates beside {', '.join(twice)}: rename the table's own"
+            raise InvalidValueError(msg)
+        return trials
+    if not isinstance(stimulus, str):
+        msg = f"responses are those to one stimulus, whose parameters are their coordinates; got {stimulus!r:.80}"
         raise InvalidTypeError(msg)
+    table = presentations[presentations["stimulus_name"] == stimulus]
+    if not len(table):
+        known = list(dict.fromkeys(presentations["stimulus_name"]))
+        msg = f"no stimulus {stimulus!r}{suggest(stimulus, known) or '.'} This session has: {', '.join(known)}"
+        raise UnknownNameError(msg)
+    return table
 
 
-def _groups(trials: pd.DataFrame, by: str | None) -> tuple[np.ndarray, np.ndarray]:
+def _groups(trials: pd.DataFrame, by: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the group of each trial (-1: none) and what the groups are called, ascending where they can be."""
     if by is None:
         return np.zeros(len(trials), dtype=np.int64), np.zeros(1)
+    if isinstance(by, (list, tuple, set)):
+        msg = f"by is the name of one column; got {by!r}. A table with a column that joins them can be averaged by that"
+        raise InvalidTypeError(msg)
     if by not in trials:
         msg = f"the trials have no column {by!r}{suggest(by, map(str, trials.columns))}"
         raise UnknownNameError(msg)
@@ -266,11 +284,14 @@ def _groups(trials: pd.DataFrame, by: str | None) -> tuple[np.ndarray, np.ndarra
     return codes.astype(np.int64), np.asarray(labels)
 
 
-def _smoothing(edges: np.ndarray, smoothing: float | None) -> tuple[np.ndarray, np.ndarray]:
+def _smoothing(edges: np.ndarray, smoothing: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the edges widened by the kernel's reach, and the kernel."""
     if smoothing is None:
         return edges, np.ones(1)
     widths = np.diff(edges)
+    if isinstance(smoothing, bool) or not isinstance(smoothing, (int, float, np.integer, np.floating)):
+        msg = f"smoothing is the standard deviation of a Gaussian, a number of seconds, or None; got {smoothing!r:.80}"
+        raise InvalidTypeError(msg)
     if not smoothing > 0:
         msg = f"smoothing is the standard deviation (s) of a Gaussian, above 0, or None; got {smoothing!r}"
         raise InvalidValueError(msg)
@@ -312,4 +333,6 @@ def _plain(column: pd.Series[Any]) -> np.ndarray:
         return column.to_numpy(dtype=np.int64)
     if pd.api.types.is_numeric_dtype(column.dtype):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    return column.to_numpy(dtype=object)
+    held = column.to_numpy(dtype=object)
+    # Colours and pairs as text, as files hold them: xarray neither groups by tuples nor stores them.
+    return np.array([str(list(v)) if isinstance(v, (tuple, list, np.ndarray)) else v for v in held], dtype=object)

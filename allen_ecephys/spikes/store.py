@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Sequence, ValuesView
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,6 +117,19 @@ class SpikeStore:
             if name not in self._columns:
                 self._columns[name] = RaggedColumn(self.reader, name, len(self.unit_ids))
             return self._columns[name]
+
+    @cached_property
+    def span(self) -> tuple[float, float] | None:
+        """Times (s) of the first and the last spike of all units, of which those two are read; None without spikes."""
+        column = self.column("spike_times")
+        rows = np.flatnonzero(column.stops > column.starts)
+        if not len(rows):
+            return None
+        first, last = (
+            [float(self.reader.array(column.path, slice(i, i + 1))[0]) for i in places[rows].tolist()]
+            for places in (column.starts, column.stops - 1)
+        )
+        return float(np.nanmin(first)), float(np.nanmax(last))
 
     def counts(self, rows: Integers) -> Integers:
         """Return how many spikes each row has, without reading any."""
@@ -409,8 +423,14 @@ class UnitMapping(dict[int, Any]):
             if unit_id in self._store.unit_ids:
                 msg = f"unit {unit_id} is in the file but not shown: {self._why_hidden(unit_id)}"
             else:
-                msg = f"unit {unit_id!r} is not in {self._store.reader.name}; session.units.index lists those shown"
+                number = f": unit ids are numbers, {unit_id}" if _is_shown_as_text(unit_id, self._rows) else ""
+                where = f"{self._store.reader.name}{number}"
+                msg = f"unit {unit_id!r} is not in {where}; session.units.index lists those shown"
             raise UnknownIdError(msg) from None
+
+
+def _is_shown_as_text(unit_id: Any, shown: Any) -> bool:
+    return isinstance(unit_id, str) and unit_id.strip().isdecimal() and int(unit_id) in shown
 
 
 class ValuesOfSpikes(UnitMapping):

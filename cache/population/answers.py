@@ -64,9 +64,18 @@ class Stimulus:
         InvalidTypeError
             If it is no text, or texts.
         """
+        if hasattr(self.names, "columns"):
+            msg = (
+                'a stimulus is named by text, as "flashes", or several by a list of texts; got a table: moments differ '
+                "between sessions, each of which takes a table of its own, session.psth(bin_edges, table)"
+            )
+            raise InvalidTypeError(msg)
         names = [self.names] if isinstance(self.names, str) or not isinstance(self.names, Iterable) else [*self.names]
         if not names or not all(isinstance(name, str) and name for name in names):
-            msg = f'a stimulus is named by text, as "flashes", or several by a list of texts; got {self.names!r}'
+            swapped = names and all(isinstance(name, (int, float, np.number)) for name in names)
+            hint = ": are the two arguments swapped? A population takes (stimulus, bin_edges)" if swapped else ""
+            given = f"{self.names!r:.80}{hint}"
+            msg = f'a stimulus is named by text, as "flashes", or several by a list of texts; got {given}'
             raise InvalidTypeError(msg)
 
     def __str__(self) -> str:

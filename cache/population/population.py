@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from allen_ecephys.errors import InvalidTypeError, InvalidValueError, UnknownIdError, UnknownNameError, suggest
+from allen_ecephys.errors import InvalidTypeError, UnknownIdError, UnknownNameError, suggest
 
 from ..index.project_index import ProjectIndex, missing_session
 from .answers import Stimulus, counts_of, psth_of, responses_of, shown_by, statistics_of
@@ -210,11 +210,12 @@ class Population:
         >>> psth["rate"].groupby("ecephys_structure_acronym").mean().sizes["color"]
         2
         """
-        from allen_ecephys.spikes.aligned import checked_edges
+        from allen_ecephys.spikes.aligned import checked_edges, warn_of_long_edges
 
         from .joining import joined_psth
 
         edges = checked_edges(bin_edges)
+        warn_of_long_edges(edges)
         found = self._answers("histograms", psth_of, Stimulus(stimulus, mask_invalid_intervals), edges, smoothing, by)
         return joined_psth(found, self._units, by)
 
@@ -287,7 +288,9 @@ class Population:
         700000001 (84, 15)
         """
         if window is not None:
-            window = _checked_window(window)
+            from allen_ecephys.spikes.aligned import checked_window
+
+            window = checked_window(window)
         return self._by_session(stimulus, responses_of, stimulus, window)
 
     def presentationwise_spike_counts(
@@ -480,17 +483,6 @@ class Population:
             f"  session files: {files}\n"
             f"  structures: {most}{f' and {len(acronyms) - 5} more' if len(acronyms) > 5 else ''}"
         )
-
-
-def _checked_window(window: tuple[float, float]) -> tuple[float, float]:
-    try:
-        begin, end = (float(edge) for edge in window)
-    except (TypeError, ValueError):
-        begin = end = float("nan")
-    if not -float("inf") < begin < end < float("inf"):
-        msg = f"window must be two times (s from onset), the end after the begin; got {window!r}"
-        raise InvalidValueError(msg)
-    return begin, end
 
 
 class PopulationSpikeTimes(Mapping[int, Any]):

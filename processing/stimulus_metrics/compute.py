@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from allen_ecephys.errors import InvalidValueError, UnknownNameError, missing_extra, suggest
+from allen_ecephys.errors import AllenEcephysError, InvalidValueError, UnknownNameError, missing_extra, suggest
 from allen_ecephys.metric_names import RELEASED_NAMES
 from allen_ecephys.progress import progress_bar
 
@@ -138,9 +138,15 @@ def _metrics_of_units(
 
 
 def _evaluate(metric: Metric, responses: StimulusResponses) -> dict[str, NDArray[Any]]:
-    result = metric.function(responses)
-    values = (result,) if len(metric.columns) == 1 else tuple(result)
     name = getattr(metric.function, "__name__", str(metric.function))
+    try:
+        result = metric.function(responses)
+    except Exception as error:
+        if metric.built_in or isinstance(error, AllenEcephysError):
+            raise
+        msg = f"the metric {name} ({', '.join(metric.columns)}) failed: {type(error).__name__}: {error}"
+        raise InvalidValueError(msg) from error
+    values = (result,) if len(metric.columns) == 1 else tuple(result)
     if len(values) != len(metric.columns):
         msg = f"the metric {name} returned {len(values)} arrays for the {len(metric.columns)} columns {metric.columns}"
         raise InvalidValueError(msg)

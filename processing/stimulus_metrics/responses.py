@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from allen_ecephys.errors import FileFormatError, MissingDataError, UnknownIdError, UnknownNameError, suggest
+from allen_ecephys.errors import (
+    FileFormatError,
+    InvalidTypeError,
+    MissingDataError,
+    UnknownIdError,
+    UnknownNameError,
+    suggest,
+)
 from allen_ecephys.spikes.counting import count_in_windows, over_units
 from allen_ecephys.spikes.ragged import RaggedTimes, Windows
 from allen_ecephys.stimulus.presentations import INVALID_NAME
@@ -148,7 +155,13 @@ class SessionResponses:
 
         ``"release"`` counts presentations in invalid times among it, the others do not.
         """
-        kind = get_stimulus(stimulus) if isinstance(stimulus, str) else stimulus
+        kind: object = get_stimulus(stimulus) if isinstance(stimulus, str) else stimulus
+        if not isinstance(kind, Stimulus):
+            msg = (
+                f'a stimulus with parameters is named by text, as "drifting_gratings"; got {type(stimulus).__name__}. '
+                "session.responses and session.psth(by=...) take a table of trials"
+            )
+            raise InvalidTypeError(msg)
         key = (kind.name, definition == "release")
         if key not in self._designs:
             table = self._with_invalid if definition == "release" else self.presentations

@@ -98,9 +98,8 @@ def test_a_parent_stands_for_what_lies_in_it(names: Any, expected: list[bool]) -
 
 
 def test_a_structure_that_there_is_not(session: EcephysSession) -> None:
-    view = session.with_units(structures="VISP")
     with pytest.raises(UnknownNameError, match="no unit lies in 'VISP'; did you mean 'VISp'"):
-        _ = view.units
+        _ = session.with_units(structures="VISP")
     with pytest.raises(InvalidTypeError, match="acronyms such as 'VISp'"):
         session.with_units(structures=[385])  # type: ignore[list-item]
     with pytest.raises(InvalidTypeError, match="or None for all"):

@@ -347,6 +347,16 @@ def test_wrong_types_are_told(cache) -> None:
     for nothing in ("", [], None, 3):
         with pytest.raises(InvalidTypeError, match="a stimulus is named by text"):
             population.psth(nothing, EDGES)
+    with pytest.raises(InvalidTypeError, match="arguments swapped"):
+        population.psth(EDGES, "flashes")
+    for swapped in (EDGES, EDGES.tolist()):
+        with pytest.raises(InvalidTypeError, match=r"swapped\?.* population.*\(stimulus, bin_edges\)"):
+            population.presentationwise_spike_counts(swapped, "flashes")
+    for call in (population.psth, population.presentationwise_spike_counts):
+        with pytest.raises(InvalidTypeError, match=r"got a table: moments differ.*session.psth\(bin_edges, table\)"):
+            call(pd.DataFrame({"start_time": [1.0]}), EDGES)
+    with pytest.warns(UserWarning, match="Are they milliseconds"):
+        population.psth("flashes", np.array([0.0, 600.0, 1200.0]))
     for window in ((0.0, 0.1, 0.2), "ab", (0.0, np.nan), 3):
         with pytest.raises(InvalidValueError, match="window must be two times"):
             population.responses("flashes", window)

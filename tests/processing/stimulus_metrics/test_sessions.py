@@ -254,6 +254,8 @@ def test_wrong_requests_say_what_is_right(sessions: dict[str, Path]) -> None:
         receptive_field(session, 1)
     with pytest.raises(UnknownNameError, match="did you mean 'static_gratings'"):
         session.responses("static_grating")
+    with pytest.raises(InvalidTypeError, match=r"named by text.*got DataFrame.*take a table"):
+        tuning_curves(session, pd.DataFrame({"start_time": [1.0]}))  # type: ignore[arg-type]
 
 
 def test_metrics_of_ones_own_join_the_table() -> None:
@@ -280,6 +282,16 @@ def test_metrics_of_ones_own_join_the_table() -> None:
         wrong = metric("wrong_dg", stimulus="drifting_gratings")
         wrong(lambda responses: np.zeros(3))
         with pytest.raises(ValueError, match="one value for each of the"):
+            compute_unit_analysis_metrics(session)
+        remove_metric("wrong_dg")
+
+        @metric("wrong_dg", stimulus="drifting_gratings")
+        def divides(responses):
+            return [1 / 0]
+
+        with pytest.raises(
+            ValueError, match=r"metric divides \(wrong_dg\) failed: ZeroDivisionError: division by zero"
+        ):
             compute_unit_analysis_metrics(session)
         remove_metric("wrong_dg")
     finally:
