@@ -362,7 +362,12 @@ from allen_ecephys.processing.simulation.raw import read_ground_truth
 from allen_ecephys.processing.sorting.sorters import run_sorter
 run_sorter(read_ground_truth({str(truth.folder)!r}).recording(), {str(tmp_path / "work")!r}, "slow")
 """
-    parent = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stderr=subprocess.DEVNULL,
+        # A shell starts what runs in its background with SIGINT ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     note = tmp_path / "work" / "sorter" / "pid"
     try:
         for _ in range(600):
