@@ -8,6 +8,7 @@ number is a byte, and 2,779 units fit into a page of less than 5 MB.
 from __future__ import annotations
 
 import base64
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -152,7 +153,10 @@ def _psth(session: ReportedSession, units: list[int], trials: OnsetTrials | None
     if trials is None or not units:
         return None
     edges = np.linspace(-trials.before, trials.after, PSTH_BINS + 1)
-    rate = session.psth(edges, trials.table, units)["rate"].to_numpy()
+    with warnings.catch_warnings():
+        # Excerpts show stimuli beyond their spikes; the page shows what there is.
+        warnings.filterwarnings("ignore", message=".*lie outside the recording")
+        rate = session.psth(edges, trials.table, units)["rate"].to_numpy()
     return packed(rate, zero=True) | {
         "from": -trials.before,
         "to": trials.after,
