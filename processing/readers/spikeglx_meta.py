@@ -13,6 +13,7 @@ import os
 import re
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -214,20 +215,19 @@ def _required(fields: dict[str, str], key: str, path: Path) -> str:
 
 
 def _whole(fields: dict[str, str], key: str, path: Path) -> int:
-    text = _required(fields, key, path)
-    try:
-        return int(text)
-    except ValueError as error:
-        msg = f"{path}: {key}={text:.80} is no whole number; the file was edited or damaged. Copy it again"
-        raise FileFormatError(msg) from error
+    return int(_parsed(fields, key, path, int, "whole number"))
 
 
 def _number(fields: dict[str, str], key: str, path: Path) -> float:
+    return _parsed(fields, key, path, float, "number")
+
+
+def _parsed(fields: dict[str, str], key: str, path: Path, parse: Callable[[str], float], kind: str) -> float:
     text = _required(fields, key, path)
     try:
-        return float(text)
+        return parse(text)
     except ValueError as error:
-        msg = f"{path}: {key}={text:.80} is no number; the file was edited or damaged. Copy it again"
+        msg = f"{path}: {key}={text:.80} is no {kind}; the file was edited or damaged. Copy it again"
         raise FileFormatError(msg) from error
 
 

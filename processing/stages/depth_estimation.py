@@ -71,7 +71,7 @@ def run_depth_estimation(
         f"{band} {part}": digest_of(value)[:16] for band, facts in told.items() for part, value in (facts or {}).items()
     }
 
-    known = recording_facts(recording, lfp, files)
+    known = recording_identity(recording, lfp, files)
     if not overwrite:
         _refuse_another(Path(folder), known)
 
@@ -91,7 +91,7 @@ def run_depth_estimation(
     return STAGE.run(folder, work, inputs=files, parameters={**asdict(chosen), "headers": by_part})
 
 
-def recording_facts(
+def recording_identity(
     recording: Recording, lfp: Recording | None, files: Sequence[str | os.PathLike[str]]
 ) -> dict[str, Any]:
     """Return what a recording is known by, as the stage's report holds it under ``"recording"``.

@@ -281,6 +281,7 @@ def probe_names(folders: Sequence[str | os.PathLike[str]], given: Sequence[str] 
     if len(folders) > PROBES:
         msg = f"{len(folders)} probes of one session were given; ids have room for {PROBES}"
         raise InvalidValueError(msg)
+    given = [given] if isinstance(given, str) else given  # of one probe, its name will do
     if given and len(given) != len(folders):
         msg = f"{len(given)} names were given for {len(folders)} probes; give one for each, in the order of the folders"
         raise InvalidValueError(msg)

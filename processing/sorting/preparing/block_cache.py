@@ -17,7 +17,7 @@ from threading import Lock
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.files import NO_ROOM, disk_full
+from allen_ecephys.files import naming_a_full_disk
 
 Int16 = npt.NDArray[np.int16]
 
@@ -67,14 +67,10 @@ class BlockFile:
         with self._lock:
             if len(self._places) == self._n_blocks or number in self._places:
                 return
-            try:
+            with naming_a_full_disk(self._folder):
                 self._file.seek(self._end)
                 self._file.write(_bytes(np.ascontiguousarray(block)))
                 self._file.flush()
-            except OSError as error:
-                if error.errno not in NO_ROOM:
-                    raise
-                raise disk_full(self._folder, block.nbytes, number=error.errno) from error
             self._places[number] = self._end, block.shape
             self._end += block.nbytes
 

@@ -11,6 +11,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from ...spike_band.temporal_whitening import GAUSSIAN_MAD
+
 Float32 = npt.NDArray[np.float32]
 
 #: Whitened noise is loud from so many times its usual SD on. Slow changes of state stay below.
@@ -20,7 +22,6 @@ LOUD_BLOCK: Final = 2.0
 #: Loudness is that of the loudest so many samples (30 ms), of which every few are looked at.
 MOMENT: Final = 1024
 STRIDE: Final = 16
-GAUSSIAN_MAD: Final = 0.6744897501960817
 
 
 def loudness(samples: Float32) -> float:

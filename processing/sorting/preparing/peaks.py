@@ -12,6 +12,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from ...spike_band.temporal_whitening import GAUSSIAN_MAD
 from ...spike_band.tiles import add_rows
 from .detection import channels_within, list_peaks
 
@@ -99,7 +100,7 @@ def place_peaks(
 
 def noise_levels(matched: Float32) -> Float32:
     """Return each channel's robust SD (median absolute value over 0.6745), never zero."""
-    levels = np.median(np.abs(matched[::NOISE_STRIDE]), axis=0) / np.float32(0.6744897501960817)
+    levels = np.median(np.abs(matched[::NOISE_STRIDE]), axis=0) / np.float32(GAUSSIAN_MAD)
     return np.where(levels > 0, levels, np.float32(1.0)).astype(np.float32)
 
 

@@ -123,6 +123,9 @@ def test_names_that_cannot_be_told_apart_are_refused(rig: tuple[Path, Path], tmp
     with pytest.raises(InvalidValueError, match="1 names were given for 2 probes"):
         package_units(twice, tmp_path / "s.nwb", session_start_time=datetime.now(UTC), names=["A"])
     assert probe_names([tmp_path, tmp_path / "b"]) == ["probeA", "probeB"]
+    assert probe_names([tmp_path], "imec0") == ["imec0"]
+    with pytest.raises(InvalidValueError, match="1 names were given for 2 probes"):
+        probe_names(twice, "imec0")
 
 
 def test_numbers_of_probes_and_sessions() -> None:
