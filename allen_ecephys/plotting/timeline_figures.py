@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .canvas import COLORS, HIDDEN, MARK, SHOWN, axes_or_new
+from ..stimulus.names import NO_STIMULI
+from .canvas import COLORS, INK, MARK, SHOWN, axes_or_new
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-
-#: Names of what stands between stimuli, or in the place of one.
-NO_STIMULI = ("spontaneous", "invalid_presentation")
 
 
 def plot_session_timeline(
@@ -41,8 +39,9 @@ def plot_session_timeline(
     for row, name in enumerate(names):
         here = epochs[epochs["stimulus_name"].astype(str) == name]
         spans = list(zip(here["start_time"], here["stop_time"] - here["start_time"], strict=True))
-        color = HIDDEN if name in NO_STIMULI else SHOWN
-        ax.broken_barh(spans, (row - 0.4, 0.8), facecolor=color, edgecolor=color, linewidth=0.6)  # seconds show too
+        # Invalid presentations lie in invalid intervals, whose marks would cover them.
+        look = {"color": INK, "zorder": 3} if name in NO_STIMULI else {"color": SHOWN}
+        ax.broken_barh(spans, (row - 0.4, 0.8), linewidth=0.6, **look)  # seconds show too
     if invalid_times is not None and len(invalid_times):
         for start, stop in zip(invalid_times["start_time"], invalid_times["stop_time"], strict=True):
             ax.axvspan(start, stop, color=MARK, linewidth=1)

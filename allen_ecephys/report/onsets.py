@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..stimulus.names import NO_STIMULI
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
 
 #: Stimuli whose onset shows best whether a unit responds, best first; else the one with most presentations is taken.
 ONSET_STIMULI = ("flashes", "dot_motion", "drifting_gratings", "drifting_gratings_75_repeats", "static_gratings")
-NO_STIMULI = ("spontaneous", "invalid_presentation")
 MOST_TRIALS = 150
 
 

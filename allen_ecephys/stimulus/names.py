@@ -25,6 +25,9 @@ DIGITS = {
     "9": "nine",
 }
 
+#: Names of what stands between stimuli, or in the place of one.
+NO_STIMULI = ("spontaneous", "invalid_presentation")
+
 RELEASED_NAMES = {
     "": "spontaneous",
     "Natural Images": "natural_scenes",

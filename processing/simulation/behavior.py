@@ -75,7 +75,7 @@ def eye_tracking(duration: float, running: pd.DataFrame, rng: np.random.Generato
     n = len(times)
     arousal = np.interp(times, running["start_time"], running["velocity"].rolling(120, min_periods=1).mean())
     slow = np.cumsum(rng.normal(0.0, 0.02, n))
-    slow -= np.convolve(slow, np.ones(901) / 901.0, mode="same")[:n] if n > 901 else slow.mean()
+    slow -= _moving_mean(slow, 901) if n > 901 else slow.mean()
     pupil = np.clip(14.0 + 0.25 * np.maximum(arousal, 0.0) + slow, 4.0, 45.0)
     jumps = np.where(rng.random(n) < 0.004, rng.normal(0.0, 8.0, n), 0.0)
     gaze_x, gaze_y = np.zeros(n), np.zeros(n)
@@ -122,6 +122,13 @@ def _gaze(
         "screen_coordinates_spherical_y_deg": np.where(blink, np.nan, y),
     }
     return pd.DataFrame(table, index=index)
+
+
+def _moving_mean(values: Floats, width: int) -> Floats:
+    """Return the mean of each value and its neighbours, of fewer at both ends."""
+    window = np.ones(width)
+    held: Floats = np.convolve(np.ones(len(values)), window, mode="same")
+    return np.convolve(values, window, mode="same") / held
 
 
 def _return_to_rest(steps: Floats) -> Floats:
