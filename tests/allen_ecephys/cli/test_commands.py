@@ -48,6 +48,16 @@ def test_info_says_what_the_repr_says(session_file: Path) -> None:
         assert [probe["id"] for probe in everything["probes"]] == session.probes.index.tolist()
 
 
+def test_module_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "allen_ecephys", "info", "nowhere.nwb"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "nowhere.nwb' does not exist" in done.stderr
+    helped = subprocess.run([sys.executable, "-m", "allen_ecephys", "-h"], capture_output=True, text=True, check=True)
+    assert helped.stdout.startswith("Usage: allen-ecephys [OPTIONS]")
+
+
 def test_debug_may_stand_anywhere(tmp_path: Path) -> None:
     wrong = tmp_path / "notes.nwb"
     wrong.write_text("no HDF5")
