@@ -1515,8 +1515,8 @@ class EcephysSession:
         >>> pupil[["pupil_width", "pupil_height", "pupil_center_x"]].head(2)
                   pupil_width  pupil_height  pupil_center_x
         Time (s)
-        0.500000    29.348849     28.720685      320.831459
-        0.533367    28.519591     28.784080      322.329913
+        0.500000    29.800969     29.163128      320.831459
+        0.533367    28.958097     29.226653      322.329913
         >>> diameter = pupil[["pupil_width", "pupil_height"]].max(axis=1)  # pixels
         >>> area = np.pi / 4 * pupil["pupil_width"] * pupil["pupil_height"]  # pixels^2
         """
@@ -1545,8 +1545,8 @@ class EcephysSession:
         >>> gaze[["raw_pupil_area", "raw_screen_coordinates_x_cm"]].head(2)
                   raw_pupil_area  raw_screen_coordinates_x_cm
         Time (s)
-        0.500000        0.008444                     0.072559
-        0.533367        0.008224                     0.203336
+        0.500000        0.008706                     0.072559
+        0.533367        0.008479                     0.203336
         """
         return _or_none(lambda: self._signals.read_screen_gaze(include_filtered_data))
 
