@@ -16,7 +16,7 @@ RIG_SECONDS: Final = 90.0
 SECONDS_PER_REPEAT: Final = 12.8
 SECONDS_BESIDE: Final = 30.0
 #: Options of a single recording that say nothing of a rig.
-_OF_A_RECORDING: Final = ("probe", "sites", "surface", "form", "drift")
+_OF_A_RECORDING: Final = ("probe", "sites", "surface", "form", "drift", "compress")
 
 
 def simulate_rig(

@@ -54,6 +54,9 @@ MOST_SITES: Final = 100_000
     help="Write what this system leaves today, of one or more probes: a record node, or a run with a folder a probe. "
     "Default where --probe or --sites are given without --form: open-ephys.",
 )
+@click.option(
+    "--compress", is_flag=True, help="Compress the samples (.cbin with .ch), a third as large; SpikeGLX only."
+)
 @click.option("--drift", default=0.0, show_default=True, help="Movement of the tissue over the recording, um.")
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed; equal seeds give equal files."
@@ -76,6 +79,7 @@ def simulate_command(
     surface: float | None,
     form: str,
     recorder: str | None,
+    compress: bool,
     drift: float,
     seed: int,
     rig: bool,
@@ -93,6 +97,7 @@ def simulate_command(
       allen-ecephys process simulate raw/ --duration 60 --units 100
       allen-ecephys process simulate raw/ --probe NP2013
       allen-ecephys process simulate raw/ --recorder spikeglx --probe NP2013 --probe NP1000:192-575
+      allen-ecephys process simulate raw/ --recorder spikeglx --duration 600 --compress
       allen-ecephys process simulate rig/ --rig
     """
     if rig:
@@ -108,6 +113,9 @@ def simulate_command(
         for name in ("form", "probe", "sites", "channels")
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
+    if compress and recorder != "spikeglx" and form != "spikeglx":
+        msg = "--compress is of SpikeGLX's files: give --recorder spikeglx, too"
+        raise click.UsageError(msg, context)
     # The layout of the release, which is the default, knows but the lowest sites of one kind of probe.
     if recorder is not None or len(probe) > 1 or (given & {"probe", "sites"} and "form" not in given):
         if "form" in given:
@@ -122,6 +130,7 @@ def simulate_command(
         _simulate_probes(
             folder, probe if sites is None else (f"{probe[0]}:{sites}",), recorder or "open-ephys", duration=duration,
             units=units, surface=surface, drift=drift, seed=seed, channels=channels if "channels" in given else None,
+            compress=compress,
         )  # fmt: skip
         return
     from allen_ecephys.processing.simulation.raw import DriftModel, write_recording
@@ -142,6 +151,7 @@ def simulate_command(
         form=form,  # type: ignore[arg-type]  # click has checked the choice
         drift=DriftModel(linear_um=drift),
         seed=seed,
+        compress=compress,
     )
     click.echo(f"{folder}: {len(truth.units)} units, {len(truth.spike_times):,} spikes, {duration:g} s")
 
@@ -157,6 +167,7 @@ def _simulate_probes(
     drift: float,
     seed: int,
     channels: int | None,
+    compress: bool,
 ) -> None:
     """Write what a recorder leaves of several probes, and say what there is."""
     from allen_ecephys.processing.simulation.raw import DriftModel, SimulatedProbe, write_probes
@@ -175,6 +186,7 @@ def _simulate_probes(
         duration=duration,
         drift=DriftModel(linear_um=drift),
         seed=seed,
+        compress=compress,
     )
     click.echo(f"{folder}: {duration:g} s of {len(truths)} probe{'s' * (len(truths) != 1)}")
     for name, truth in truths.items():

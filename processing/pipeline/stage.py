@@ -343,7 +343,8 @@ def input_files(*recordings: Any) -> list[Path]:
     StageError
         If a recording does not say which file it comes from.
     """
-    paths = [getattr(recording, "path", None) for recording in recordings if recording is not None]
+    named = [getattr(r, "files", (getattr(r, "path", None),)) for r in recordings if r is not None]
+    paths = [path for files in named for path in files]
     if None in paths:
         msg = "the recording does not say which files it comes from; name them with inputs=[...]"
         raise StageError(msg)

@@ -18,6 +18,7 @@ from ..probes import AdcWiring, neuropixels_1_geometry, neuropixels_1_wiring
 from ..recording import Channels, checked_bounds, checked_geometry
 from ..shanks import shanks_by_position
 from ..timeline import Timeline
+from .compressed import CompressedSamples, is_compressed
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ class BinaryRecording:
     Each read asks the operating system for exactly the bytes of its window (``pread``): memory stays bounded by
     the window for files of any size, a file cut while it is read is an error instead of a killed process, and
     several threads may read at once. :meth:`memory_map` gives the whole file as an array for random access.
+    A ``.cbin`` file, which has a ``.ch`` beside it, is inflated chunk by chunk while it is read.
 
     Parameters
     ----------
@@ -60,11 +62,15 @@ class BinaryRecording:
         Where gaps are; by default there is none.
     full_scale_uv
         Largest voltage that the converter could measure, where it is known; samples at it are saturated.
+    compressed
+        What inflates the file, by default told by its name.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
+    MissingFileError, CorruptFileError
+        If the description of a compressed file is missing, or of another file.
     FileFormatError
         If the file cannot hold a sample, or a parameter makes no sense.
     GeometryError
@@ -106,8 +112,12 @@ class BinaryRecording:
         n_samples: int | None = None,
         timeline: Timeline | None = None,
         full_scale_uv: float | None = None,
+        compressed: CompressedSamples | None = None,
     ) -> None:
         self.path = Path(path)
+        if compressed is None and is_compressed(self.path):
+            compressed = CompressedSamples(self.path)
+        self.compressed = compressed
         self.n_columns = int(n_columns)
         self.sampling_rate = float(sampling_rate)
         self.dtype: np.dtype[Any] = np.dtype(dtype)
@@ -121,6 +131,8 @@ class BinaryRecording:
                 "columns and rate are positive, the dtype is a number"
             )
             raise FileFormatError(msg)
+        if compressed is not None:
+            self._check_compressed(compressed, n_samples)
         self.columns = self._checked_columns(channels, where)
         self.n_channels = len(self.columns)
         self.uv_per_bit: npt.NDArray[np.float64] = self._checked_gains(uv_per_bit, where)
@@ -141,6 +153,41 @@ class BinaryRecording:
             raise FileFormatError(msg)
         self._descriptor: int | None = None
         self._opening = Lock()
+
+    def _check_compressed(self, compressed: CompressedSamples, n_samples: int | None) -> None:
+        if (compressed.n_columns, compressed.dtype, 0) != (self.n_columns, self.dtype, self.offset):
+            msg = (
+                f"{self.path} holds {compressed.n_columns} columns of {compressed.dtype} by "
+                f"{compressed.description.name}, not {self.n_columns} of {self.dtype} from byte {self.offset}: one of "
+                "the files is of another recording"
+            )
+            raise CorruptFileError(msg)
+        if n_samples is None:
+            compressed.check_whole()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the samples are in: one, or a compressed one and its description.
+
+        Examples
+        --------
+        >>> [path.name for path in open_bands("recording").spike_band.files]
+        ['continuous.dat']
+        """
+        return (self.path,) if self.compressed is None else (self.path, self.compressed.description)
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes that the samples in the file take, or would if they were not compressed.
+
+        Examples
+        --------
+        >>> open_bands("recording").spike_band.sample_bytes
+        11520000
+        """
+        if self.compressed is None:
+            return self.path.stat().st_size - self.offset
+        return self.compressed.n_held * self.n_columns * self.dtype.itemsize
 
     def _checked_columns(self, channels: npt.ArrayLike | None, where: str) -> npt.NDArray[np.int64]:
         columns = np.arange(self.n_columns) if channels is None else np.asarray(channels, dtype=np.int64).ravel()
@@ -180,9 +227,7 @@ class BinaryRecording:
         return adc
 
     def _count_samples(self, n_samples: int | None) -> tuple[int, int]:
-        size = self.path.stat().st_size - self.offset
-        sample_bytes = self.n_columns * self.dtype.itemsize
-        held, rest = divmod(max(size, 0), sample_bytes)
+        held, rest = divmod(max(self.sample_bytes, 0), self.n_columns * self.dtype.itemsize)
         if n_samples is not None:
             if not 0 <= n_samples <= held:
                 msg = (
@@ -225,6 +270,9 @@ class BinaryRecording:
         if descriptor is not None:
             self._descriptor = None
             os.close(descriptor)
+        compressed: CompressedSamples | None = self.__dict__.get("compressed")
+        if compressed is not None:
+            compressed.close()
 
     def memory_map(self) -> np.memmap[Any, np.dtype[Any]]:
         """Return the whole file as a read-only memory map (n_samples, n_columns).
@@ -232,7 +280,7 @@ class BinaryRecording:
         Raises
         ------
         MissingDataError
-            If the file holds no sample (an empty file cannot be mapped).
+            If the file holds no sample (an empty file cannot be mapped), or is compressed.
 
         Examples
         --------
@@ -242,6 +290,9 @@ class BinaryRecording:
         """
         if not self.n_samples:
             msg = f"{self.path} holds no samples, so there is nothing to map"
+            raise MissingDataError(msg)
+        if self.compressed is not None:
+            msg = f"{self.path} is compressed and cannot be mapped; read windows of it, or expand it with mtsdecomp"
             raise MissingDataError(msg)
         shape = (self.n_samples, self.n_columns)
         return np.memmap(self.path, dtype=self.dtype, mode="r", offset=self.offset, shape=shape)
@@ -254,7 +305,7 @@ class BinaryRecording:
         IndexError
             If the window leaves the recording.
         CorruptFileError
-            If the file has become shorter than it was when it was opened.
+            If the file has become shorter than it was when it was opened, or compressed samples are damaged.
 
         Examples
         --------
@@ -263,6 +314,8 @@ class BinaryRecording:
         (300, 32)
         """
         start, stop = checked_bounds(start, stop, self.n_samples, str(self.path))
+        if self.compressed is not None:
+            return self.compressed.read(start, stop)
         samples = np.empty((stop - start, self.n_columns), self.dtype)
         if not samples.size:
             return samples

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from allen_ecephys.errors import InvalidTypeError, UnknownNameError
+
+#: Public archives put a number of its own before the ending of each file's name.
+ARCHIVED: Final = re.compile(r"\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.IGNORECASE)
 
 
 def files_below(folder: Path, pattern: str) -> list[Path]:
@@ -26,6 +30,28 @@ def in_any_case(path: Path) -> Path:
         return path
     alike = [other for other in path.parent.iterdir() if other.name.lower() == path.name.lower()]
     return alike[0] if len(alike) == 1 else path
+
+
+def partner(path: Path, suffix: str) -> Path:
+    """Return the file beside another that belongs to it: of its name in any case, but for ending and archive's number.
+
+    Where there is none, the name that it would have.
+
+    Examples
+    --------
+    >>> partner(Path("a_t0.imec0.ap.cbin"), ".ch").name
+    'a_t0.imec0.ap.ch'
+    """
+    same = in_any_case(path.with_suffix(suffix))
+    if same.exists() or not path.parent.is_dir():
+        return same
+    name = ARCHIVED.sub("", path.stem).lower()
+    alike = [
+        other
+        for other in path.parent.iterdir()
+        if other.suffix.lower() == suffix and ARCHIVED.sub("", other.stem).lower() == name
+    ]
+    return alike[0] if len(alike) == 1 else same
 
 
 def called(name: object, known: Sequence[Collection[str]]) -> list[int]:

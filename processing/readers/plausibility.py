@@ -58,7 +58,7 @@ def check_meta(band: BinaryRecording, meta: SpikeGlxMeta) -> None:
         told = float(stated) if stated else seconds
     except ValueError:
         told = math.nan
-    whole = meta.file_size in {None, band.path.stat().st_size}  # of a cut file the length is told already
+    whole = meta.file_size in {None, band.sample_bytes}  # of a cut file the length is told already
     if whole and not math.isclose(told, seconds, rel_tol=0.01, abs_tol=SAME_TIME_S):
         _tell_once(
             f"{meta.path}: fileTimeSecs={stated:.40}, but its {band.n_samples:,} samples at {band.sampling_rate:.10g} "
@@ -66,7 +66,7 @@ def check_meta(band: BinaryRecording, meta: SpikeGlxMeta) -> None:
         )
     # Windows wrote the name, its folders included.
     written = re.search(r"\.(imec\d*)\.(?:ap|lf)\.bin$", meta.fields.get("fileName", ""), re.IGNORECASE)
-    named = re.search(r"\.(imec\d*)\.(?:ap|lf)\.bin$", band.path.name, re.IGNORECASE)
+    named = re.search(r"\.(imec\d*)\.(?:ap|lf)\.", band.path.name, re.IGNORECASE)
     if written and named and written[1].lower() != named[1].lower():
         _tell_once(
             f"{meta.path} was written for {written[1]} (fileName), the file is called {named[1]}: if it was copied "

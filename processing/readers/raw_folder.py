@@ -25,7 +25,6 @@ from ..probes import AdcWiring
 from ..recording import duration
 from ..timeline import Timeline
 from .binary import BinaryRecording
-from .finding import in_any_case
 from .open_ephys import choose_stream, open_open_ephys
 from .open_ephys_index import (
     INDEX_FILE,
@@ -37,7 +36,15 @@ from .open_ephys_index import (
 )
 from .plausibility import check_bands, check_gain, check_meta, check_spike_band_rate
 from .released import LFP_BAND_FILE, SPIKE_BAND_FILE, open_released_band
-from .spikeglx import FILE_NAME, SpikeGlxRecording, choose_file, lf_file_of, open_spikeglx, spikeglx_files
+from .spikeglx import (
+    FILE_NAME,
+    SpikeGlxRecording,
+    choose_file,
+    lf_file_of,
+    open_spikeglx,
+    samples_beside,
+    spikeglx_files,
+)
 from .text import fault_of
 from .unread import what_there_is
 
@@ -86,8 +93,9 @@ def open_bands(
 ) -> RawBands:
     """Open the spike band and, where there is one, the LFP band of a probe.
 
-    A SpikeGLX folder is told by its ``.ap.bin`` files, an Open Ephys folder by ``structure.oebin`` or
-    ``continuous.dat``, a described binary recording by ``ap.json``, the release's raw data by ``spike_band.dat``.
+    A SpikeGLX folder is told by its ``.ap.bin`` files (compressed: ``.ap.cbin``), an Open Ephys folder by
+    ``structure.oebin`` or ``continuous.dat``, a described binary recording by ``ap.json``, the release's raw data by
+    ``spike_band.dat``.
 
     Parameters
     ----------
@@ -177,7 +185,7 @@ def recorder_of(place: Path) -> Recorder:
     if place.is_file():
         if place.name in {SAMPLES_FILE, INDEX_FILE}:
             return "Open Ephys"
-        if place.suffix.lower() in {".bin", ".meta", ".cbin"}:
+        if place.suffix.lower() in {".bin", ".meta", ".cbin", ".ch"}:
             return "SpikeGLX"
     elif (place / DESCRIBED["ap"]).is_file():
         return "described binary"
@@ -195,7 +203,7 @@ def _open_spikeglx_bands(place: Path, stream: str | None, *, allow_cut: bool) ->
         ap_file = choose_file(place, "ap", stream)
         probe = next(file.probe for file in spikeglx_files(ap_file.parent) if file.path == ap_file)
     else:
-        ap_file = in_any_case(place.with_suffix(".bin")) if place.suffix.lower() == ".meta" else place
+        ap_file = samples_beside(place)
         told = FILE_NAME.fullmatch(ap_file.name)
         probe = (told["probe"] or "").lower() if told else ""
         if ".lf." in ap_file.name.lower():

@@ -1,4 +1,4 @@
-"""SpikeGLX recordings: ``*.ap.bin`` / ``*.lf.bin`` with their ``.meta`` (:mod:`.spikeglx_meta`)."""
+"""SpikeGLX recordings: ``*.ap.bin`` / ``*.lf.bin`` with their ``.meta`` (:mod:`.spikeglx_meta`), also compressed."""
 
 from __future__ import annotations
 
@@ -25,14 +25,20 @@ from allen_ecephys.errors import (
 from ..recording import checked_geometry, chunk_bounds
 from ..shanks import shanks_by_position
 from .binary import BinaryRecording
-from .finding import band_called, called, files_below, in_any_case
+from .compressed import COMPRESSED, DESCRIPTION, CompressedSamples, is_compressed
+from .finding import ARCHIVED, band_called, called, files_below, partner
 from .spikeglx_meta import SpikeGlxMeta, SpikeGlxSites, read_spikeglx_meta, spikeglx_sites, spikeglx_wiring
 
 logger = logging.getLogger(__name__)
 
 NAMES_OF_BANDS: Final = {"ap": "spike band", "lf": "LFP"}
-#: ``run_g0_t0.imec0.ap.bin``; 3A probes are ``imec``, and renamed files may have no such part.
-FILE_NAME: Final = re.compile(r".*?(?:\.(?P<probe>imec\d*))?\.(?P<band>ap|lf)\.bin", re.IGNORECASE)
+#: ``run_g0_t0.imec0.ap.bin``; 3A probes are ``imec``, and renamed files may have no such part. Compressed files end in
+#: ``.cbin``, may have the number of an archive before that, and excerpts that were streamed from one, ``.stream``.
+FILE_NAME: Final = re.compile(
+    rf".*?(?:\.(?P<probe>imec\d*))?\.(?P<band>ap|lf)(?:\.stream)?(?:{ARCHIVED.pattern[:-1]})?\.c?bin", re.IGNORECASE
+)
+#: How much (relative) the rate that was told when a file was compressed may differ from the calibrated one.
+_SAME_RATE: Final = 0.01
 #: Which trigger of a run a file is of, or that it was joined from several.
 TRIGGER: Final = re.compile(r"_t(\d+|cat)\.")
 #: Bit of the synchronization word that carries the sync input of imec cards.
@@ -52,13 +58,20 @@ class SpikeGlxRecording(BinaryRecording):
         self, path: str | os.PathLike[str], meta: SpikeGlxMeta, sites: SpikeGlxSites, *, allow_cut: bool = False
     ) -> None:
         place = Path(path)
-        size = place.stat().st_size
+        compressed = CompressedSamples(place) if is_compressed(place) else None
+        if compressed is not None:
+            _check_same_recording(compressed, meta)
+            if not allow_cut:
+                compressed.check_whole()
+        held = None if compressed is None else compressed.n_held
+        size = place.stat().st_size if held is None else held * 2 * meta.n_columns
         if meta.file_size not in {None, size} and not allow_cut:
             samples = size // (2 * max(meta.n_columns, 1))
             shorter = size < (meta.file_size or 0)
             why = "it was cut, or is another file" if shorter else "it is longer, so one of the two is of another file"
             msg = (
-                f"{place} has {size:,} bytes, its .meta says {meta.file_size:,} ({meta.n_columns} columns): {why}. "
+                f"{place} has {size:,} bytes{'' if held is None else ' of samples'}, its .meta says "
+                f"{meta.file_size:,} ({meta.n_columns} columns): {why}. "
                 f"Copy {'it' if shorter else 'both'} again, or pass allow_cut=True (--allow-cut) to use the "
                 f"{samples:,} samples there are."
             )
@@ -73,7 +86,9 @@ class SpikeGlxRecording(BinaryRecording):
             shanks=sites.shanks,
             adc=sites.adc,
             reference_channels=meta.reference_channels,
+            n_samples=held,
             full_scale_uv=float(meta.uv_per_bit.max()) * meta.full_scale,
+            compressed=compressed,
         )
         self.meta = meta
         self.part_number = meta.part_number
@@ -111,9 +126,21 @@ class SpikeGlxRecording(BinaryRecording):
             last = int(level[-1])
 
 
+def _check_same_recording(compressed: CompressedSamples, meta: SpikeGlxMeta) -> None:
+    """Refuse a description of compressed samples that is not of the recording of a ``.meta``."""
+    rate = compressed.sampling_rate
+    if compressed.n_columns != meta.n_columns or abs(rate / meta.sampling_rate - 1) > _SAME_RATE:
+        msg = (
+            f"{compressed.description} describes {compressed.n_columns} columns at {rate:.10g} Hz, {meta.path.name} "
+            f"{meta.n_columns} at {meta.sampling_rate:.10g}: one of the two is of another recording, or of the other "
+            "band. Copy both again"
+        )
+        raise CorruptFileError(msg)
+
+
 @dataclass(frozen=True)
 class SpikeGlxFile:
-    """A ``.bin`` file of a probe, by its name: ``<run>_t<trigger>.<probe>.<band>.bin``."""
+    """A ``.bin`` or ``.cbin`` file of a probe, by its name: ``<run>_t<trigger>.<probe>.<band>.bin``."""
 
     path: Path
     probe: str
@@ -126,8 +153,11 @@ class SpikeGlxFile:
 
 
 def spikeglx_files(folder: Path) -> list[SpikeGlxFile]:
-    """Return the files of probes in or below a folder, sorted."""
-    found = ((path, FILE_NAME.fullmatch(path.name)) for path in files_below(folder, "*.[bB][iI][nN]"))
+    """Return the files of probes in or below a folder, sorted; of one that was expanded, not the compressed one."""
+    binary, compressed = (files_below(folder, f"*.{c}[bB][iI][nN]") for c in ("", "[cC]"))
+    expanded = {path.with_suffix("").as_posix().lower() for path in binary}
+    paths = [*binary, *(path for path in compressed if path.with_suffix("").as_posix().lower() not in expanded)]
+    found = ((path, FILE_NAME.fullmatch(path.name)) for path in sorted(paths))
     return [
         SpikeGlxFile(path, (name["probe"] or "").lower(), "ap" if name["band"].lower() == "ap" else "lf")
         for path, name in found
@@ -151,7 +181,6 @@ def choose_file(folder: Path, band: str, probe: str | None = None) -> Path:
     if len(fitting) == 1:
         return fitting[0].path
     names = ", ".join(str(file.path.relative_to(folder)) for file in fitting[:6])
-    compressed = next(iter(files_below(folder, "*.cbin")), None)
     if len({file.probe for file in fitting}) == 1:
         msg = (
             f"{folder} holds {len(fitting)} files *.{band}.bin of one probe ({names}): gates and triggers (_g0_t0, "
@@ -168,8 +197,6 @@ def choose_file(folder: Path, band: str, probe: str | None = None) -> Path:
             f"{folder} holds {len(fitting)} files *.{band}.bin{of_probe} ({names}); name one of them, or its probe "
             "with stream='imec0' (--stream imec0)"
         )
-    elif compressed is not None:
-        msg = f"{folder} holds no *.{band}.bin, but {compressed_message(compressed)}"
     elif files:
         msg = f"{folder} holds no *.{band}.bin, only {', '.join(f.path.name for f in files[:6])}"
     elif files_below(folder, "structure.oebin"):
@@ -181,28 +208,28 @@ def choose_file(folder: Path, band: str, probe: str | None = None) -> Path:
     raise MissingFileError(msg)
 
 
-def compressed_message(path: Path) -> str:
-    """Say what a compressed file is and how to expand it."""
-    return (
-        f"{path} is compressed (mtscomp); expand it to a .bin beside its .meta first, with `mtsdecomp {path.name}` of "
-        "the package mtscomp"
-    )
-
-
 def lf_file_of(ap_file: Path) -> Path | None:
     """Return the LFP file that belongs to a spike band's: of the same name, or else the only one of its probe.
 
     CatGT joins the files of one band into a ``_tcat`` and leaves those of the other, so names may differ; the file of
     another trigger (``_t1`` beside ``_t0``) is of another time, and is not taken.
     """
-    same = in_any_case(ap_file.with_name(re.sub(r"\.ap\.", ".lf.", ap_file.name, flags=re.IGNORECASE)))
-    if same != ap_file and same.is_file():
-        return same
     name = FILE_NAME.fullmatch(ap_file.name)
     probe = (name["probe"] or "").lower() if name else None
-    others = [f.path for f in spikeglx_files(ap_file.parent) if f.band == "lf" and f.probe == probe]
+    files = [f for f in spikeglx_files(ap_file.parent) if f.band == "lf"]
+    # Of one name, whether or not the bands are compressed, and whatever numbers an archive gave them.
+    same = re.sub(r"\.ap(\.|$)", r".lf\1", _bare_name(ap_file))
+    of_name = [f.path for f in files if _bare_name(f.path) == same]
+    if len(of_name) == 1:
+        return of_name[0]
+    others = [f.path for f in files if f.probe == probe]
     triggers = {found[1] for path in (ap_file, *others) if (found := TRIGGER.search(path.name))}
     return others[0] if len(others) == 1 and len(triggers - {"cat"}) < 2 else None
+
+
+def _bare_name(path: Path) -> str:
+    """Return a file's name in small letters without its ending and the number that an archive put before it."""
+    return ARCHIVED.sub("", path.stem).lower()
 
 
 def open_spikeglx(
@@ -218,7 +245,8 @@ def open_spikeglx(
     Parameters
     ----------
     path
-        A ``.bin`` or ``.meta`` file, or a folder that holds one recording of the band.
+        A ``.bin`` or ``.meta`` file, or a folder that holds one recording of the band; compressed files (``.cbin``
+        with their ``.ch``) are inflated while they are read.
     band
         ``"ap"`` (the default for a folder) or ``"lfp"`` (also ``"lf"``); a file says it by itself, and must not
         say another.
@@ -234,9 +262,9 @@ def open_spikeglx(
     MissingFileError
         If there is no such file or pair of files.
     FileFormatError
-        If the metadata contradict themselves or name another band, or the file is compressed.
+        If the metadata contradict themselves or name another band, or a file is compressed in a way not known.
     CorruptFileError
-        If the file's size is not the one in its metadata.
+        If the file's size is not the one in its metadata, or its ``.ch`` is of another recording.
     UnknownNameError
         If there is no such band, or the folder holds nothing of the probe.
     GeometryError
@@ -247,7 +275,7 @@ def open_spikeglx(
     if band is not None:
         band = "ap" if band_called(band) == "ap" else "lf"
     binary = _binary_file(Path(path), band, probe)
-    meta_path = in_any_case(binary.with_suffix(".meta"))
+    meta_path = partner(binary, ".meta")
     if not meta_path.exists():
         msg = (
             f"{binary} has no {meta_path.name} beside it, which says how many channels it has; copy both files"
@@ -268,7 +296,7 @@ def open_spikeglx(
 
 def _renamed(file: Path, suffix: str) -> str:
     """Say which file beside a lone half of a pair may be the other half, whose own partner is missing, too."""
-    other = {".meta": ".bin", ".bin": ".meta"}[suffix]
+    other = {".meta": file.suffix, ".bin": ".meta"}[suffix]
     lone = [f.name for f in sorted(file.parent.glob(f"*{suffix}")) if not f.with_suffix(other).exists()]
     return f". If {lone[0]} belongs to it, give both the same name again" if len(lone) == 1 else ""
 
@@ -276,14 +304,20 @@ def _renamed(file: Path, suffix: str) -> str:
 def _binary_file(path: Path, band: str | None, probe: str | None) -> Path:
     if path.is_dir():
         return choose_file(path, band or "ap", probe)
-    binary = in_any_case(path.with_suffix(".bin")) if path.suffix.lower() == ".meta" else path
-    if path.suffix in {".cbin", ".ch"}:
-        raise FileFormatError(compressed_message(path.with_suffix(".cbin")))
+    binary = samples_beside(path)
     if path.name in {"continuous.dat", "structure.oebin", "settings.xml"}:
         msg = f"{path} is a file of Open Ephys, not of SpikeGLX (.ap.bin with .ap.meta); open it with open_open_ephys"
         raise FileFormatError(msg)
     if not binary.is_file():
-        beside = f"; {compressed_message(binary.with_suffix('.cbin'))}" if binary.with_suffix(".cbin").exists() else ""
-        msg = f"there is no {binary}{beside}"
+        msg = f"there is no {binary}"
         raise MissingFileError(msg)
     return binary
+
+
+def samples_beside(path: Path) -> Path:
+    """Return the samples that a ``.meta`` or ``.ch`` describes, expanded rather than compressed; others as they are."""
+    if path.suffix.lower() not in {".meta", DESCRIPTION}:
+        return path
+    binary = partner(path, ".bin")
+    compressed = partner(path, COMPRESSED)
+    return compressed if compressed.is_file() and not binary.is_file() else binary

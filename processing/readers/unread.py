@@ -6,18 +6,23 @@ from pathlib import Path
 from typing import Final
 
 from .finding import files_below
-from .spikeglx import compressed_message
 
+_LFP_ONLY: Final = "holds an LFP band only ({name}); the spike band (.ap.bin) is missing. Copy it too"
+_NO_SAMPLES: Final = "holds {name} without its .bin; copy the samples too"
+_NI_CARD: Final = "holds {name}, of SpikeGLX's NI card, and no probe (.ap.bin)"
 #: Name patterns of what is half of a recording, or no spike band, and what to say of the first such file.
 HALVES: Final = (
-    ("*.lf.bin", "holds an LFP band only ({name}); the spike band (.ap.bin) is missing. Copy it too"),
-    ("*.ap.meta", "holds {name} without its .bin; copy the samples too"),
+    ("*.lf.bin", _LFP_ONLY),
+    ("*.lf.*cbin", _LFP_ONLY),
+    ("*.ap.meta", _NO_SAMPLES),
+    ("*.ap.*ch", "holds {name} without its .cbin; copy the samples too"),
     (
         "continuous.dat",
         "holds {name} without the structure.oebin of its recording, which lies beside the folder `continuous`; copy "
         "that too, or name the folder that holds both",
     ),
-    ("*.nidq.bin", "holds {name}, of SpikeGLX's NI card, and no probe (.ap.bin)"),
+    ("*.nidq.bin", _NI_CARD),
+    ("*.nidq.*cbin", _NI_CARD),
     ("*.obx.bin", "holds {name}, of a OneBox's analog inputs, and no probe (.ap.bin)"),
     (
         "spike_times.npy",
@@ -51,12 +56,14 @@ REST: Final = (
         "holds the settings of Open Ephys but no structure.oebin; name the recording's folder, or copy it",
     ),
     (
-        "*.bin",
+        "*bin",
         "holds {name}, which is no spike band by its name (*.ap.bin); if it is one, name the file itself, with its "
         ".meta beside it",
     ),
 )
-EXPECTED: Final = "recording of Open Ephys (structure.oebin or continuous.dat) or SpikeGLX (.ap.bin with .ap.meta)"
+EXPECTED: Final = (
+    "recording of Open Ephys (structure.oebin or continuous.dat) or SpikeGLX (.ap.bin or .ap.cbin with .ap.meta)"
+)
 
 
 def what_there_is(place: Path) -> str:
@@ -66,9 +73,6 @@ def what_there_is(place: Path) -> str:
         if system is not None:
             return f"{place} is {_foreign(system)}"
         return f"{place} is no file of a {EXPECTED}; name the recording's folder"
-    compressed = next(iter(files_below(place, "*.cbin")), None)
-    if compressed is not None:
-        return f"{place} holds no .ap.bin, but {compressed_message(compressed)}"
     for pattern, said in HALVES:
         found = next(iter(files_below(place, pattern)), None)
         if found is not None:

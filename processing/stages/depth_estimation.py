@@ -20,6 +20,7 @@ from allen_ecephys.errors import AlreadyPresentError
 
 from ..pipeline.digests import digest_of
 from ..pipeline.stage import Stage, StageResult, input_files, read_manifest
+from ..readers.binary import BinaryRecording
 from ..recording import Recording, check_channel_count, header_facts
 from ..spike_band.depth_estimation import estimate_depth
 from ..spike_band.probe_info import DepthParameters
@@ -96,14 +97,16 @@ def recording_identity(
 ) -> dict[str, Any]:
     """Return what a recording is known by, as the stage's report holds it under ``"recording"``.
 
-    ``begins_with`` is the digest of its first bytes: a copy, a longer one too, is of the same recording wherever it
-    lies. ``probe`` is what the recorder calls the probe.
+    ``begins_with`` is the digest of its first bytes: a copy, a longer or a compressed one too, is of the same
+    recording wherever it lies. ``probe`` is what the recorder calls the probe.
     """
     digest = hashlib.sha256()
     for place in (Path(file) for file in files[:1]):
         if place.is_dir():  # what an earlier stage left
             place = next((file for file in sorted(place.iterdir()) if file.suffix == ".dat"), place)
-        if place.is_file():
+        if isinstance(recording, BinaryRecording) and recording.compressed is not None and place in recording.files:
+            digest.update(_first_bytes(recording, KNOWN_BY))
+        elif place.is_file():
             with place.open("rb") as file:
                 digest.update(file.read(KNOWN_BY))
     return {
@@ -112,6 +115,12 @@ def recording_identity(
         "lfp_rate": None if lfp is None else lfp.sampling_rate,
         "begins_with": digest.hexdigest(),
     }
+
+
+def _first_bytes(recording: BinaryRecording, n_bytes: int) -> bytes:
+    """Return the bytes with which the samples of a compressed file begin."""
+    n_samples = -(-n_bytes // (recording.n_columns * recording.dtype.itemsize))
+    return recording.read_columns(0, min(n_samples, recording.n_samples)).tobytes()[:n_bytes]
 
 
 def known_recording(folder: str | os.PathLike[str]) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def open_probe(
         msg = f"there are no spikes of {folder} to measure: name a phy or Kilosort folder of spikes"
         raise MissingDataError(msg)
     spikes = spikes_apart_from_gaps(spikes, bands.spike_band.timeline)
-    return ProbeData(bands.spike_band, bands.lfp, spikes, (bands.spike_band.path, *files), labels)
+    return ProbeData(bands.spike_band, bands.lfp, spikes, (*bands.spike_band.files, *files), labels)
 
 
 def spikes_apart_from_gaps(spikes: SortedSpikes, timeline: Timeline) -> SortedSpikes:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import GeometryError, UnknownNameError, suggest
+from allen_ecephys.errors import GeometryError, InvalidValueError, UnknownNameError, suggest
 
 from ...probes import N_CHANNELS, neuropixels_1_geometry
+from ...readers.compressed import COMPRESSED
 from ...readers.raw_folder import describe_binary
 from .probe import RecordedProbe
 from .site_tables import site_tables
@@ -34,6 +35,20 @@ class RawForm:
     lfp_file: str
     uv_per_bit: float | None
     sync_column: bool
+
+    def compressed(self) -> RawForm:
+        """Return the form with compressed samples.
+
+        Raises
+        ------
+        InvalidValueError
+            If it is not SpikeGLX's.
+        """
+        if self.name != "spikeglx":
+            msg = f"files of the form {self.name!r} are not compressed; compress=True is of form='spikeglx'"
+            raise InvalidValueError(msg)
+        ap, lfp = (str(Path(name).with_suffix(COMPRESSED)) for name in (self.ap_file, self.lfp_file))
+        return replace(self, ap_file=ap, lfp_file=lfp)
 
 
 FORMS: Final = {
@@ -146,7 +161,7 @@ def _write_meta(path: Path, rate: float, n_samples: int, band: tuple[int, int, i
     lines = {
         "acqApLfSy": f"{n_acquired},{n_lf},1",
         "appVersion": "20190327",
-        "fileName": path.name,
+        "fileName": path.with_suffix(".bin").name,
         "fileSizeBytes": n_samples * (n_channels + sync) * 2,
         "fileTimeSecs": n_samples / rate,
         "firstSample": 0,

@@ -181,6 +181,7 @@ def write_recording(
     geometry: npt.ArrayLike | None = None,
     multiplexed: bool = True,
     lfp: bool = True,
+    compress: bool = False,
 ) -> RawGroundTruth:
     """Simulate a Neuropixels recording and write it, with its ground truth, to a new folder.
 
@@ -224,11 +225,14 @@ def write_recording(
         Whether channels are digitised one after the other (as a probe does) or at the same instant.
     lfp
         Whether to write the LFP band (2500 Hz), if the probe has one.
+    compress
+        Whether to write compressed samples (``.cbin`` + ``.ch``), a third as large; of form ``"spikeglx"`` only.
 
     Raises
     ------
     InvalidValueError
-        If a number is out of range: a negative seed, no channel, or more than the probe records at once.
+        If a number is out of range: a negative seed, no channel, or more than the probe records at once; or files of
+        the form are not compressed.
     RecordingTooShortError
         If `duration` holds no spike waveform of 82 samples.
     GeometryError
@@ -249,7 +253,7 @@ def write_recording(
     check_whole("n_units", n_units)
     check_whole("n_channels", n_channels, least=1)
     recorded = recorded_probe(probe, n_channels, sites=sites, geometry=geometry, multiplexed=multiplexed)
-    layout = raw_form(form)
+    layout = raw_form(form).compressed() if compress else raw_form(form)
     of_recorder = layout.name == "spikeglx"
     if of_recorder and surface_um is not None:
         surface_um += recorder_frame(recorded)
@@ -262,7 +266,8 @@ def write_recording(
     with atomic_folder(Path(folder)) as temporary:
         n_lfp = write_samples(signal, temporary, layout, lfp=lfp)
         write_metadata(temporary, layout, sampling_rate, signal.n_samples, n_lfp, signal.probe)
-        truth = ground_truth(signal, Path(folder), form, of_recorder=of_recorder)
+        files = layout if compress else None
+        truth = ground_truth(signal, Path(folder), form, files, of_recorder=of_recorder)
         save_ground_truth(truth, temporary)
     return truth
 

@@ -15,6 +15,7 @@ from allen_ecephys.errors import explains_unknown_names
 from allen_ecephys.progress import progress_bar
 
 from ...pipeline.outputs import SampleFile
+from ...readers.compressed import CompressedFile, is_compressed
 from ...recording import chunk_bounds
 from ...shanks import ShankLines
 from .formats import RawForm
@@ -134,6 +135,11 @@ def digitise(
             code = np.rint((microvolts[t, c] + offsets[c]) / s)
             code = min(max(code, lowest), highest)
             out[t, c] = np.int16(np.rint(code * scale))
+
+
+def _new_file(path: Path, n_samples: int, columns: int, rate: float) -> SampleFile | CompressedFile:
+    """Make the file of a band, compressed if its name says so."""
+    return CompressedFile(path, columns, rate) if is_compressed(path) else SampleFile(path, 2 * n_samples * columns)
 
 
 class ProbeSignal:
@@ -271,9 +277,8 @@ class ProbeSignal:
         half_range = 2 ** (self.probe.bits - 1)
         columns = self.n_channels + form.sync_column
         offsets = self.offsets_uv.astype(np.float32)
-        sample_bytes = 2 * columns
         with (
-            SampleFile(path, n_samples * sample_bytes) as file,
+            _new_file(path, n_samples, columns, rate) as file,
             progress_bar(total=n_samples / rate, desc=f"simulating {path.name}", unit="s") as bar,
         ):
             for start, block in blocks:
@@ -283,7 +288,10 @@ class ProbeSignal:
                 if form.sync_column:  # a square wave of 1 Hz on bit 6, as the imec card writes it
                     sample = np.arange(start, start + len(block), dtype=np.int64)
                     counts[:, -1] = np.where((sample * 2 // round(rate)) % 2 == 1, 64, 0)
-                file.write(counts.reshape(-1).view(np.uint8).data, start * sample_bytes)
+                if isinstance(file, CompressedFile):
+                    file.append(counts)
+                else:
+                    file.write(counts.reshape(-1).view(np.uint8).data, 2 * columns * start)
                 bar.update(len(block) / rate)
 
     @property

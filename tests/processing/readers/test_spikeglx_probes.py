@@ -359,10 +359,14 @@ def half(folder: Path, *names: str) -> Path:
         (("a_t0.imec0.ap.bin",), r"has no a_t0\.imec0\.ap\.meta beside it"),
         (("a_t0.imec0.ap.meta",), "without its .bin"),
         (("a_t0.imec0.lf.bin", "a_t0.imec0.lf.meta"), "LFP band only"),
-        (("a_t0.imec0.ap.cbin", "a_t0.imec0.ap.ch", "a_t0.imec0.ap.meta"), "mtsdecomp"),
+        (("a_t0.imec0.ap.cbin",), r"has no a_t0\.imec0\.ap\.meta beside it"),
+        (("a_t0.imec0.ap.ch",), r"without its \.cbin"),
+        (("a_t0.imec0.lf.cbin", "a_t0.imec0.lf.ch", "a_t0.imec0.lf.meta"), "LFP band only"),
+        (("a_t0.nidq.cbin", "a_t0.nidq.ch", "a_t0.nidq.meta"), "NI card"),
         (("x/continuous.dat",), r"without the structure\.oebin"),
         (("Record Node 101/settings.xml",), r"settings of Open Ephys but no structure\.oebin"),
         (("data.bin",), "no spike band by its name"),
+        (("data.cbin",), "no spike band by its name"),
     ],
 )
 def test_each_empty_or_half_folder_is_named_for_what_it_is(tmp_path: Path, names: tuple[str, ...], said: str) -> None:
@@ -374,7 +378,7 @@ def test_files_of_the_other_recorder_are_named(tmp_path: Path) -> None:
     folder = half(tmp_path / "f", "continuous.dat", "a.imec0.ap.cbin", "a.imec0.lf.bin")
     with pytest.raises(FileFormatError, match="of Open Ephys"):
         open_spikeglx(folder / "continuous.dat")
-    with pytest.raises(FileFormatError, match="mtsdecomp"):
+    with pytest.raises(MissingFileError, match=r"has no a\.imec0\.ap\.meta beside it"):
         open_spikeglx(folder / "a.imec0.ap.cbin")
     with pytest.raises(FileFormatError, match="name the spike band"):
         open_bands(folder / "a.imec0.lf.bin")
