@@ -20,20 +20,21 @@ PROBE = Size(HOURS * 3600, CHANNELS)
 SESSION = Size(HOURS * 3600, CHANNELS * PROBES)
 RAW = PROBE.work * RATE * 2
 #: How often a stage reads the spike band: once for its digest, and once to subtract medians; the sorter's passes.
-PASSES = {"median_subtraction": 2, "sorting": 4, "mean_waveforms": 1, "features": 1}
+PASSES = {"median_subtraction": 2, "sorting": 4, "mean_waveforms": 1, "features": 1, "lfp": 2 / 12}
 
 
 def tasks() -> tuple[list[Task], dict[str, float]]:
     """Return all tasks, and how long each takes on one core."""
     made, seconds = [], {}
     for session in range(SESSIONS):
-        name = str(session)
+        name, of_probes = str(session), list[Task]()
         for probe in map(str, range(PROBES)):
             for stage, after in OF_A_PROBE.items():
                 keys = tuple(f"{name}/{probe}/{earlier}" for earlier in after)
-                made.append(Task(name, probe, stage, Path(), Path(), keys, partial(Path)))  # type: ignore[arg-type]
-                seconds[made[-1].key] = MEASURED[stage].of(PROBE).seconds
-        before = tuple(f"{name}/{probe}/units" for probe in map(str, range(PROBES)))
+                of_probes.append(Task(name, probe, stage, Path(), Path(), keys, partial(Path)))  # type: ignore[arg-type]
+                seconds[of_probes[-1].key] = MEASURED[stage].of(PROBE).seconds
+        made += sorted(of_probes, key=lambda task: task.stage == "lfp")
+        before = tuple(task.key for task in of_probes)
         for stage in OF_A_SESSION:
             made.append(Task(name, "", stage, Path(), Path(), before, partial(Path)))  # type: ignore[arg-type]
             seconds[made[-1].key] = MEASURED[stage].of(SESSION).seconds
@@ -48,6 +49,10 @@ def main() -> None:
     moved = RAW * (1 + sum(PASSES.values())) * SESSIONS * PROBES
     print(f"one probe: {of_a_probe / 3600:.1f} core hours ({of_a_probe / PROBE.seconds:.1f} x recorded time)")
     print(f"all: {sum(seconds.values()) / 3600:,.0f} core hours, {len(made):,} tasks, {moved / 1e12:,.0f} TB moved")
+    print("| stage | core hours of a probe | share |\n|---|---|---|")
+    for stage in OF_A_PROBE:
+        cost = MEASURED[stage].of(PROBE).seconds
+        print(f"| {stage} | {cost / 3600:.2f} | {cost / of_a_probe:.0%} |")
     print("| nodes | hours | busy | read and written, GB/s |")
     print("|---|---|---|---|")
     for nodes in (1, 10, 50, 100, 200, 348, 500):

@@ -74,7 +74,8 @@ def rates_of(records: Iterable[tuple[str, Size, Mapping[str, Any]]]) -> dict[str
         cost = manifest.get("cost") or {}
         if "seconds" not in cost or not size.work:
             continue
-        left = sum(facts["size"] for facts in manifest["outputs"].values())
+        linked = manifest["report"].get("linked", ())  # files of another stage, which take no room here
+        left = sum(facts["size"] for name, facts in manifest["outputs"].items() if name not in linked)
         found.setdefault(stage, []).append(
             (cost["seconds"] / size.work, left / size.work, float(cost["peak_memory_bytes"]))
         )
@@ -99,6 +100,7 @@ MEASURED: Final = {
     "noise_units": Rate(seconds=1e-5, disk=1.0, memory=1e5, fixed_seconds=0.1),
     "features": Rate(seconds=1.2e-4, disk=1000.0, memory=1e6, fixed_seconds=0.2),
     "units": Rate(seconds=1.5e-3, disk=1.0, memory=1e6, fixed_seconds=1.0),
-    "whole_session": Rate(seconds=1e-4, disk=700.0, memory=3e5, fixed_seconds=5.0),
+    "lfp": Rate(seconds=1e-4, disk=800.0, memory=3e5, fixed_seconds=1.5),
+    "whole_session": Rate(seconds=1e-5, disk=300.0, memory=1e5, fixed_seconds=4.0),
     "stimulus_metrics": Rate(seconds=5e-4, disk=1.0, memory=3e5, fixed_seconds=1.0),
 }

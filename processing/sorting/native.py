@@ -112,8 +112,9 @@ def sort_native(
         learned = timed("learning", lambda: _learned_templates(checkpoint, searcher, first, batches, p))
         extraction = timed("extraction", lambda: extract(checkpoint, searcher, learned, batches, p))
     result = timed("curation", lambda: curate(extraction, prepared, place / "unit_features.dat", p))
-    details = {"sorter": "native", "version": __version__, "parameters": asdict(p), "seconds": seconds}
-    return replace(result, drift_um=prepared.drift.shift_um, details=details)
+    moved = {"block_depths_um": prepared.drift.block_depths, "batch_samples": prepared.drift.batch_samples}
+    told = {"sorter": "native", "version": __version__, "parameters": asdict(p), "drift": moved, "seconds": seconds}
+    return replace(result, drift_um=prepared.drift.shift_um, details=told)
 
 
 class Checkpoints:

@@ -6,7 +6,8 @@ reader needs. Besides them:
 ``sorting.json``
     Name, version and parameters of the sorter, and what else it wanted to be known.
 ``drift_um.npy``
-    float64 (n_batches, n_blocks): the displacement that was undone; only where the sorter estimated one.
+    float64 (n_batches, n_blocks): the displacement that was undone; only where the sorter estimated one. The native
+    sorter's ``sorting.json`` has the depth of each block and the samples of a batch.
 ``spike_positions.npy``
     float32 (n_spikes, 2): where on the probe each spike is seen, um, under Kilosort 4's name; ``cluster_X_um.tsv`` and
     ``cluster_Y_um.tsv`` have each unit's mean.

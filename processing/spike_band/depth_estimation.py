@@ -8,7 +8,7 @@ without room for a single pass is an error instead of a mask full of NaN.
 from __future__ import annotations
 
 import logging
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -141,21 +141,24 @@ def _uppermost(lines: ShankLines, p: DepthParameters) -> npt.NDArray[np.int64]:
     return np.argsort(lines.places, kind="stable")[len(lines.places) - n_references :]
 
 
-def _is_whole_in_brain(lfp: Recording, lines: ShankLines, passes: list[tuple[int, int]], p: DepthParameters) -> bool:
-    """Tell whether sites over less than a millimetre hold no surface: the uppermost have the power of the others.
+def _power_if_whole_in_brain(
+    lfp: Recording, lines: ShankLines, passes: list[tuple[int, int]], p: DepthParameters
+) -> npt.NDArray[np.float64] | None:
+    """Return the log10 power of sites over less than a millimetre if they hold no surface: all have about the same.
 
     Subtracted from all, the potential of channels in the brain would make of themselves the place where power ends;
     of a long probe that costs a few channels, of an Ultra probe (288 um) a good part.
     """
     if np.ptp(lines.places) >= SHORT_STRETCH:
-        return False
+        return None
     raw = [lfp.read_uv(start, stop).astype(np.float64) / COUNT_UV for start, stop in passes]
     # The mean of powers, not of their logarithms: single seconds differ much.
     power = np.mean([10 ** _low_frequency_power(samples, lfp.sampling_rate, p) for samples in raw], axis=0)
     uppermost = _uppermost(lines, p)
     if len(uppermost) < LEAST_REFERENCES:
-        return False
-    return bool(np.log10(np.quantile(power, 0.9) / np.median(power[uppermost])) < REFERENCE_DROP)
+        return None
+    is_whole = np.log10(np.quantile(power, 0.9) / np.median(power[uppermost])) < REFERENCE_DROP
+    return np.log10(power) if is_whole else None
 
 
 def surface_candidate(values: npt.NDArray[np.float64], p: DepthParameters, pitch: float = RELEASED_PITCH) -> int:
@@ -169,10 +172,27 @@ def surface_candidate(values: npt.NDArray[np.float64], p: DepthParameters, pitch
     return int(candidates[-1]) if len(candidates) else len(values)
 
 
-def estimate_surface(
-    lfp: Recording, parameters: DepthParameters | None = None
-) -> tuple[float, float, npt.NDArray[np.float64]]:
-    """Return the channels where brain and air begin on the first shank, and each channel's height (um) above the brain.
+class Surface(NamedTuple):
+    """Where a probe leaves the brain.
+
+    Attributes
+    ----------
+    channel, air
+        Channels where brain and air begin on the first shank.
+    heights_um
+        float64 (n_channels,): each channel's height above the brain.
+    log_power
+        float64 (n_channels,): what tells it, log10 of the LFP's power (counts squared / Hz), the median over passes.
+    """
+
+    channel: float
+    air: float
+    heights_um: npt.NDArray[np.float64]
+    log_power: npt.NDArray[np.float64]
+
+
+def estimate_surface(lfp: Recording, parameters: DepthParameters | None = None) -> Surface:
+    """Return where the brain ends.
 
     Each shank has a surface of its own: the median over passes of one second of LFP.
 
@@ -184,8 +204,9 @@ def estimate_surface(
     p = parameters or DepthParameters()
     lines = ShankLines.of(lfp.geometry, lfp.shanks)
     bounds = windows(lfp, p, length_s=1.0, start_s=0.0)
-    if _is_whole_in_brain(lfp, lines, bounds, p):
-        return float(lfp.n_channels), float(lfp.n_channels), _heights_of_whole_probe(lines)
+    whole = _power_if_whole_in_brain(lfp, lines, bounds, p)
+    if whole is not None:
+        return Surface(float(lfp.n_channels), float(lfp.n_channels), _heights_of_whole_probe(lines), whole)
     passes = [log_power(lfp, start, stop, p) for start, stop in bounds]
     heights = np.zeros(lfp.n_channels)
     surface = air = float(lfp.n_channels)
@@ -200,7 +221,7 @@ def estimate_surface(
         # The shank that is looked at last is the first.
         surface = _number(order, found, lfp.n_channels)
         air = _number(order, min(found + p.air_gap_um / pitch, float(len(order))), lfp.n_channels)
-    return surface, air, heights
+    return Surface(surface, air, heights, np.median(passes, axis=0))
 
 
 def _heights_of_whole_probe(lines: ShankLines) -> npt.NDArray[np.float64]:
@@ -261,5 +282,7 @@ def estimate_depth(
         lines = ShankLines.of(recording.geometry, recording.shanks)
         whole = float(recording.n_channels)
         return ProbeInfo(offsets, mask, rms_uv, whole, whole, p, _heights_of_whole_probe(lines), p.air_gap_um)
-    surface, air, heights = estimate_surface(lfp, p)
-    return ProbeInfo(offsets, mask, rms_uv, surface, air, p, heights, p.air_gap_um)
+    found = estimate_surface(lfp, p)
+    return ProbeInfo(
+        offsets, mask, rms_uv, found.channel, found.air, p, found.heights_um, p.air_gap_um, found.log_power
+    )  # fmt: skip

@@ -83,6 +83,9 @@ class ProbeInfo:
         By default channels are 10 um apart in the order of their numbers, as on a 1.0 probe's lowest sites.
     air_um
         Height of the air above the surface, um. By default 10 um for each channel between the two.
+    lfp_log_power
+        float64 (n_channels,): what tells the surface, log10 of each channel's LFP power up to `max_frequency` (counts
+        of 0.195 uV squared / Hz, less the reference and smoothed along the shank); None without an LFP.
 
     Examples
     --------
@@ -99,6 +102,7 @@ class ProbeInfo:
     parameters: DepthParameters = field(default_factory=DepthParameters)
     heights_um: npt.NDArray[np.float64] | None = None
     air_um: float | None = None
+    lfp_log_power: npt.NDArray[np.float64] | None = None
 
     @property
     def heights(self) -> npt.NDArray[np.float64]:
@@ -147,6 +151,7 @@ class ProbeInfo:
             "rms_uv": self.rms_uv.tolist(),
             "height_um": self.heights.tolist(),
             "air_um": self.air_um,
+            "lfp_log_power": None if self.lfp_log_power is None else np.round(self.lfp_log_power, 4).tolist(),
             "parameters": asdict(self.parameters),
         }
         Path(path).write_text(json.dumps(contents, indent=1), encoding="utf-8")
@@ -169,7 +174,7 @@ def read_probe_info(path: str | os.PathLike[str]) -> ProbeInfo:
     """
     contents = read_json(Path(path))
     try:
-        heights = contents.get("height_um")
+        heights, power = contents.get("height_um"), contents.get("lfp_log_power")
         return ProbeInfo(
             offsets=np.asarray(contents["offset"], dtype=np.int64),
             mask=np.asarray(contents["mask"], dtype=bool),
@@ -179,6 +184,7 @@ def read_probe_info(path: str | os.PathLike[str]) -> ProbeInfo:
             parameters=DepthParameters(**contents.get("parameters", {})),
             heights_um=None if heights is None else np.asarray(heights, dtype=np.float64),
             air_um=contents.get("air_um"),
+            lfp_log_power=None if power is None else np.asarray(power, dtype=np.float64),
         )
     except (KeyError, TypeError, ValueError) as error:
         msg = f"{path} is no probe_info.json: {error!r}; run the depth estimation again"

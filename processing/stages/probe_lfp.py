@@ -1,8 +1,16 @@
-"""The LFP file of one probe of a session: subsampled, re-referenced, with the answer to flashes."""
+"""Stage ``lfp``: the LFP file of one probe of a session: subsampled, re-referenced, with the answer to flashes.
+
+Reads the raw bands, ``depth_estimation``, and what puts the probe in time; leaves ``probe_<id>_lfp.nwb``. The stages
+that put a session together give that file a second name beside the session's.
+"""
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,19 +29,24 @@ from ..lfp_band import (
 )
 from ..lfp_band.subsampling import RATE
 from ..packaging.lfp import LfpContents, write_lfp_nwb
+from ..pipeline.stage import Stage, StageResult
 from ..synchronization import BandClock
 from ..synchronization.probe_clock import fit_clock
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    import pandas as pd
 
-    from ..packaging.contents import SessionContents
+    from ..packaging.contents import SessionMetadata
     from ..readers.raw_folder import RawBands
     from ..recording import Recording
     from ..synchronization import ProbeClock
 
 logger = logging.getLogger(__name__)
 
+STAGE: Final = Stage("lfp")
+#: Errors of a disk, or of two disks, on which a file cannot have a second name.
+ONE_NAME_ONLY: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES})
 FLASHES: Final = "flashes"
 SPONTANEOUS: Final = "spontaneous"
 
@@ -45,10 +58,61 @@ def nominal_clock(spike_band: Recording, name: str) -> ProbeClock:
     return fit_clock([first, first + max(length, 1.0)], [0.0, max(length, 1.0) / rate], rate, name=name)
 
 
-def lfp_rate(bands: RawBands) -> float:
-    """Return the rate of a probe's LFP file (Hz), by the probe's nominal clock."""
-    rate = bands.spike_band.sampling_rate
-    return rate / round(rate / RATE)
+def lfp_rate(bands: RawBands, rate: float | None = None) -> float:
+    """Return the rate of a probe's LFP file (Hz), by that of its spike band: the nominal one if none is given.
+
+    An LFP has a sample for every 24th of a 1.0 probe's spike band, whichever band it is made of.
+    """
+    nominal = bands.spike_band.sampling_rate
+    return (rate or nominal) / round(nominal / RATE)
+
+
+def lfp_file(probe_id: int) -> str:
+    """Return the name of a probe's LFP file."""
+    return f"probe_{probe_id}_lfp.nwb"
+
+
+def collect(stages: Iterable[StageResult], place: Path) -> list[str]:
+    """Give the LFP files of probes a second name in a folder, and return those names that take no room.
+
+    Where a disk knows no second names, the files are copied.
+    """
+    linked = []
+    for source in (path for stage in stages for path in sorted(stage.folder.glob("probe_*_lfp.nwb"))):
+        try:
+            os.link(source, place / source.name)
+            linked.append(source.name)
+        except OSError as error:
+            if error.errno not in ONE_NAME_ONLY:
+                raise
+            shutil.copyfile(source, place / source.name)
+    return linked
+
+
+@dataclass(frozen=True, eq=False)
+class LfpOfProbe:
+    """What the LFP file of a probe is made of.
+
+    Attributes
+    ----------
+    bands
+        Raw data; without an LFP band, the LFP is made of the wide band.
+    clock
+        Of the spike band's sample numbers.
+    metadata
+        Of the session.
+    probe, channels
+        Rows of the session's tables, indexed by their ids: one probe, and its channels.
+    presentations
+        What was shown, as in the session.
+    """
+
+    bands: RawBands
+    clock: ProbeClock
+    metadata: SessionMetadata
+    probe: pd.DataFrame
+    channels: pd.DataFrame
+    presentations: pd.DataFrame
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,27 +138,17 @@ class JoinedLfp:
         return np.concatenate(parts) if parts else np.empty((0, self.shape[1]), np.int16)
 
 
-def write_probe_lfp(
-    place: Path, bands: RawBands, clock: ProbeClock, session: SessionContents, probe_id: int
-) -> dict[str, Any]:
-    """Write ``probe_<id>_lfp.nwb`` and return what it holds.
+def write_probe_lfp(place: Path, told: LfpOfProbe) -> dict[str, Any]:
+    """Write ``probe_<id>_lfp.nwb`` into a folder and return what it holds.
 
-    Parameters
-    ----------
-    place
-        Folder for the file.
-    bands
-        Raw data of the probe; without an LFP band, the LFP is made of the wide band.
-    clock
-        Of the spike band's sample numbers.
-    session
-        The session that it belongs to.
-    probe_id
-        Of the probe.
+    Raises
+    ------
+    MissingDataError
+        If no stretch of the LFP is long enough.
     """
+    bands, clock, mine = told.bands, told.clock, told.channels
     band: Recording = bands.spike_band if bands.lfp is None else bands.lfp
     of_band = BandClock.of_band(clock, bands.spike_band, band)
-    mine = session.channels[session.channels["probe_id"] == probe_id]
     in_brain = (mine["structure_acronym"] != "").to_numpy()
     valid = mine["valid_data"].to_numpy(np.bool_)
     depth = band.geometry[:, 1]
@@ -117,11 +171,11 @@ def write_probe_lfp(
         msg = f"{clock.name}: no stretch of its LFP is long enough"
         raise MissingDataError(msg)
     channels = mine.iloc[chosen]
-    onsets = session.stimulus_presentations
+    onsets = told.presentations
     flashes = onsets.loc[onsets["stimulus_name"] == FLASHES, "start_time"].to_numpy(np.float64)
     contents = LfpContents(
-        metadata=session.metadata,
-        probes=session.probes.loc[[probe_id]],
+        metadata=told.metadata,
+        probes=told.probe,
         channels=channels,
         traces=JoinedLfp(tuple(pieces)),
         timestamps=np.concatenate(times),
@@ -148,5 +202,5 @@ def write_probe_lfp(
             calibrated_csd=calibrated_density(response, band.geometry, volts),
         )
         described["n_flashes"] = response.n_flashes
-    write_lfp_nwb(place / f"probe_{probe_id}_lfp.nwb", contents)
+    write_lfp_nwb(place / lfp_file(int(told.probe.index[0])), contents)
     return described

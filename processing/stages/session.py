@@ -1,12 +1,13 @@
 """Stage ``session``: what the stages left of each probe becomes a session file.
 
-Reads, for each probe, ``depth_estimation``, ``double_counted_spikes``, ``mean_waveforms``, ``features`` and ``units``;
-leaves ``session.nwb``, and ``probe_<id>_lfp.nwb`` where the raw data were given.
+Reads, for each probe, ``depth_estimation``, ``double_counted_spikes``, ``mean_waveforms``, ``features`` and ``units``,
+and ``lfp`` where the raw data were given; leaves ``session.nwb``, and beside it each probe's ``probe_<id>_lfp.nwb``.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -43,10 +44,10 @@ from ..pipeline.stage import Stage, StageResult, input_files, read_manifest
 from ..probes import hardware_filters
 from ..spike_band.probe_info import read_probe_info
 from ..timeline import Timeline
-from . import depth_estimation, double_counted_spikes, features, mean_waveforms, units
+from . import depth_estimation, double_counted_spikes, features, mean_waveforms, probe_lfp, units
 from .double_counted_spikes import read_cleaned_spikes
 from .mean_waveforms import read_mean_waveforms
-from .probe_lfp import lfp_rate, nominal_clock, write_probe_lfp
+from .probe_lfp import LfpOfProbe, collect, lfp_rate, nominal_clock, write_probe_lfp
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -113,12 +114,17 @@ def run_session(
         contents = session_contents(
             probes, session_id=number, session_start_time=session_start_time, names=called
         )  # fmt: skip
-        contents, described = _write_lfp(place, contents, bands)
-        write_session_nwb(place / SESSION_FILE, contents)
-        return {"session_id": number, "lfp": described}
+        has_lfp = [name in lfp for name in called]
+        rates = [lfp_rate(one) for one in bands] or [np.nan] * len(called)
+        probe_rows = contents.probes.assign(has_lfp_data=has_lfp, lfp_sampling_rate=np.where(has_lfp, rates, np.nan))
+        linked = collect(lfp.values(), place)
+        write_session_nwb(place / SESSION_FILE, replace(contents, probes=probe_rows))
+        return {"session_id": number, "lfp": {name: one.report for name, one in lfp.items()}, "linked": linked}
 
+    metadata = SessionMetadata(number, session_start_time, "spontaneous")
+    lfp = _lfp_of_probes(probes, metadata, called, bands)
     sources = [stage.folder(probe) for probe in probes for stage in PACKAGED]
-    sources += [file for one in bands for file in input_files(one.spike_band if one.lfp is None else one.lfp)]
+    sources += [stage.folder for stage in lfp.values()]
     parameters = {"session_id": number, "session_start_time": session_start_time.isoformat(), "names": called}
     return STAGE.run(folder, work, inputs=sources, parameters=parameters)
 
@@ -128,24 +134,56 @@ def _each(folders: Sequence[str | os.PathLike[str]] | str | os.PathLike[str]) ->
     return [folders] if isinstance(folders, (str, os.PathLike)) else list(folders)
 
 
-def _write_lfp(
-    place: Path, contents: SessionContents, bands: Sequence[RawBands]
-) -> tuple[SessionContents, dict[str, Any]]:
-    """Write the LFP files of probes; return the session that tells of them, and what they hold."""
+def _lfp_of_probes(
+    folders: Sequence[str | os.PathLike[str]],
+    metadata: SessionMetadata,
+    names: Sequence[str],
+    bands: Sequence[RawBands],
+) -> dict[str, StageResult]:
+    """Run the stage ``lfp`` of probes that nothing but their own samples puts in time; say which get no LFP file."""
+    made: dict[str, StageResult] = {}
     if not bands:
-        return contents, {}
-    rates = [lfp_rate(one) for one in bands]
-    probes = contents.probes.assign(has_lfp_data=True, lfp_sampling_rate=rates)
-    told = replace(contents, probes=probes)
-    described = {}
-    for probe_id, name, one in zip(probes.index.tolist(), probes["description"].tolist(), bands, strict=True):
+        return made
+    ids = ids_of_probes(metadata.session_id, names)
+    for folder, name, probe_id, one in zip(folders, names, ids, bands, strict=True):
         try:
-            described[name] = write_probe_lfp(place, one, nominal_clock(one.spike_band, name), told, probe_id)
+            made[name] = _lfp_of_probe(Path(folder), metadata, name, probe_id, one)
         except (MissingDataError, RecordingTooShortError, UnknownNameError, InvalidContentsError) as error:
             logger.warning("%s gets no LFP file: %s", name, error)
-    probes["has_lfp_data"] = [name in described for name in probes["description"]]
-    probes["lfp_sampling_rate"] = probes["lfp_sampling_rate"].where(probes["has_lfp_data"])
-    return replace(contents, probes=probes), described
+    return made
+
+
+def _lfp_of_probe(folder: Path, metadata: SessionMetadata, name: str, probe_id: int, bands: RawBands) -> StageResult:
+    def work(place: Path) -> dict[str, Any]:
+        clock = nominal_clock(bands.spike_band, name)
+        row = probe_row(probe_id, name, bands.spike_band.sampling_rate, lfp_rate(bands))
+        channels = channel_rows(folder, probe_id, UNKNOWN_STRUCTURE)
+        return write_probe_lfp(place, LfpOfProbe(bands, clock, metadata, row, channels, _spontaneous(0.0)))
+
+    files = [*input_files(bands.spike_band if bands.lfp is None else bands.lfp), depth_estimation.STAGE.folder(folder)]
+    told = {"session_id": metadata.session_id, "session_start_time": metadata.session_start_time.isoformat()}
+    parameters = {**told, "name": name, "probe_id": probe_id, "clock": "nominal"}
+    return probe_lfp.STAGE.run(folder, work, inputs=files, parameters=parameters)
+
+
+def ids_of_probes(session_id: int, names: Sequence[str]) -> list[int]:
+    """Return the ids of probes that a session calls by these names."""
+    first = probe_ids(session_id, 1)[0]
+    return [int(first) + number for number in probe_numbers(names)]
+
+
+def probe_row(probe_id: int, name: str, rate: float, of_lfp: float = math.nan) -> pd.DataFrame:
+    """Return the row of a probe in the session's table, with the rates of its two bands; NaN where it has no LFP."""
+    import pandas as pd
+
+    facts = {"description": [name], "sampling_rate": [rate], "lfp_sampling_rate": [of_lfp]}
+    return pd.DataFrame(facts | {"has_lfp_data": [not math.isnan(of_lfp)]}, index=pd.Index([probe_id], name="id"))
+
+
+def channel_rows(folder: Path, probe_id: int, structure_acronym: str) -> pd.DataFrame:
+    """Return the rows of a probe's channels in the session's table, from the stage ``depth_estimation``."""
+    file = depth_estimation.STAGE.file(folder, depth_estimation.INFO_FILE)
+    return _channels(file, probe_id, structure_acronym).assign(filtering=_filtering(folder))
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,25 +279,15 @@ def session_contents(
     """Return what :func:`package_units` writes."""
     import pandas as pd
 
-    first = probe_ids(session_id, 1)[0]
-    ids = [int(first) + number for number in probe_numbers(names)]
     probes = [
         read_measured_probe(Path(folder), name, probe_id, structure_acronym)
-        for folder, name, probe_id in zip(folders, names, ids, strict=True)
+        for folder, name, probe_id in zip(folders, names, ids_of_probes(session_id, names), strict=True)
     ]
     trains = [probe.timeline.times(train, probe.sampling_rate) for probe in probes for train in probe.spike_samples]
     last = max((float(train[-1]) for train in trains if train.size), default=0.0)
     return SessionContents(
         metadata=SessionMetadata(session_id, session_start_time, session_type),
-        probes=pd.DataFrame(
-            {
-                "description": [probe.name for probe in probes],
-                "sampling_rate": [probe.sampling_rate for probe in probes],
-                "lfp_sampling_rate": [float("nan")] * len(probes),
-                "has_lfp_data": [False] * len(probes),
-            },
-            index=pd.Index([probe.probe_id for probe in probes], name="id"),
-        ),
+        probes=pd.concat([probe_row(probe.probe_id, probe.name, probe.sampling_rate) for probe in probes]),
         channels=pd.concat([probe.channels for probe in probes]),
         units=pd.concat([probe.units for probe in probes]),
         spike_times=trains,
@@ -336,9 +364,7 @@ def read_measured_probe(folder: Path, name: str, probe_id: int, structure_acrony
         sampling_rate=float(manifest["report"]["sampling_rate"]),
         timeline=Timeline.from_facts(int(spikes.samples.max(initial=0)) + 1, manifest["report"].get("timeline")),
         units=packaged,
-        channels=_channels(
-            depth_estimation.STAGE.file(folder, depth_estimation.INFO_FILE), probe_id, structure_acronym
-        ).assign(filtering=_filtering(folder)),
+        channels=channel_rows(folder, probe_id, structure_acronym),
         spike_samples=[spikes.samples[train] for train in rows],
         spike_sizes=[np.nan_to_num(sizes[train]) * volts[unit] for unit, train in enumerate(rows)],
         waveforms=means.without_offset(),

@@ -1,34 +1,26 @@
-"""One HTML page that says whether the processing of a session went well: probes, units, clocks, what stages cost."""
+"""One HTML page that says whether the processing of a session went well: probe by probe, and what stages cost."""
 
 from __future__ import annotations
 
 import base64
-import io
-import json
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
+from typing import Any, Final
 
 from allen_ecephys.errors import missing_extra
 from allen_ecephys.files import write_atomically
 
 from ..pipeline.log import read_log
-from ..pipeline.stage import read_manifest
-from ..spike_band.probe_info import ProbeInfo, read_probe_info
-from . import depth_estimation, median_subtraction, sorting, units, whole_session
+from . import depth_estimation, probe_figures, sorting, units, whole_session
+from .probe_outputs import ProbeOutputs, report_of
+from .probe_verdict import verdict
 from .session_file import SessionFile
 from .session_status import session_status
-from .units import read_unit_table
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 PAGE: Final = "session.html"
-#: A probe with a larger share of masked channels, or a clock whose events lie farther off (us), is to be looked at.
-MASKED_SHARE: Final = 0.1
-RESIDUAL_US: Final = 1000.0
+_NOT_LOOKED: Final = f"Nothing to show: the stage {depth_estimation.STAGE.name} is not done."
+_NOT_SORTED: Final = f"Nothing to show: the stage {sorting.STAGE.name} is not done."
 
 
 def write_session_page(session: SessionFile) -> Path:
@@ -48,119 +40,145 @@ def write_session_page(session: SessionFile) -> Path:
     """
     try:
         import jinja2
-        import matplotlib as mpl  # noqa: F401  the figure needs it
+        import matplotlib as mpl  # noqa: F401  the figures need it
     except ImportError as error:
         raise missing_extra(library="jinja2 and matplotlib", extra="report", purpose="the page of a session") from error
     template = (files(__package__) / "session_page.html").read_text(encoding="utf-8")
-    page = jinja2.Environment(autoescape=True).from_string(template).render(_contents(session))
+    page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
     path = session.output / PAGE
-    write_atomically(path, page, durable=False)
+    write_atomically(path, page.render(_contents(session)), durable=False)
     return path
 
 
 def _contents(session: SessionFile) -> dict[str, Any]:
     states = session_status(session)
-    probes = [_probe(session.output / probe.name, probe.name) for probe in session.told.probes]
     packaged = whole_session.STAGE.folder(session.output)
-    clocks = {name: told for name, told in _report(packaged).get("clocks", {}).items() if isinstance(told, dict)}
-    for probe in probes:
-        if probe["name"] in clocks:
-            probe["facts"] |= _clock_facts(clocks[probe["name"]])
-    concerns = [f"{s.key} is {s.state}{': ' + s.reason if s.reason else ''}" for s in states if s.state != "done"]
-    concerns += [concern for probe in probes for concern in _concerns(probe, clocks.get(probe["name"], {}))]
-    images = [(p["name"], packaged / f"{p['name']}_clock.png") for p in probes]
+    clocks = {name: told for name, told in report_of(packaged).get("clocks", {}).items() if isinstance(told, dict)}
+    probes: list[dict[str, Any]] = []
+    for described in session.told.probes:
+        probe, clock = ProbeOutputs(session.output / described.name, described.name), clocks.get(described.name, {})
+        mine = [state for state in states if state.probe == described.name]
+        image = packaged / f"{described.name}_clock.png"
+        probes.append(
+            {
+                "name": probe.name,
+                "verdict": verdict(probe, clock, mine),
+                "facts": _facts(probe, clock),
+                "figures": _figures(probe, with_lfp=session.parameters.lfp),
+                "clock": _base64(image.read_bytes()) if image.is_file() else None,
+            }
+        )
+    of_session = [state for state in states if not state.probe and state.state != "done"]
     return {
         "session": session.told.metadata.session_id,
-        "concerns": concerns,
+        "concerns": [f"{s.stage} is {s.state}{': ' + s.reason if s.reason else ''}" for s in of_session],
         "probes": probes,
         "labels": list(dict.fromkeys(label for probe in probes for label in probe["facts"])),
-        "figure": _figure(probes),
-        "clocks": [(name, _base64(path.read_bytes())) for name, path in images if path.is_file()],
         "stages": [_stage_row(s.key.partition("/")[2], s.state, s.cost or {}) for s in states],
         "messages": _warnings(session.output),
     }
 
 
-def _probe(folder: Path, name: str) -> dict[str, Any]:
-    """Return what is known of a probe, as far as its stages came."""
-    facts: dict[str, Any] = {}
-    found: dict[str, Any] = {"name": name, "facts": facts, "table": None, "info": None}
-    looked = depth_estimation.STAGE.file(folder, depth_estimation.INFO_FILE)
-    if looked.is_file():
-        info = found["info"] = read_probe_info(looked)
-        facts["channels"], facts["masked"] = info.mask.size, int((~info.mask).sum())
-        facts["surface at channel"] = f"{info.surface_channel:g}"
-        found["depth"] = np.asarray(json.loads(looked.read_text(encoding="utf-8"))["vertical_pos"], dtype=np.float64)
-    cleaned = _report(median_subtraction.STAGE.folder(folder))
-    if cleaned:
-        facts["saturated samples"] = f"{cleaned['n_saturated']:,}"
-    sorted_ = _report(sorting.STAGE.folder(folder))
-    if sorted_:
-        facts["sorter"], facts["spikes"] = sorted_["sorter"], f"{sorted_['n_spikes']:,}"
-    measured = units.STAGE.file(folder, units.TABLE)
-    if measured.is_file():
-        table = found["table"] = read_unit_table(measured)
-        facts["units"], facts["of these no noise"] = len(table), int((table["quality"] == "good").sum())
-        facts["pass the default filter"] = int(_passing(table).sum())
+def _facts(probe: ProbeOutputs, clock: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is known of a probe in numbers, as far as its stages came."""
+    facts: dict[str, str] = {}
+    if probe.info is not None:
+        facts["channels"], facts["masked"] = f"{probe.info.mask.size}", f"{int((~probe.info.mask).sum())}"
+        ends = [probe.surface(shank) for shank in range(probe.n_shanks)] if probe.spike_band else []
+        facts["surface (um from the tip)"] = ", ".join("none" if at is None else f"{at:,.0f}" for at in ends)
+    if probe.saturated_share is not None:
+        facts["saturated samples"] = f"{probe.saturated_share:.2%}"
+    if probe.sorted:
+        facts["sorter"], facts["spikes"] = str(probe.sorted["sorter"]), f"{probe.sorted['n_spikes']:,}"
+        facts["moved (um)"] = "not told" if probe.movement is None else f"{probe.movement.range_um:.0f}"
+    if probe.table is not None:
+        table, neurons = probe.table, probe.neurons
+        facts["units"], facts["of these no noise"] = f"{len(table)}", f"{int(neurons.sum())}"
+        facts["pass the default filter"] = f"{int(probe.passing.sum())}"
+        for metric, (label, _, _) in probe_figures.QUALITY.items():
+            failing = table["fails_bounds"].str.split(",").map(lambda names, metric=metric: metric in names)
+            facts[f"neurons that fail {label}"] = f"{int((failing.to_numpy(bool) & neurons).sum())}"
         facts["median SNR"] = f"{table['snr'].median():.1f}" if len(table) else ""
-    return found
+    if probe.lfp:
+        facts["channels of the LFP file"] = f"{len(probe.lfp['channels'])}"
+        facts["flashes of the CSD"] = str(probe.lfp["n_flashes"] or probe.lfp.get("without_csd", 0))
+    if clock:
+        facts["clock drift (ppm)"] = f"{clock['drift_ppm']:+.2f}"
+        facts["clock events matched"] = f"{clock['n_matched']} of {clock['n_probe_events']}"
+        facts["largest residual (us)"] = f"{clock['residual_largest_us']:,.0f}"
+    return facts
 
 
-def _passing(table: pd.DataFrame) -> pd.Series[bool]:
-    return (table["quality"] == "good") & (table["fails_bounds"] == "")
+def _figures(probe: ProbeOutputs, *, with_lfp: bool) -> list[dict[str, Any]]:
+    """Return each figure's title, picture and words; without a picture the words say why."""
+    several = " Each shank has a map; the drift is one for all." if probe.spike_band and probe.n_shanks > 1 else ""
+    drawn = (
+        ("Spikes and drift", probe_figures.drift_map(probe), _of_drift(probe) + several),
+        ("LFP and surface", probe_figures.lfp_and_surface(probe), _of_lfp(probe, with_lfp=with_lfp)),
+        ("Units along the probe", probe_figures.units_along_the_probe(probe), _of_units(probe)),
+        ("Quality", probe_figures.quality(probe), _of_quality(probe)),
+    )
+    return [
+        {"title": title, "image": None if image is None else _base64(image), "words": words}
+        for title, image, words in drawn
+    ]
 
 
-def _clock_facts(told: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "clock drift (ppm)": f"{told['drift_ppm']:+.2f}",
-        "clock events matched": f"{told['n_matched']} of {told['n_probe_events']}",
-        "largest residual (us)": f"{told['residual_largest_us']:,.0f}",
-    }
+def _of_drift(probe: ProbeOutputs) -> str:
+    if not probe.sorted:
+        return _NOT_SORTED
+    if not probe.sorted["n_spikes"]:
+        return "Nothing to show: the sorter found no spikes."
+    spikes = f"Darker where more spikes are seen.{_of_surface(probe)}"
+    if probe.movement is None:
+        return f"{spikes} {probe.sorted['sorter']} leaves no estimate of drift."
+    if not probe.movement.range_um:
+        return f"Above: no movement was found. Below: {spikes[0].lower()}{spikes[1:]}"
+    blocks = "" if probe.movement.shift_um.shape[1] == 1 else " at several depths"
+    return f"Above: how far the tissue moved{blocks}, up is towards the surface. Below: {spikes[0].lower()}{spikes[1:]}"
 
 
-def _concerns(probe: dict[str, Any], clock: dict[str, Any]) -> list[str]:
-    name, info, table = probe["name"], probe["info"], probe["table"]
-    found = []
-    if info is not None and (~info.mask).mean() > MASKED_SHARE:
-        found.append(f"{name}: {(~info.mask).mean():.0%} of its channels are masked")
-    if table is not None and not (table["quality"] == "good").any():
-        found.append(f"{name}: none of its {len(table)} units is a neuron's")
-    if clock and abs(clock["residual_largest_us"]) > RESIDUAL_US:
-        found.append(f"{name}: events of its clock lie up to {clock['residual_largest_us']:,.0f} us off")
-    if clock and clock["gaps"]:
-        found.append(f"{name}: its clock has {len(clock['gaps'])} gaps")
-    return found
+def _of_lfp(probe: ProbeOutputs, *, with_lfp: bool) -> str:
+    if probe.info is None:
+        return _NOT_LOOKED
+    words = []
+    if probe.info.lfp_log_power is not None:
+        words.append("Left: power by which the surface is found, less that of the uppermost channels.")
+    elif probe.spike_band:
+        has_band = report_of(depth_estimation.STAGE.folder(probe.folder)).get("recording", {}).get("lfp_rate")
+        words.append(
+            "An older version looked at this probe and kept no power of the LFP."
+            if has_band
+            else "The probe has no LFP band: all of it is taken to be in the brain."
+        )
+    words.append(_of_surface(probe).strip() or "No surface: the whole probe is in the brain.")
+    if not probe.info.mask.all():
+        words.append("Crosses: masked channels.")
+    words.append(f"Dotted: channels noisier than {probe.info.parameters.high_noise_uv:g} uV are masked.")
+    if not with_lfp:
+        words.append("No LFP file is written: the session's file says so.")
+    elif not probe.lfp:
+        words.append("The stage lfp is not done: there is no LFP file yet.")
+    return " ".join(words)
 
 
-def _figure(probes: list[dict[str, Any]]) -> str:
-    """Return a PNG (base64) of the units along each probe: rate, and how far they moved."""
-    from matplotlib.figure import Figure
-
-    shown = [probe for probe in probes if probe["table"] is not None and len(probe["table"])]
-    if not shown:
-        return ""
-    figure = Figure(figsize=(4.0 * len(shown), 5.0), layout="constrained")
-    axes = figure.subplots(1, 2 * len(shown), squeeze=False, sharey=True)[0]
-    for number, probe in enumerate(shown):
-        table, depth = probe["table"], probe["depth"][probe["table"]["peak_channel"]]
-        passing = _passing(table).to_numpy()
-        for ax, values, label in (
-            (axes[2 * number], table["firing_rate"], "spikes/s"),
-            (axes[2 * number + 1], table["max_drift"], "moved (um)"),
-        ):
-            ax.scatter(values[~passing], depth[~passing], s=12, color="0.7")
-            ax.scatter(values[passing], depth[passing], s=12, color="0.1")
-            ax.axhline(_surface(probe["info"], probe["depth"]), color="0.6", linewidth=1)
-            ax.set(xlabel=label, title=probe["name"])
-    axes[0].set_ylabel("um from the tip")
-    drawn = io.BytesIO()
-    figure.savefig(drawn, dpi=110, metadata={"Software": None})
-    return _base64(drawn.getvalue())
+def _of_units(probe: ProbeOutputs) -> str:
+    if probe.table is None:
+        return f"Nothing to show: the stage {units.STAGE.name} is not done."
+    if not len(probe.table):
+        return "Nothing to show: there are no units."
+    return f"Left: firing rate. Right: how far each unit moved at most.{_of_surface(probe)}"
 
 
-def _surface(info: ProbeInfo, depth: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    inside = depth[info.in_brain]
-    return float(inside.max()) if inside.size else float(depth.min())
+def _of_surface(probe: ProbeOutputs) -> str:
+    at = [probe.surface(shank) for shank in range(probe.n_shanks)] if probe.spike_band else []
+    return "" if all(one is None for one in at) else " Dashed: the brain's surface."
+
+
+def _of_quality(probe: ProbeOutputs) -> str:
+    if probe.table is None or not len(probe.table):
+        return _of_units(probe)
+    return "Bounds of the default unit filter; units in the shaded part fail."
 
 
 def _stage_row(name: str, state: str, cost: dict[str, Any]) -> dict[str, Any]:
@@ -174,10 +192,6 @@ def _stage_row(name: str, state: str, cost: dict[str, Any]) -> dict[str, Any]:
 def _warnings(output: Path) -> list[str]:
     lines = [line for line in read_log(output) if line["event"] in {"warning", "error", "failed"}]
     return list(dict.fromkeys(f"{line['task'].partition('/')[2]}: {line.get('message', '')}" for line in lines))
-
-
-def _report(folder: Path) -> dict[str, Any]:
-    return dict((read_manifest(folder) or {}).get("report", {}))
 
 
 def _base64(data: bytes) -> str:

@@ -2,7 +2,7 @@
 
 =========================  ====================================================================================
 of each probe              ``depth_estimation``, ``median_subtraction``, ``sorting``, ``double_counted_spikes``,
-                           ``mean_waveforms``, ``noise_units``, ``features``, ``units``
+                           ``mean_waveforms``, ``noise_units``, ``features``, ``units``, ``lfp``
 of the session             ``whole_session``, ``stimulus_metrics``
 =========================  ====================================================================================
 """
@@ -25,10 +25,11 @@ from ..readers.binary import BinaryRecording
 from ..readers.raw_folder import RawBands, open_bands
 from ..spike_band.median_subtraction import MedianSubtractedRecording
 from ..spike_band.probe_info import ProbeInfo, read_probe_info
-from . import depth_estimation, median_subtraction, sorting, stimulus_metrics, whole_session
+from . import depth_estimation, median_subtraction, probe_lfp, sorting, stimulus_metrics, whole_session
 from .probe import SortedProbe, recording_to_sort
 from .session import SESSION_FILE
 from .session_file import SessionFile
+from .session_lfp import run_session_lfp
 from .units import UNIT_STAGES, UnitSteps
 
 #: Stages of a probe -> those whose results they read.
@@ -41,6 +42,7 @@ OF_A_PROBE: Final[dict[str, tuple[str, ...]]] = {
     "noise_units": ("depth_estimation", "double_counted_spikes", "mean_waveforms"),
     "features": ("depth_estimation", "median_subtraction", "double_counted_spikes", "mean_waveforms"),
     "units": ("double_counted_spikes", "mean_waveforms", "noise_units", "features"),
+    "lfp": ("depth_estimation",),
 }
 #: Of the session: the first reads what every probe's stages left.
 OF_A_SESSION: Final = (whole_session.STAGE.name, stimulus_metrics.STAGE.name)
@@ -50,16 +52,24 @@ def session_tasks(session: SessionFile) -> list[Task]:
     """Return every stage of every probe of a session, and of the session, as tasks."""
     name = str(session.told.metadata.session_id)
     tasks = []
+    stages = stages_of_a_probe(session)
     for probe in session.told.probes:
-        for stage, after in OF_A_PROBE.items():
+        for stage, after in stages.items():
             keys = tuple(f"{name}/{probe.name}/{earlier}" for earlier in after)
             place = session.output / probe.name
             tasks.append(Task(name, probe.name, stage, place, session.output, keys, _step(session, probe.name, stage)))
-    before = tuple(f"{name}/{probe.name}/{stage}" for probe in session.told.probes for stage in OF_A_PROBE)
+    # Behind all others, so that a worker takes them when none of the stages on the way to the units is to be done.
+    tasks.sort(key=lambda task: task.stage == probe_lfp.STAGE.name)
+    before = tuple(f"{name}/{probe.name}/{stage}" for probe in session.told.probes for stage in stages)
     for stage in OF_A_SESSION:
         tasks.append(Task(name, "", stage, session.output, session.output, before, _step(session, "", stage)))
         before = (f"{name}/{stage}",)
     return tasks
+
+
+def stages_of_a_probe(session: SessionFile) -> dict[str, tuple[str, ...]]:
+    """Return the stages that each probe of a session goes through -> those whose results they read."""
+    return {name: after for name, after in OF_A_PROBE.items() if session.parameters.lfp or name != probe_lfp.STAGE.name}
 
 
 def _step(session: SessionFile, probe: str, stage: str) -> Callable[[], StageResult]:
@@ -89,7 +99,9 @@ def run_step(session: SessionFile, probe: str, stage: str) -> StageResult:
 def _run_of_session(session: SessionFile, stage: str) -> StageResult:
     if stage == whole_session.STAGE.name:
         folders = {probe.name: session.output / probe.name for probe in session.told.probes}
-        return whole_session.run_whole_session(session.told, folders, session.output, lfp=session.parameters.lfp)
+        with_lfp = folders if session.parameters.lfp else {}
+        lfp = {name: probe_lfp.STAGE.finished(folder) for name, folder in with_lfp.items()}
+        return whole_session.package_session(session.told, folders, session.output, lfp)
     if stage == stimulus_metrics.STAGE.name:
         path = whole_session.STAGE.file(session.output, SESSION_FILE)
         chosen = session.parameters.stimulus_metrics
@@ -166,3 +178,6 @@ class ProbeSteps:
             python=chosen.python,
             inputs=[medians.folder, self._depth.folder],
         )
+
+    def _lfp(self) -> StageResult:
+        return run_session_lfp(self.session.told, self.probe.name, self.folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -33,7 +34,8 @@ from ..synchronization import (
 )
 from ..synchronization.probe_events import recorder_times_file
 from . import median_subtraction
-from .session import PACKAGED, UNKNOWN_STRUCTURE, PackagedProbe, read_measured_probe
+from .probe_lfp import lfp_rate
+from .session import PACKAGED, UNKNOWN_STRUCTURE, PackagedProbe, probe_row, read_measured_probe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -190,7 +192,7 @@ def synchronized_probe(clock: SessionClock, number: int, folder: Path) -> Synchr
     packaged = read_measured_probe(folder, probe.name, probe_id, UNKNOWN_STRUCTURE)
     channels = packaged.channels
     if probe.channels is not None:
-        channels = _registered(channels, probe.channels, probe.name)
+        channels = registered_channels(channels, probe.channels, probe.name)
     packaged = replace(packaged, channels=channels)
     saturated = None
     if median_subtraction.STAGE.is_finished(folder):
@@ -200,8 +202,21 @@ def synchronized_probe(clock: SessionClock, number: int, folder: Path) -> Synchr
     return SynchronizedProbe(packaged, bands, of_probe, saturated)
 
 
-def _registered(channels: pd.DataFrame, table: Path, name: str) -> pd.DataFrame:
-    """Return a probe's channels with structures and coordinates from a table of its registration."""
+def session_probe_row(packaged: PackagedProbe, bands: RawBands, clock: ProbeClock, *, lfp: bool) -> pd.DataFrame:
+    """Return the row of a probe in the session's table."""
+    return probe_row(
+        packaged.probe_id, packaged.name, clock.rate, lfp_rate(bands, clock.rate) if lfp else math.nan
+    )  # fmt: skip
+
+
+def registered_channels(channels: pd.DataFrame, table: Path, name: str) -> pd.DataFrame:
+    """Return a probe's channels with structures and coordinates from a table of its registration.
+
+    Raises
+    ------
+    InvalidContentsError
+        If the table is of other channels.
+    """
     registered = read_written_table(table, ("channel", "structure_acronym"))
     numbers = channels["probe_channel_number"].to_numpy()
     if sorted(registered["channel"]) != sorted(numbers):

@@ -1,7 +1,7 @@
 """Stage ``whole_session``: what a rig left behind, and what the stages made of each probe, become the session's files.
 
-Reads the session description and the files it names, and of each probe the stages that ``session`` reads; leaves
-``session.nwb``, ``probe_<id>_lfp.nwb`` for each probe with an LFP, and for each probe's clock a report
+Reads the session description and the files it names, and of each probe the stages that ``session`` reads and ``lfp``;
+leaves ``session.nwb``, beside it ``probe_<id>_lfp.nwb`` of each probe, and for each probe's clock a report
 (``<name>_clock.json``) and, where matplotlib is installed, a figure (``<name>_clock.png``).
 """
 
@@ -17,24 +17,18 @@ import numpy as np
 
 from allen_ecephys.errors import InvalidContentsError, MissingExtraError
 
-from ..behavior import EyeRig, eye_tracking, optotagging_table, read_ellipses, running_speed
-from ..lfp_band.subsampling import RATE
+from ..behavior import EyeRig, eye_tracking, optotagging_table, read_ellipses
 from ..packaging.contents import SessionContents
 from ..packaging.session import write_session_nwb
 from ..packaging.session_description import SessionDescription, read_session_description
 from ..pipeline.stage import Stage, StageResult
-from ..stimulus_table import (
-    monitor_frame_times,
-    open_stimulus_pickle,
-    presentations_of_pickle,
-    read_presentations,
-    read_restricted_pickle,
-    within_recording,
-)
+from ..stimulus_table import read_restricted_pickle, within_recording
 from ..synchronization import ProbeClock, SyncFile, open_sync_file, plot_clock
-from .probe_lfp import write_probe_lfp
+from .probe_lfp import collect
 from .session import PROBE_TAG, SESSION_FILE, check_measured
-from .synchronized_probe import SessionClock, SynchronizedProbe, probe_inputs, synchronized_probe
+from .session_lfp import run_session_lfp
+from .session_stimuli import Shown
+from .synchronized_probe import SessionClock, SynchronizedProbe, probe_inputs, session_probe_row, synchronized_probe
 
 if TYPE_CHECKING:
     import os
@@ -58,8 +52,9 @@ def run_whole_session(
 
     It depends on :func:`whole_session_inputs`, on what the description says (not on how its file is written) and on
     `lfp`; it leaves, in ``<folder>/whole_session``, ``session.nwb``, with `lfp` ``probe_<id>_lfp.nwb`` for each probe,
-    and ``<name>_clock.json`` (with matplotlib ``<name>_clock.png``, too). The result's ``report`` counts units, spikes
-    and presentations, and tells of each clock and each LFP.
+    and ``<name>_clock.json`` (with matplotlib ``<name>_clock.png``, too). Each LFP file is made by a stage ``lfp`` in
+    the probe's folder, if it is not there yet; here it has a second name, which takes no room (a copy where the disk
+    knows none). The result's ``report`` counts units, spikes and presentations, and tells of each clock and each LFP.
 
     Parameters
     ----------
@@ -89,16 +84,49 @@ def run_whole_session(
     allen_ecephys.errors.MissingFileError: there is no session description session.json
     """
     told = description if isinstance(description, SessionDescription) else read_session_description(description)
-    inputs = whole_session_inputs(told, probes)
+    check_probes(told, probes)
     for probe in told.probes:
         check_measured(Path(probes[probe.name]))
+    made = {probe.name: run_session_lfp(told, probe.name, probes[probe.name]) for probe in told.probes if lfp}
+    return package_session(told, probes, folder, made)
+
+
+def package_session(
+    told: SessionDescription,
+    probes: Mapping[str, str | os.PathLike[str]],
+    folder: str | os.PathLike[str],
+    lfp: Mapping[str, StageResult],
+) -> StageResult:
+    """Run the stage on what other stages left: of each probe its measured units, and its LFP file, of all or of none.
+
+    Raises
+    ------
+    InvalidContentsError, StageError, SynchronizationError, MissingDataError, FileFormatError
+        As :func:`run_whole_session`.
+    """
+    inputs = [*whole_session_inputs(told, probes), *(stage.folder for stage in lfp.values())]
+    folders = {probe.name: Path(probes[probe.name]) for probe in told.probes}
+    for place in folders.values():
+        check_measured(place)
 
     def work(place: Path) -> dict[str, Any]:
-        return write_whole_session(
-            told, {probe.name: Path(probes[probe.name]) for probe in told.probes}, place, lfp=lfp
-        )
+        return write_whole_session(told, folders, place, lfp)
 
-    return STAGE.run(folder, work, inputs=inputs, parameters={"lfp": lfp, "description": told.facts()})
+    return STAGE.run(folder, work, inputs=inputs, parameters={"lfp": bool(lfp), "description": told.facts()})
+
+
+def check_probes(told: SessionDescription, probes: Mapping[str, str | os.PathLike[str]]) -> None:
+    """Raise unless the probes that are given are those of a session's description.
+
+    Raises
+    ------
+    InvalidContentsError
+        If they are not.
+    """
+    names = [probe.name for probe in told.probes]
+    if sorted(probes) != names:
+        msg = f"{told.path} has the probes {', '.join(names)}, but units were given of {', '.join(sorted(probes))}"
+        raise InvalidContentsError(msg)
 
 
 def whole_session_inputs(told: SessionDescription, probes: Mapping[str, str | os.PathLike[str]]) -> list[Path]:
@@ -118,10 +146,7 @@ def whole_session_inputs(told: SessionDescription, probes: Mapping[str, str | os
     MissingFileError, MissingDataError
         If a probe has no raw data or no events.
     """
-    names = [probe.name for probe in told.probes]
-    if sorted(probes) != names:
-        msg = f"{told.path} has the probes {', '.join(names)}, but units were given of {', '.join(sorted(probes))}"
-        raise InvalidContentsError(msg)
+    check_probes(told, probes)
     found = told.files()
     for probe in told.probes:
         found += probe_inputs(probe, Path(probes[probe.name]))
@@ -129,21 +154,26 @@ def whole_session_inputs(told: SessionDescription, probes: Mapping[str, str | os
 
 
 def write_whole_session(
-    told: SessionDescription, folders: Mapping[str, Path], place: Path, *, lfp: bool = True
+    told: SessionDescription, folders: Mapping[str, Path], place: Path, lfp: Mapping[str, StageResult]
 ) -> dict[str, Any]:
-    """Write a session's files into a folder and return what was counted."""
+    """Write a session's files into a folder, beside them the LFP files of its probes, and return what was counted."""
     sync = None if told.sync is None else open_sync_file(told.sync)
     clock = SessionClock.of(told, sync)
     probes = [synchronized_probe(clock, k, folders[probe.name]) for k, probe in enumerate(told.probes)]
     for probe in probes:
         _explain(probe.clock, place)
     stop = _end(sync, probes)
-    presentations, running, raw_running = _stimuli_and_running(told, sync, stop)
-    presentations = within_recording(presentations, stop)
+    shown = Shown.of(told, sync)
+    if not shown.is_told:
+        logger.warning("%s names no stimulus: the whole session is taken for spontaneous activity", told.path)
+    presentations = within_recording(shown.presentations(stop), stop)
+    running, raw_running = shown.running()
     trains, sizes, lost = _trains(probes)
     contents = SessionContents(
         metadata=told.metadata,
-        probes=_probe_table(probes, has_lfp=lfp),
+        probes=_concat(
+            [session_probe_row(probe.packaged, probe.bands, probe.clock, lfp=bool(lfp)) for probe in probes]
+        ),
         channels=_concat([probe.packaged.channels for probe in probes]),
         units=_concat([probe.packaged.units for probe in probes]),
         spike_times=trains,
@@ -166,10 +196,8 @@ def write_whole_session(
         "clocks": {probe.clock.name: probe.clock.report() for probe in probes},
     }
     if lfp:
-        counted["lfp"] = {
-            probe.clock.name: write_probe_lfp(place, probe.bands, probe.clock, contents, probe.packaged.probe_id)
-            for probe in probes
-        }
+        counted["lfp"] = {name: stage.report for name, stage in lfp.items()}
+        counted["linked"] = collect(lfp.values(), place)
     return counted
 
 
@@ -189,32 +217,6 @@ def _end(sync: SyncFile | None, probes: Sequence[SynchronizedProbe]) -> float:
         return float(sync.seconds[-1])
     last = [probe.seconds(np.array([probe.bands.spike_band.n_samples - 1]))[0] for probe in probes]
     return float(np.nanmax(last))
-
-
-def _stimuli_and_running(
-    told: SessionDescription, sync: SyncFile | None, stop: float
-) -> tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | None]:
-    """Return presentations, running speed and the wheel's raw signals, as far as the session has them."""
-    import pandas as pd
-
-    if told.stimulus is not None and sync is not None:
-        pickle = open_stimulus_pickle(told.stimulus)
-        frames = monitor_frame_times(sync, monitor_lag=told.monitor_lag)
-        presentations = presentations_of_pickle(pickle, frames)
-        rotation = pickle.encoder("dx")
-        if rotation is None:
-            return presentations, None, None
-        running, raw = running_speed(
-            sync.rising("frames"), rotation,
-            signal_voltage=pickle.encoder("vsig"), supply_voltage=pickle.encoder("vin"),
-        )  # fmt: skip
-        return presentations, running, raw
-    if told.presentations is not None:
-        frames_seen = monitor_frame_times(sync, monitor_lag=told.monitor_lag) if sync and sync.has("frames") else None
-        return read_presentations(told.presentations, frames_seen), None, None
-    logger.warning("%s names no stimulus: the whole session is taken for spontaneous activity", told.path)
-    row = {"start_time": [0.0], "stop_time": [stop], "stimulus_name": ["spontaneous"]}
-    return pd.DataFrame({**row, "stimulus_block": [np.nan]}), None, None
 
 
 def _trains(
@@ -237,24 +239,6 @@ def _trains(
             )  # fmt: skip
         lost += lost_here
     return trains, sizes, lost
-
-
-def _probe_table(probes: Sequence[SynchronizedProbe], *, has_lfp: bool) -> pd.DataFrame:
-    import pandas as pd
-
-    rates = [probe.clock.rate for probe in probes]
-    # An LFP has a sample for every 24th of the spike band's, whichever band it is made of.
-    every = [round(probe.bands.spike_band.sampling_rate / RATE) for probe in probes]
-    lfp_rates = [rate / n if has_lfp else np.nan for rate, n in zip(rates, every, strict=True)]
-    return pd.DataFrame(
-        {
-            "description": [probe.packaged.name for probe in probes],
-            "sampling_rate": rates,
-            "lfp_sampling_rate": lfp_rates,
-            "has_lfp_data": has_lfp,
-        },
-        index=pd.Index([probe.packaged.probe_id for probe in probes], name="id"),
-    )
 
 
 def _concat(tables: list[pd.DataFrame]) -> pd.DataFrame:

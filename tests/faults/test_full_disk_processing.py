@@ -75,7 +75,9 @@ def test_a_disk_that_is_full_in_every_stage(truth_sorter: None, tmp_path: Path, 
     session.output.mkdir()
     for task in in_order(session_tasks(session)):
         stage = session.output / task.probe / task.stage
-        size = sum(path.stat().st_size for path in (tmp_path / "done" / task.probe / task.stage).rglob("*"))
+        made = (tmp_path / "done" / task.probe / task.stage).rglob("*")
+        # LFP files take room once: beside the session's they have a second name.
+        size = sum(path.stat().st_size for path in made if task.probe or not path.name.endswith("_lfp.nwb"))
         for share in (0.0, 0.5):
             filler = fill(disk, round(share * size))
             result = perform(task)

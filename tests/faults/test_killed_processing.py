@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threade
 
 STAGES = (
     "depth_estimation", "median_subtraction", "sorting", "double_counted_spikes", "mean_waveforms", "noise_units",
-    "features", "units", "session",
+    "features", "units", "lfp", "session",
 )  # fmt: skip
 #: What states times: how long a pass took, when an input was written.
 DATED = {"stage.json", "sorting.json"}

@@ -26,7 +26,7 @@ from allen_ecephys.processing.simulation.rig.lines import barcode_edges, write_s
 
 STAGES = (
     "depth_estimation", "median_subtraction", "sorting", "double_counted_spikes", "mean_waveforms",
-    "noise_units", "features", "units", "session",
+    "noise_units", "features", "units", "lfp", "session",
 )  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def test_one_command_turns_raw_data_into_a_session(
     assert len(pd.read_csv(told["units_table"])) == 5
     renamed = process("run", truth.folder, folder, *knows(truth), "--session-id", 13)
     assert renamed.exit_code == 0, renamed.output
-    assert {stage for stage in STAGES if manifests(folder)[stage] != before[stage]} == {"session"}
+    assert {stage for stage in STAGES if manifests(folder)[stage] != before[stage]} == {"lfp", "session"}
 
 
 def _labels(folder: Path) -> list[str]:

@@ -685,7 +685,7 @@ def test_each_shank_has_a_surface_of_its_own(tmp_path: Path) -> None:
         geometry=np.vstack([neuropixels_1_geometry(192), beside]),
     )  # fmt: skip
     p = DepthParameters(skip_s=0.5, n_passes=1, reference_share=0.0)
-    surface, air, heights = estimate_surface(lfp, p)
+    surface, air, heights, _ = estimate_surface(lfp, p)
     assert (heights[:192] < 0).all()
     assert np.flatnonzero(heights[192:] >= 0)[0] == pytest.approx(300 - 192, abs=10)
     assert (surface, air) == (384, 384)

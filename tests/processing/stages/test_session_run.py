@@ -29,7 +29,7 @@ from allen_ecephys.processing.simulation.raw.recording import read_ground_truth
 from allen_ecephys.processing.simulation.rig import write_rig
 from allen_ecephys.processing.sorting import sorters
 from allen_ecephys.processing.sorting.spikes_to_result import result_from_spikes
-from allen_ecephys.processing.stages.session_steps import OF_A_PROBE
+from allen_ecephys.processing.stages.session_steps import OF_A_PROBE, session_tasks
 
 STAGES = """
 [stages.sorting]
@@ -110,13 +110,15 @@ def test_the_cache_serves_what_was_processed(processed: Path) -> None:
 
 def test_a_page_says_how_it_went(session: Path) -> None:
     page = write_session_page(read_session_file(session)).read_text()
-    assert "Every stage is done, and nothing stands out." in page
-    assert page.count("data:image/png;base64,") == 3  # the units, and the clock of each probe
+    assert page.count("data:image/png;base64,") == 2 * 5  # of each probe four figures and its clock
     assert re.search(r"<td>clock drift \(ppm\)</td><td>\+37\.0\d</td><td>-1[12]\.\d\d</td>", page)
+    assert "truth leaves no estimate of drift." in page
     shutil.rmtree(session.parents[1] / "done" / "probeB" / "units")
     page = write_session_page(read_session_file(session)).read_text()
-    assert "<li>700000/probeB/units is to do</li>" in page
-    assert "<li>700000/whole_session is stale: after probeB/units</li>" in page
+    assert re.search(r'probeB</a>.*word look">! look</span>.*\n.*>units is to do<', page)
+    assert "<li>whole_session is stale: after probeB/units</li>" in page
+    assert page.count("Nothing to show: the stage units is not done.") == 2
+    assert "Every stage is done" not in page
 
 
 def test_nothing_runs_twice_and_nothing_is_served_twice(session: Path) -> None:
@@ -144,6 +146,31 @@ def test_a_changed_parameter_redoes_what_depends_on_it(session: Path) -> None:
     assert set(states(session).values()) == {"done"}
 
 
+def test_the_lfp_waits_for_the_first_look_only_and_is_there_once(session: Path) -> None:
+    done = session.parents[1] / "done"
+    tasks = {task.key: task.after for task in session_tasks(read_session_file(session))}
+    assert tasks["700000/probeA/lfp"] == ("700000/probeA/depth_estimation",)
+    assert "700000/probeA/lfp" in tasks["700000/whole_session"]
+    shutil.rmtree(done / "probeB" / "lfp")  # as an older version left a session, which wrote it later
+    assert {key for key, state in states(session).items() if state != "done"} == {
+        "probeB/lfp", "whole_session", "stimulus_metrics",
+    }  # fmt: skip
+    assert ran(session) == {"probeB/lfp"}  # to the same bytes
+    shutil.rmtree(done / "whole_session")
+    assert ran(session) == {"whole_session"}
+    (made,) = (done / "probeB" / "lfp").glob("*.nwb")
+    assert made.samefile(done / "whole_session" / made.name)
+    assert session_outputs(read_session_file(session)).lfp[7_000_001].samefile(made)
+
+
+def test_without_lfp_there_is_no_such_stage(session: Path) -> None:
+    session.write_text(session.read_text() + "[stages.whole_session]\nlfp = false\n")
+    assert not [key for key in states(session) if key.endswith("/lfp")]
+    assert ran(session) == {"whole_session", "stimulus_metrics"}
+    assert session_outputs(read_session_file(session)).lfp == {}
+    assert "No LFP file is written" in write_session_page(read_session_file(session)).read_text()
+
+
 def test_an_edited_description_redoes_the_files_only(session: Path) -> None:
     session.write_text("# A comment changes nothing.\n" + session.read_text().replace("NP.sim", "NP.2"))
     assert ran(session) == {"whole_session", "stimulus_metrics"}
@@ -157,7 +184,7 @@ def test_a_damaged_recording_holds_up_its_session_and_not_the_other_probe(sessio
     assert done.exit_code == 1
     assert "700000/probeB/depth_estimation: failed:" in done.output
     assert "700000/whole_session: not reached: waits for 700000/probeB/depth_estimation" in done.output
-    assert "8 of 18 stages are done" in done.output
+    assert "9 of 20 stages are done" in done.output
     found = states(session)
     assert {found[f"probeA/{stage}"] for stage in OF_A_PROBE} == {"done"}
     assert found["probeB/depth_estimation"] == "failed"
@@ -180,12 +207,12 @@ def test_a_sorter_that_is_not_there_is_told_before_anything_runs(session: Path) 
 
 def test_the_plan_scales_what_was_measured(session: Path) -> None:
     nothing = plan_sessions([session])
-    assert (nothing.stages, nothing.n_done, nothing.seconds) == ((), 18, 0.0)
+    assert (nothing.stages, nothing.n_done, nothing.seconds) == ((), 20, 0.0)
     shutil.copytree(session.parent, session.parents[1] / "other")
     other = session.parents[1] / "other" / "session.toml"
     other.write_text(other.read_text().replace("../done", "../elsewhere").replace("700000", "700001"))
     plan = plan_sessions([other], like=[session])
-    assert (len(plan.stages), plan.n_done) == (18, 0)
+    assert (len(plan.stages), plan.n_done) == (20, 0)
     measured = {status.key[7:]: status.cost for status in session_status(session)}
     spent = sum(cost["seconds"] for cost in measured.values() if cost)
     assert plan.seconds == pytest.approx(spent, rel=0.1)
@@ -199,15 +226,15 @@ def test_the_plan_scales_what_was_measured(session: Path) -> None:
     remaining = Remaining(minutes)
     first, second, *others = (stage.status.key for stage in plan.stages)
     left = [remaining.after(TaskResult(first, "done", cost={"seconds": 3600.0}))]
-    assert left == [pytest.approx(17 * 60 * (60 + 3600) / (60 + 60))]
+    assert left == [pytest.approx(19 * 60 * (60 + 3600) / (60 + 60))]
     left.append(remaining.after(TaskResult(second, "reused")))
-    assert left[1] == pytest.approx(left[0] * 16 / 17)
+    assert left[1] == pytest.approx(left[0] * 18 / 19)
     for key in others:
         left.append(remaining.after(TaskResult(key, "not reached", "waits for another")))
     assert left[-1] == 0.0
-    assert Remaining(replace(minutes, workers=2)).after(TaskResult(first, "reused")) == pytest.approx(17 * 60 / 2)
+    assert Remaining(replace(minutes, workers=2)).after(TaskResult(first, "reused")) == pytest.approx(19 * 60 / 2)
     shown = CliRunner().invoke(main, ["process", "plan", str(other), "--like", str(session), "--workers", "2"])
-    assert "0 stages are done, 18 would run: about" in shown.output
+    assert "0 stages are done, 20 would run: about" in shown.output
     told = json.loads(CliRunner().invoke(main, ["process", "plan", str(other), "--json"]).output)
     assert told["stages"][0]["status"]["state"] == "to do"
 
