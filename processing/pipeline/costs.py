@@ -101,6 +101,6 @@ MEASURED: Final = {
     "features": Rate(seconds=1.2e-4, disk=1000.0, memory=1e6, fixed_seconds=0.2),
     "units": Rate(seconds=1.5e-3, disk=1.0, memory=1e6, fixed_seconds=1.0),
     "lfp": Rate(seconds=1e-4, disk=800.0, memory=3e5, fixed_seconds=1.5),
-    "whole_session": Rate(seconds=1e-5, disk=300.0, memory=1e5, fixed_seconds=4.0),
+    "whole_session": Rate(seconds=1e-5, disk=300.0, memory=3e5, fixed_seconds=4.0),
     "stimulus_metrics": Rate(seconds=5e-4, disk=1.0, memory=3e5, fixed_seconds=1.0),
 }

@@ -359,6 +359,8 @@ def test_details_say_how_it_was_sorted(simulated: Simulated) -> None:
     details = simulated.result.details
     assert details["sorter"] == "native"
     assert details["parameters"]["NT"] == 8192
+    assert simulated.result.drift_um is not None
+    assert len(details["drift"]["block_depths_um"]) == simulated.result.drift_um.shape[1]
     assert next(iter(details["seconds"])) == "preparation"
     assert all(seconds >= 0 for seconds in details["seconds"].values())
 

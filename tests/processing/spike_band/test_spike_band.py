@@ -668,6 +668,9 @@ def test_the_surface_is_found_where_channel_numbers_do_not_ascend(tmp_path: Path
     )
     info = estimate_depth(truth.recording(), truth.recording("lfp"), DepthParameters(skip_s=0.5, n_passes=1))
     assert info.surface_channel == pytest.approx(123, abs=10)
+    info.save(tmp_path / "info.json", truth.geometry)
+    kept = read_probe_info(tmp_path / "info.json").lfp_log_power
+    assert kept == pytest.approx(info.lfp_log_power, abs=1e-4)
     site = truth.probe.sites
     np.testing.assert_array_equal(site[info.in_brain], [s for s in site if s < 384 + info.surface_channel])
     assert not info.below(150.0)[site > 384 + info.surface_channel + 15].any()
@@ -685,7 +688,8 @@ def test_each_shank_has_a_surface_of_its_own(tmp_path: Path) -> None:
         geometry=np.vstack([neuropixels_1_geometry(192), beside]),
     )  # fmt: skip
     p = DepthParameters(skip_s=0.5, n_passes=1, reference_share=0.0)
-    surface, air, heights, _ = estimate_surface(lfp, p)
+    surface, air, heights, power = estimate_surface(lfp, p)
+    assert power[:150].min() > power[-30:].max() + 1.0
     assert (heights[:192] < 0).all()
     assert np.flatnonzero(heights[192:] >= 0)[0] == pytest.approx(300 - 192, abs=10)
     assert (surface, air) == (384, 384)
