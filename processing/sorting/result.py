@@ -92,3 +92,9 @@ class SortingResult:
             f"SortingResult({self.n_units} units, {int(self.good.sum())} good, {len(self.samples):,} spikes on "
             f"{len(self.channel_map)} channels)"
         )
+
+
+def peak_channels(result: SortingResult) -> npt.NDArray[np.int64]:
+    """Return the sorted channel on which each unit's template has most energy, int64 (n_units,)."""
+    peaks = [int(np.square(template).sum(axis=0).argmax()) for template in result.templates]
+    return np.array(peaks, dtype=np.int64)

@@ -14,6 +14,7 @@ from allen_ecephys.errors import InvalidValueError, UnknownNameError, suggest
 from ..recording import Recording
 from .parameters import SortingParameters
 from .result import SortingResult
+from .silence import tell_of_silences
 
 #: What a caller may give: the native sorter's parameters, or names and values of any sorter's.
 Parameters = SortingParameters | Mapping[str, Any] | None
@@ -108,10 +109,14 @@ def run_sorter(
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     if sorter in SORTERS:
-        return SORTERS[sorter](recording, place, parameters)
-    from .external import run_external
+        result = SORTERS[sorter](recording, place, parameters)
+    else:
+        from .external import run_external
 
-    return run_external(recording, place, sorter, _own_parameters(sorter, parameters), python=python, known=SORTERS)
+        own = _own_parameters(sorter, parameters)
+        result = run_external(recording, place, sorter, own, python=python, known=SORTERS)
+    tell_of_silences(result, recording)
+    return result
 
 
 def _own_parameters(sorter: str, parameters: Parameters) -> dict[str, Any]:
