@@ -221,6 +221,12 @@ def _sort(raw: Path, output: Path, **told: Any) -> SortedProbe:
         f"  single units by their refractory period (Kilosort's label good): {counts['n_good']}; the others are "
         "multi-unit, or fire too seldom to tell (mua)"
     )
+    kinds = counts.get("kinds")  # folders of earlier versions have none
+    if kinds:
+        click.echo(
+            f"  by the size of their spikes, too, probably: {', '.join(f'{kind} {n}' for kind, n in kinds.items())}; "
+            "cluster_kind.tsv, with probabilities and shares of false and missed spikes beside it, says which"
+        )
     return probe
 
 

@@ -197,6 +197,22 @@ OPTOTAGGING_COLUMNS: Final = (
 )
 
 #: Ragged columns of the units table: name -> (unit of measurement, meaning).
+#: Columns that files have beyond the release's where the unit's sorting was estimated.
+ESTIMATE_COLUMNS: Final = (
+    Column(
+        "kind", "str", "what the unit probably is: 'neuron', 'multi-unit', 'background' (of many neurons) or 'noise'"
+    ),
+    Column("p_neuron", "f8", "probability that at most a fifth of the unit's spikes are not one neuron's"),
+    Column("p_multi_unit", "f8", "probability that the unit mixes a few neurons"),
+    Column("p_background", "f8", "probability that the unit pools small spikes of many neurons"),
+    Column("p_noise", "f8", "probability that most of the unit's spikes are no neuron's"),
+    Column("false_share", "f8", "estimated share of the unit's spikes that are not its neuron's"),
+    Column("false_low", "f8", "lower end of the 90 % interval of false_share"),
+    Column("false_high", "f8", "upper end of the 90 % interval of false_share"),
+    Column("missed_share", "f8", "estimated share of its neuron's spikes that the unit lacks"),
+    Column("missed_low", "f8", "lower end of the 90 % interval of missed_share"),
+    Column("missed_high", "f8", "upper end of the 90 % interval of missed_share"),
+)
 RAGGED_UNIT_COLUMNS: Final = {
     "spike_times": ("s", "spike times of the unit (s), ascending"),
     "spike_amplitudes": ("V", "amplitude of each spike (V)"),

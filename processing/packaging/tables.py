@@ -94,7 +94,7 @@ def electrodes_table(channels: pd.DataFrame, groups: Mapping[int, Any]) -> Any:
 
 
 def unit_columns(units: pd.DataFrame) -> list[Any]:
-    """Return the scalar columns of the units table; absent metrics are NaN."""
+    """Return the scalar columns of the units table; absent metrics are NaN, absent estimates are left out."""
     columns = []
     for spec in layout.UNIT_COLUMNS:
         given = column_of(units, spec)
@@ -107,6 +107,9 @@ def unit_columns(units: pd.DataFrame) -> list[Any]:
         else:
             values = typed(given, spec.dtype)
         columns.append(column(spec.name, values, spec.meaning))
+    for spec in layout.ESTIMATE_COLUMNS:
+        if spec.name in units:
+            columns.append(column(spec.name, typed(units[spec.name], spec.dtype), spec.meaning))
     return columns
 
 

@@ -11,6 +11,8 @@ reader needs. Besides them:
 ``spike_positions.npy``
     float32 (n_spikes, 2): where on the probe each spike is seen, um, under Kilosort 4's name; ``cluster_X_um.tsv`` and
     ``cluster_Y_um.tsv`` have each unit's mean.
+``cluster_kind.tsv``, ``cluster_p_neuron.tsv``, ``cluster_false_share.tsv``, ...
+    What each unit probably is, and its shares of false and missed spikes with intervals (:mod:`.units.estimates`).
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ from ..pipeline.outputs import new_npy
 from ..readers.phy import LEADING_ZEROS
 from ..recording import Recording, chunk_bounds
 from ..waveforms.location import NEAR_UM
-from .result import SortingResult
+from .result import SortingResult, peak_channels
+from .units.estimates import ESTIMATES, KINDS, estimate_units
 
 DETAILS_FILE: Final = "sorting.json"
 DRIFT_FILE: Final = "drift_um.npy"
@@ -161,12 +164,6 @@ def _write_spikes(place: Path, result: SortingResult) -> npt.NDArray[np.float64]
     return np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], result.channel_positions[peaks])
 
 
-def peak_channels(result: SortingResult) -> npt.NDArray[np.int64]:
-    """Return the sorted channel on which each unit's template has most energy, int64 (n_units,)."""
-    peaks = [int(np.square(template).sum(axis=0).argmax()) for template in result.templates]
-    return np.array(peaks, dtype=np.int64)
-
-
 def spike_places(
     features: npt.NDArray[np.float32],
     channels: npt.NDArray[np.int64],
@@ -244,9 +241,26 @@ def _write_unit_tables(
         "X_um": (f"{x:.1f}" for x in places[:, 0]),
         "Y_um": (f"{y:.1f}" for y in places[:, 1]),
     }
+    estimates = estimate_units(
+        result.samples / result.sampling_rate, result.units, result.amplitudes, result.n_units,
+        duration=recording.n_samples / recording.sampling_rate,
+    )  # fmt: skip
+    columns |= {name: map(_cell, estimates[name]) for name in ESTIMATES}
     for name, values in columns.items():
         rows = [f"cluster_id\t{name}", *(f"{unit}\t{value}" for unit, value in enumerate(values))]
         (place / f"cluster_{name}.tsv").write_bytes("".join(f"{row}\r\n" for row in rows).encode())
+
+
+def _cell(value: str | float) -> str:
+    """Spell an estimate; what was not estimated is empty."""
+    return value if isinstance(value, str) else "" if np.isnan(value) else f"{value:.3f}"
+
+
+def read_kinds(folder: str | os.PathLike[str]) -> dict[str, int]:
+    """Return how many units of a folder that :func:`write_phy` wrote are of each kind, kinds without any too."""
+    lines = (Path(folder) / f"cluster_{ESTIMATES[0]}.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    called = [line.split("\t")[1] for line in lines]
+    return {kind: called.count(kind) for kind in KINDS}
 
 
 def _write_parameters(

@@ -14,10 +14,15 @@ from allen_ecephys.errors import MissingDataError
 from ..readers.phy import read_phy
 from ..readers.raw_folder import open_bands
 from ..sorted_spikes import SortedSpikes
+from ..sorting.phy_output import DETAILS_FILE
+from ..sorting.units.estimates import estimate_units
 from ..timeline import Timeline
 from ..waveforms.extraction import PRE_SAMPLES, WAVEFORM_SAMPLES
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..readers.phy import PhySorting
     from ..recording import Recording
 
 
@@ -41,6 +46,10 @@ class ProbeData:
     labels
         What the sorter, or a person in phy, called each unit: ``good`` or ``mua`` by its refractory period, ``noise``,
         ``unsorted``; empty where nobody called it anything.
+    estimates
+        What each unit probably is, and its shares of false and missed spikes
+        (:data:`~allen_ecephys.nwb.layout.ESTIMATE_COLUMNS`), index cluster id; None where sizes of spikes are not known
+        in noise SDs.
     """
 
     recording: Recording
@@ -48,6 +57,7 @@ class ProbeData:
     spikes: SortedSpikes
     files: tuple[Path, ...]
     labels: Mapping[int, str] = field(default_factory=dict)
+    estimates: pd.DataFrame | None = None
 
 
 def open_probe(
@@ -85,16 +95,32 @@ def open_probe(
         If the spikes do not fit the recording.
     """
     bands = open_bands(folder, stream=stream, allow_cut=allow_cut, settings=settings, part_number=part_number)
-    files, labels = list(spike_files), {}
+    files, labels, estimates = list(spike_files), {}, None
     if sorting is not None:
         files += [p for name in ("spike_times", "spike_clusters") if (p := Path(sorting) / f"{name}.npy").exists()]
         phy = read_phy(sorting, n_samples=bands.spike_band.n_samples)
         spikes, labels = phy.spikes, phy.labels()
+        estimates = estimates_of_phy(phy, bands.spike_band)
     if spikes is None:
         msg = f"there are no spikes of {folder} to measure: name a phy or Kilosort folder of spikes"
         raise MissingDataError(msg)
     spikes = spikes_apart_from_gaps(spikes, bands.spike_band.timeline)
-    return ProbeData(bands.spike_band, bands.lfp, spikes, (*bands.spike_band.files, *files), labels)
+    return ProbeData(bands.spike_band, bands.lfp, spikes, (*bands.spike_band.files, *files), labels, estimates)
+
+
+def estimates_of_phy(phy: PhySorting, recording: Recording) -> pd.DataFrame | None:
+    """Estimate the clusters of a phy folder as they are now, curated or not.
+
+    None if this package did not write the folder: others state amplitudes in units of their own.
+    """
+    if phy.amplitudes is None or not (phy.folder / DETAILS_FILE).exists():
+        return None
+    spikes = phy.spikes
+    table = estimate_units(
+        spikes.samples / recording.sampling_rate, spikes.unit_index, phy.amplitudes, spikes.n_units,
+        duration=recording.n_samples / recording.sampling_rate,
+    )  # fmt: skip
+    return table.set_axis(spikes.unit_ids)
 
 
 def spikes_apart_from_gaps(spikes: SortedSpikes, timeline: Timeline) -> SortedSpikes:

@@ -27,7 +27,7 @@ from ..spike_band.probe_info import ProbeInfo, read_probe_info
 from . import sorting as sorting_stage
 from .depth_estimation import INFO_FILE, run_depth_estimation
 from .median_subtraction import open_median_subtracted, run_median_subtraction
-from .opening import ProbeData, spikes_apart_from_gaps
+from .opening import ProbeData, estimates_of_phy, spikes_apart_from_gaps
 from .session import SESSION_FILE, run_session
 from .sorting import run_sorting
 from .units import UnitParameters, measure_units
@@ -88,7 +88,9 @@ class SortedProbe:
             raise MissingDataError(msg)
         trains = (self.sorting.folder / f"spike_{name}.npy" for name in ("times", "clusters"))
         files = (self.medians.folder, self.depth.folder, *trains)
-        return ProbeData(self.recording, self.lfp, spikes, files, found.labels())
+        return ProbeData(
+            self.recording, self.lfp, spikes, files, found.labels(), estimates_of_phy(found, self.recording)
+        )
 
     def measure(self, *, seed: int = 0) -> pd.DataFrame:
         """Clean and measure the units, stage by stage; see :func:`.units.measure_units`.

@@ -21,7 +21,7 @@ from allen_ecephys.files import read_json
 
 from ..pipeline.stage import Stage, StageResult, input_files
 from ..recording import Recording
-from ..sorting.phy_output import write_phy
+from ..sorting.phy_output import read_kinds, write_phy
 from ..sorting.sorters import NATIVE, Parameters, native_parameters, run_sorter
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def run_sorting(
     Returns
     -------
     StageResult
-        Its report has ``sorter``, ``n_spikes``, ``n_units``, ``n_good``, ``n_channels``, ``seconds`` and
+        Its report has ``sorter``, ``n_spikes``, ``n_units``, ``n_good``, ``kinds``, ``n_channels``, ``seconds`` and
         ``seconds_by_pass``.
 
     Raises
@@ -95,6 +95,7 @@ def run_sorting(
             "n_spikes": len(result.samples),
             "n_units": result.n_units,
             "n_good": int(result.good.sum()),
+            "kinds": read_kinds(output),
             "n_channels": len(result.channel_map),
             "seconds": round(time.perf_counter() - started, 3),
             "seconds_by_pass": result.details.get("seconds", {}),

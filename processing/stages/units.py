@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,7 +53,7 @@ STAGE: Final = Stage("units", outputs=(TABLE, PERIODS))
 #: The stages from sorted spikes to here, in the order in which they run.
 UNIT_STAGES: Final = ("double_counted_spikes", "mean_waveforms", "noise_units", "features", STAGE.name)
 #: Columns of the table that hold text, empty where there is nothing to say.
-TEXTS: Final = ("sorting_label", "quality", "noise_reasons", "fails_bounds")
+TEXTS: Final = ("sorting_label", "quality", "noise_reasons", "fails_bounds", "kind")
 
 
 @explains_unknown_names
@@ -126,7 +127,8 @@ def measure_units(
     pandas.DataFrame
         What ``units/metrics.csv`` holds: index ``cluster_id``; the three judgements (``sorting_label``, ``quality``
         with ``noise_reasons``, ``fails_bounds``), ``too_few_spikes``, ``n_spikes``, ``good_seconds`` (how long the unit
-        is to be trusted; ``units/good_periods.csv`` says when), ``peak_channel``, waveform metrics, quality metrics.
+        is to be trusted; ``units/good_periods.csv`` says when), the estimates of what a sorting of this package holds
+        (:data:`~allen_ecephys.nwb.layout.ESTIMATE_COLUMNS`), ``peak_channel``, waveform metrics, quality metrics.
 
     Raises
     ------
@@ -211,7 +213,7 @@ class UnitSteps:
             self.folder, self._cleaned, self._averaged, noise_units.STAGE.finished(self.folder),
             features.STAGE.finished(self.folder), sampling_rate=recording.sampling_rate,
             settings=self.parameters.quality, duration=recording.n_samples / recording.sampling_rate,
-            timeline=recording.timeline, labels=self.probe.labels,
+            timeline=recording.timeline, labels=self.probe.labels, estimates=self.probe.estimates,
         )  # fmt: skip
 
 
@@ -240,6 +242,7 @@ def run_unit_metrics(
     settings: QualitySettings | None = None,
     timeline: Timeline | None = None,
     labels: Mapping[int, str] | None = None,
+    estimates: pd.DataFrame | None = None,
 ) -> StageResult:
     """Compute the quality metrics and put everything measured on the units into one table, or reuse it.
 
@@ -255,6 +258,8 @@ def run_unit_metrics(
         Where the spike band has gaps, by default nowhere.
     labels
         What the sorter or phy's user called each unit.
+    estimates
+        What each unit probably is, and its shares of false and missed spikes, index cluster id.
     """
     gaps = None if timeline is None or not len(timeline.gaps) else {"timeline": timeline.as_facts()}
     chosen, called = settings or QualitySettings(), {str(unit): label for unit, label in (labels or {}).items()}
@@ -284,7 +289,8 @@ def run_unit_metrics(
             },
             index=verdicts.index,
         )
-        table = pd.concat([judgements, shapes, quality.rename_axis("cluster_id")], axis=1)
+        estimated = [] if estimates is None else [estimates.reindex(verdicts.index)]
+        table = pd.concat([judgements, *estimated, shapes, quality.rename_axis("cluster_id")], axis=1)
         table.to_csv(place / TABLE)
         periods.rename(columns={"unit_id": "cluster_id"}).to_csv(place / PERIODS, index=False)
         n_good = int((table["quality"] == "good").sum())
@@ -292,6 +298,8 @@ def run_unit_metrics(
 
     sources = [cleaned.folder, averaged.folder, judged.folder, features.folder]
     parameters = asdict(chosen) | {"duration": duration, "labels": called} | (gaps or {})
+    if estimates is not None:
+        parameters |= {"estimates": sha256(estimates.to_csv().encode()).hexdigest()}
     return STAGE.run(folder, work, inputs=sources, parameters=parameters)
 
 

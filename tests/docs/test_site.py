@@ -14,7 +14,7 @@ from allen_ecephys.processing.stimulus_metrics import metric_columns
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 LAYOUT = (DOCS / "file_layout.md").read_text(encoding="utf-8")
 METHODS = (DOCS / "methods.md").read_text(encoding="utf-8")
-COLUMNS = [*layout.ELECTRODE_COLUMNS, *layout.UNIT_COLUMNS, *layout.OPTOTAGGING_COLUMNS]
+COLUMNS = [*layout.ELECTRODE_COLUMNS, *layout.UNIT_COLUMNS, *layout.ESTIMATE_COLUMNS, *layout.OPTOTAGGING_COLUMNS]
 
 
 @pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.name)

@@ -23,6 +23,7 @@ from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth, wr
 from allen_ecephys.processing.simulation.raw.signal import ChannelFaults
 from allen_ecephys.processing.simulation.raw.trains import TrainModel
 from allen_ecephys.processing.simulation.rig.lines import barcode_edges, write_sync_file
+from allen_ecephys.processing.sorting.phy_output import read_kinds
 
 STAGES = (
     "depth_estimation", "median_subtraction", "sorting", "double_counted_spikes", "mean_waveforms",
@@ -69,6 +70,9 @@ def test_one_command_turns_raw_data_into_a_session(
     assert "sorted (truth): 5 units, " in done.output
     single = _labels(folder).count("good")
     assert f"single units by their refractory period (Kilosort's label good): {single};" in done.output
+    kinds = read_kinds(folder / "sorting")
+    assert sum(kinds.values()) == 5
+    assert f"probably: neuron {kinds['neuron']}, multi-unit {kinds['multi-unit']}, background " in done.output
     assert "true units: 5 of 5 found (accuracy of 0.8 or more), mean accuracy 1.000; 0 false positive" in done.output
     assert "5 units measured: " in done.output
     assert "noise by their waveform (the release's rules): " in done.output

@@ -378,3 +378,20 @@ def test_parameters_that_the_release_does_not_know_are_kept(contents, tmp_path):
         table = file["intervals/drifting_gratings_presentations"]
         assert table["reward_side"].asstr()[0] == "left"
         assert "texRes" not in table
+
+
+def test_estimates_are_columns_where_there_are_any(contents, path, tmp_path):
+    from allen_ecephys import EcephysSession, UnitFilter
+
+    n = len(contents.units)
+    estimates = {column.name: np.linspace(0.0, 1.0, n).round(3) for column in layout.ESTIMATE_COLUMNS}
+    estimates["kind"] = ["background"] * n
+    file = write_session_nwb(tmp_path / "session.nwb", replace(contents, units=contents.units.assign(**estimates)))
+    with EcephysSession(file, unit_filter=UnitFilter.none()) as session:
+        units = session.units.loc[contents.units.index]
+        for name, values in estimates.items():
+            assert units[name].tolist() == list(values)
+    with h5py.File(file) as written, h5py.File(path) as without:
+        for column in layout.ESTIMATE_COLUMNS:
+            assert written[f"{layout.UNITS}/{column.name}"].attrs["description"] == column.meaning
+            assert column.name not in without[layout.UNITS]

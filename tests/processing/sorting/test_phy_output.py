@@ -14,12 +14,14 @@ import pandas as pd
 import pytest
 
 from allen_ecephys.errors import InvalidContentsError
+from allen_ecephys.nwb import layout
 from allen_ecephys.processing.probes import neuropixels_1_geometry
 from allen_ecephys.processing.readers.binary import BinaryRecording
 from allen_ecephys.processing.readers.phy import read_phy
-from allen_ecephys.processing.sorting.phy_output import unit_amplitudes_uv, write_phy
+from allen_ecephys.processing.sorting.phy_output import read_kinds, unit_amplitudes_uv, write_phy
 from allen_ecephys.processing.sorting.result import SortingResult
 from allen_ecephys.processing.sorting.templates.projections import LENGTH
+from allen_ecephys.processing.sorting.units.estimates import KINDS
 
 N_COLUMNS, N_SAMPLES, UV = 9, 30_000, 0.195
 #: Channels that were sorted, in depth order, of the nine in the file.
@@ -99,6 +101,15 @@ def test_files_have_the_shapes_and_dtypes_of_kilosort_2(recording: BinaryRecordi
     assert found["channel_map"].ravel().tolist() == [1, 2, 3, 5, 6, 7]
     labels = (tmp_path / "phy" / "cluster_KSLabel.tsv").read_bytes()
     assert labels == b"cluster_id\tKSLabel\r\n0\tgood\r\n1\tmua\r\n2\tgood\r\n3\tmua\r\n"
+    kinds = (tmp_path / "phy" / "cluster_kind.tsv").read_bytes().decode().split("\r\n")
+    assert kinds[0] == "cluster_id\tkind"
+    assert kinds[-2:] == ["3\t", ""]  # it has no spike
+    called = [line.split("\t")[1] for line in kinds[1:4]]
+    assert read_kinds(tmp_path / "phy") == {kind: called.count(kind) for kind in KINDS}
+    for column in layout.ESTIMATE_COLUMNS[1:]:
+        lines = (tmp_path / "phy" / f"cluster_{column.name}.tsv").read_text().split("\n")
+        assert lines[0] == f"cluster_id\t{column.name}"
+        assert all(0 <= float(line.split("\t")[1]) <= 1 for line in lines[1:4])
     shares = (tmp_path / "phy" / "cluster_ContamPct.tsv").read_bytes()
     assert shares == b"cluster_id\tContamPct\r\n0\t5.0\r\n1\t36.7\r\n2\t68.3\r\n3\t100.0\r\n"
     assert (tmp_path / "phy" / "params.py").read_text() == (
@@ -302,7 +313,8 @@ def test_phy_opens_it(recording: BinaryRecording, tmp_path: Path) -> None:
     assert theirs["n"] == [500, 4, 6]
     assert theirs["rate"] == 30_000
     assert theirs["duration"] == 1.0  # of the raw data, which it found
-    assert theirs["meta"] == ["Amplitude", "ContamPct", "KSLabel", "X_um", "Y_um"]
+    estimates = [column.name for column in layout.ESTIMATE_COLUMNS]
+    assert theirs["meta"] == sorted(["Amplitude", "ContamPct", "KSLabel", "X_um", "Y_um", *estimates])
     assert theirs["label"] == "mua"
     assert theirs["samples"] == result.samples.tolist()
     assert theirs["clusters"] == result.units.tolist()

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from allen_ecephys.errors import MissingDataError, SortingError, StageError, TooFewChannelsError
+from allen_ecephys.nwb import layout
 from allen_ecephys.processing.pipeline.digests import NOTES
 from allen_ecephys.processing.pipeline.stage import MANIFEST, verify_stage
 from allen_ecephys.processing.readers.phy import read_phy
@@ -21,6 +23,7 @@ from allen_ecephys.processing.simulation.raw.signal import ChannelFaults
 from allen_ecephys.processing.simulation.raw.trains import TrainModel
 from allen_ecephys.processing.simulation.scoring import score_phy_folder
 from allen_ecephys.processing.sorting import sorters
+from allen_ecephys.processing.sorting.phy_output import read_kinds
 from allen_ecephys.processing.spike_band.probe_info import ProbeInfo
 from allen_ecephys.processing.stages.probe import SortedProbe, sort_raw, sorted_channels
 from allen_ecephys.processing.stages.sorting import STAGE, WORK, run_sorting
@@ -66,6 +69,7 @@ def test_a_phy_folder_and_nothing_else_is_left(truth: RawGroundTruth, truth_sort
         "n_spikes": len(truth.spike_times),
         "n_units": 4,
         "n_good": n_good,
+        "kinds": read_kinds(stage.folder),
         "n_channels": 32,
         "seconds_by_pass": {},
     }
@@ -191,6 +195,7 @@ import numpy as np
 from allen_ecephys.processing.simulation.raw import read_ground_truth
 from allen_ecephys.processing.simulation.scoring import score_phy_folder
 from allen_ecephys.processing.sorting import sorters
+from allen_ecephys.processing.sorting.phy_output import read_kinds
 from allen_ecephys.processing.sorting.spikes_to_result import result_from_spikes
 from allen_ecephys.processing.stages.sorting import run_sorting
 
@@ -297,6 +302,13 @@ def test_curated_clusters_are_what_is_measured(truth: RawGroundTruth, truth_sort
     table = again.measure()
     assert table.index.tolist() == [0, 1, 2, 7]
     assert table.loc[7, "n_spikes"] == before.loc[3, "n_spikes"]
+    # What is estimated of a unit follows its spikes, and what was sorted is what phy's tables say.
+    estimates = [column.name for column in layout.ESTIMATE_COLUMNS]
+    assert table.loc[7, estimates].tolist() == before.loc[3, estimates].tolist()
+    for name in estimates:
+        of_phy = pd.read_csv(probe.sorting.folder / f"cluster_{name}.tsv", sep="\t", index_col="cluster_id")[name]
+        assert of_phy.tolist() == before[name].tolist()
+    assert sum(probe.sorting.report["kinds"].values()) == 4
 
 
 def test_channels_far_above_the_surface_are_not_sorted() -> None:
