@@ -15,17 +15,19 @@ from typing import Any, Final
 from allen_ecephys.errors import FileFormatError, InvalidValueError, MissingFileError, suggest
 from allen_ecephys.files import read_json
 
+from ..synchronization.ni_daq import SQUARE_WAVE, is_ni_file, ni_files
+from ..synchronization.sync_file import LINE_NAMES
 from .contents import RigGeometry, SessionMetadata
 from .identities import check_session_id
 
 _REQUIRED: Final = ("session_id", "session_start_time", "probes")
 _OPTIONAL: Final = (
     *("session_type", "institution", "subject", "rig", "sync", "stimulus", "presentations", "optotagging"),
-    *("eye_ellipses", "invalid_times", "monitor_lag", "square_wave"),
+    *("eye_ellipses", "invalid_times", "monitor_lag", "square_wave", "lines"),
 )
 _SUBJECT: Final = ("specimen_name", "subject_id", "age_in_days", "full_genotype", "sex", "strain", "species")
 #: What only the lines of a sync file put in time.
-_NEED_SYNC: Final = ("stimulus", "optotagging", "eye_ellipses", "square_wave")
+_NEED_SYNC: Final = ("stimulus", "optotagging", "eye_ellipses", "square_wave", "lines")
 _PROBE: Final = ("name", "recording", "channels", "events", "stream", "settings", "part_number", "clock", "start")
 #: What a probe's samples are put in time by.
 CLOCKS: Final = ("barcodes", "square_wave", "recorder")
@@ -90,8 +92,8 @@ class SessionDescription:
     rig
         Where monitor, camera and light stood, or None.
     sync
-        The sync file, whose clock is the session's; or None. Without one, the session's clock is that of the recorder's
-        times, or that of the first probe where probes share a square wave.
+        The sync file, or that of SpikeGLX's NI card, whose clock is the session's; or None. Without one, the
+        session's clock is that of the recorder's times, or that of the first probe where probes share a square wave.
     stimulus, presentations
         Stimulus pickle, or a plain table in its place; at most one of them.
     optotagging, eye_ellipses
@@ -102,6 +104,8 @@ class SessionDescription:
         From a vsync to the screen (s), for sessions without a photodiode.
     square_wave
         Line of the sync file that saw the square wave of the probes, or None.
+    lines
+        Which line of the sync file serves a purpose (``frames``, ``photodiode``, ...), where its names do not tell.
     probes
         In the order of their names.
     """
@@ -117,11 +121,19 @@ class SessionDescription:
     invalid_times: tuple[Mapping[str, Any], ...]
     monitor_lag: float | None
     square_wave: str | None
+    lines: Mapping[str, str | int]
     probes: tuple[ProbeDescription, ...]
+
+    @property
+    def sync_files(self) -> list[Path]:
+        """The sync file and what belongs to it: of a NI card its metadata, and how it is compressed."""
+        if self.sync is None:
+            return []
+        return ni_files(self.sync) if is_ni_file(self.sync) else [self.sync]
 
     def files(self) -> list[Path]:
         """Return every file that it names, besides the probes' raw data."""
-        named = (self.sync, self.stimulus, self.presentations, self.optotagging, self.eye_ellipses)
+        named = (*self.sync_files, self.stimulus, self.presentations, self.optotagging, self.eye_ellipses)
         of_probes = [file for probe in self.probes for file in (probe.channels, probe.settings)]
         return [p for p in (*named, *of_probes) if p is not None]
 
@@ -216,6 +228,7 @@ def session_description(told: Any, path: str | os.PathLike[str]) -> SessionDescr
         invalid_times=tuple(invalid),
         monitor_lag=told.get("monitor_lag"),
         square_wave=told.get("square_wave"),
+        lines=_lines(told.get("lines") or {}, place),
         probes=probes,
     )
 
@@ -273,6 +286,15 @@ def _number(told: Mapping[str, Any], name: str, where: str, least: float = -math
     return float(value)
 
 
+def _lines(told: Any, place: Path) -> dict[str, str | int]:
+    _check_names(told, tuple(LINE_NAMES), f"{place}, lines")
+    for purpose, line in told.items():
+        if isinstance(line, bool) or not isinstance(line, str | int):
+            msg = f"{place}, lines: {purpose} is {line!r}; give the name of a line of the sync file, or its bit"
+            raise FileFormatError(msg)
+    return dict(told)
+
+
 def _session_id(value: Any, place: Path) -> int:
     try:
         check_session_id(value)
@@ -300,8 +322,14 @@ def _check_clocks(told: Mapping[str, Any], probes: tuple[ProbeDescription, ...],
                 "the probe (square_wave, recorder)"
             )
             raise FileFormatError(msg)
-        if probe.clock == "square_wave" and has_sync and not (told.get("square_wave") and probe.start is not None):
-            lacks = "start, about when its sample 0 was taken" if told.get("square_wave") else "square_wave, the line"
+        # The metadata of a NI card say themselves which line saw the wave.
+        line = (
+            told.get("square_wave")
+            or SQUARE_WAVE in (told.get("lines") or {})
+            or is_ni_file(Path(str(told.get("sync"))))
+        )
+        if probe.clock == "square_wave" and has_sync and not (line and probe.start is not None):
+            lacks = "start, about when its sample 0 was taken" if line else "square_wave, the line"
             msg = f"{where}: edges of a square wave look alike; to match them with the sync file's, say {lacks}"
             raise FileFormatError(msg)
 

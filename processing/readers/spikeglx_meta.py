@@ -139,7 +139,7 @@ def read_spikeglx_meta(path: str | os.PathLike[str]) -> SpikeGlxMeta:
         If it is not the metadata of a probe, or contradicts itself.
     """
     place = Path(path)
-    fields = _fields(place)
+    fields = meta_fields(place)
     if fields.get("typeThis") != "imec":
         kind = fields.get("typeThis", "file without typeThis")
         msg = f"{place} describes a {kind}, not a probe; name the .meta file of an imec stream"
@@ -193,7 +193,7 @@ def _meta(place: Path, fields: dict[str, str]) -> SpikeGlxMeta:
     )  # fmt: skip
 
 
-def _fields(path: Path) -> dict[str, str]:
+def meta_fields(path: Path) -> dict[str, str]:
     """Return the lines of a file that Windows wrote: keys are ASCII, but notes and folders may be in any code page."""
     if not path.is_file():
         msg = f"there is no {path}; copy the .meta file that belongs to the .bin"

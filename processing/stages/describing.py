@@ -20,9 +20,11 @@ from allen_ecephys.errors import AllenEcephysError, MissingFileError
 from allen_ecephys.files import read_json, write_atomically
 
 from ..behavior.eye_tracking import read_ellipses
+from ..readers.finding import files_below
 from ..readers.raw_folder import ProbeListing, list_probes, open_bands
 from ..stimulus_table import open_stimulus_pickle, read_restricted_pickle
 from ..synchronization import open_sync_file, probe_event_files
+from ..synchronization.ni_daq import saw_square_wave
 from ..synchronization.probe_events import recorder_times_file
 
 SESSION_NAME: Final = "session.toml"
@@ -165,6 +167,9 @@ def _rig_files(folder: Path) -> Iterator[tuple[str, Path]]:
             if path.is_file() and path.stat().st_size <= _MOST_BYTES and _says(fits, path):
                 yield name, path
                 break
+    of_card = files_below(folder, "*.nidq.*bin")  # of SpikeGLX, which lies in the run's folder
+    if len(of_card) == 1 and _says(saw_square_wave, of_card[0]):
+        yield "sync", of_card[0]
 
 
 def _says(fits: Callable[[Path], bool], path: Path) -> bool:

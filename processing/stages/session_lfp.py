@@ -56,7 +56,7 @@ def run_session_lfp(told: SessionDescription, name: str, folder: str | os.PathLi
     bands = open_bands(probe.recording, **probe.opened_with)
 
     def work(output: Path) -> dict[str, Any]:
-        sync = None if told.sync is None else open_sync_file(told.sync)
+        sync = None if told.sync is None else open_sync_file(told.sync, told.lines)
         clock = SessionClock.of(told, sync).of_probe(probe, bands)
         channels = channel_rows(place, probe_id, UNKNOWN_STRUCTURE)
         if probe.channels is not None:
@@ -88,7 +88,7 @@ def _read_of(told: SessionDescription, probe: ProbeDescription) -> dict[str, Any
 
 def _inputs(told: SessionDescription, probe: ProbeDescription, folder: Path) -> list[Path]:
     """Return the files that the LFP file is made of, and the stage that it reads."""
-    named = (told.sync, told.stimulus, told.presentations, probe.channels, probe.settings)
+    named = (*told.sync_files, told.stimulus, told.presentations, probe.channels, probe.settings)
     files = [path for path in named if path is not None]
     for one in (probe, *_reference(told, probe)):
         bands = open_bands(one.recording, **one.opened_with)

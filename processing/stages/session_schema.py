@@ -8,6 +8,7 @@ from ..packaging.session_description import CLOCKS
 from ..pipeline.schema import Schema, schema_of, table
 from ..quality_metrics import QualitySettings
 from ..spike_band.probe_info import DepthParameters
+from ..synchronization.sync_file import LINE_NAMES
 from ..unit_cleaning import NoiseThresholds
 from .units import UnitParameters
 
@@ -57,6 +58,11 @@ def session_schema() -> Schema:
             "eye_ellipses": _file("file (HDF5) of ellipses fitted to the eye"),
             "monitor_lag": _number("from a vsync to the screen (s), for sessions without a photodiode"),
             "square_wave": _text("line of the sync file that saw the square wave of the probes"),
+            "lines": table(
+                "which line of the sync file serves a purpose, where its names do not tell: its name or bit; of a NI "
+                "card XD3 (a digital line) or XA0 > 2.5 (an analog input, high above so many volts)",
+                {purpose: {"type": ["string", "integer"], "description": "a line"} for purpose in LINE_NAMES},
+            ),
             "output": _file("folder that gets everything made of the session; by default the file's name, processed"),
             "cache": _file("folder of the project cache that serves the session at the end; none by default"),
             "seed": _number("of all random draws, the sorter's apart; 0 by default", "integer", minimum=0),

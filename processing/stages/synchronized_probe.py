@@ -32,6 +32,7 @@ from ..synchronization import (
     read_recorder_times,
     square_wave_edges,
 )
+from ..synchronization.ni_daq import SQUARE_WAVE
 from ..synchronization.probe_events import recorder_times_file
 from . import median_subtraction
 from .probe_lfp import lfp_rate
@@ -131,7 +132,9 @@ class SessionClock:
         """Read what all probes share."""
         sharing = [probe for probe in told.probes if probe.clock == "square_wave"]
         if not sharing or sync is not None:
-            edges = sync.rising(told.square_wave) if sync is not None and told.square_wave is not None else None
+            edges = None
+            if sharing and sync is not None:
+                edges = sync.rising(told.square_wave or SQUARE_WAVE)
             return cls(told, sync, edges)
         first = open_bands(sharing[0].recording, **sharing[0].opened_with).spike_band
         logger.info("no sync file: the session's clock is that of %s", sharing[0].name)

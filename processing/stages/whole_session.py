@@ -157,7 +157,7 @@ def write_whole_session(
     told: SessionDescription, folders: Mapping[str, Path], place: Path, lfp: Mapping[str, StageResult]
 ) -> dict[str, Any]:
     """Write a session's files into a folder, beside them the LFP files of its probes, and return what was counted."""
-    sync = None if told.sync is None else open_sync_file(told.sync)
+    sync = None if told.sync is None else open_sync_file(told.sync, told.lines)
     clock = SessionClock.of(told, sync)
     probes = [synchronized_probe(clock, k, folders[probe.name]) for k, probe in enumerate(told.probes)]
     for probe in probes:

@@ -1,7 +1,8 @@
 """The sync file of a rig: one row for every change of any digital line, on the clock that all others are put on.
 
-Dataset ``data`` holds a counter (first column) and the state of all lines as bits (last column); ``meta`` is the text
-of a Python or JSON dictionary, which is parsed and never evaluated.
+On rigs of SpikeGLX it is the file of their NI card (:mod:`.ni_daq`). Elsewhere it is HDF5: dataset ``data`` holds a
+counter (first column) and the state of all lines as bits (last column); ``meta`` is the text of a Python or JSON
+dictionary, which is parsed and never evaluated.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from allen_ecephys.errors import FileFormatError, MissingDataError, MissingFileError, UnknownNameError, suggest
+
+from .ni_daq import is_ni_file, read_ni_lines
 
 Floats = npt.NDArray[np.float64]
 
@@ -28,6 +32,7 @@ LINE_NAMES: Final = {
     "eye_camera": ("eye_frame_received", "cam2_exposure", "eyetracking", "eye_cam_exposing", "eye_tracking"),
     "behavior_camera": ("beh_frame_received", "cam1_exposure", "behavior_monitoring"),
     "barcode": ("barcode", "barcodes", "barcode_ephys"),
+    "square_wave": ("square_wave",),
 }
 
 
@@ -42,21 +47,24 @@ class SyncFile:
     seconds
         Time of each row, float64: the counter, unwrapped, over its frequency.
     words
-        State of all lines after each row, one bit a line, uint32.
+        State of all lines after each row, one bit a line, uint32 (uint64 of a NI card).
     line_labels
         Name of each bit; empty where a bit has none.
     frequency
         Of the counter (Hz).
     n_wraps
         How often the counter ran over and began again.
+    assigned
+        Purpose -> bit, where it was told which line serves it.
     """
 
     path: Path
     seconds: Floats = field(repr=False)
-    words: npt.NDArray[np.uint32] = field(repr=False)
+    words: npt.NDArray[np.unsignedinteger[Any]] = field(repr=False)
     line_labels: tuple[str, ...]
     frequency: float
     n_wraps: int
+    assigned: Mapping[str, int] = field(default_factory=dict)
 
     def bit(self, purpose: str) -> int:
         """Return the bit of the line that serves a purpose (a key of :data:`LINE_NAMES`) or has this very name.
@@ -68,6 +76,8 @@ class SyncFile:
         UnknownNameError
             If `purpose` is neither a purpose nor a line of the file.
         """
+        if purpose in self.assigned:
+            return self.assigned[purpose]
         if purpose in self.line_labels and purpose not in LINE_NAMES:
             return self.line_labels.index(purpose)
         if purpose not in LINE_NAMES:
@@ -80,13 +90,13 @@ class SyncFile:
         lines = ", ".join(filter(None, self.line_labels)) or "none with a name"
         msg = (
             f"{self.path} has no {purpose} line: none of {', '.join(LINE_NAMES[purpose])} is among its lines ({lines})."
-            " Give the line's own name if it has another"
+            f" Say which serves it: lines = {{{purpose} = ...}} in the session's description, a name or a bit"
         )
         raise MissingDataError(msg)
 
     def has(self, purpose: str) -> bool:
         """Return whether the file names a line for a purpose of :data:`LINE_NAMES`."""
-        return any(name in self.line_labels for name in LINE_NAMES[purpose])
+        return purpose in self.assigned or any(name in self.line_labels for name in LINE_NAMES[purpose])
 
     def rising(self, line: str | int) -> Floats:
         """Return when a line (its purpose, name or bit) went up (s); a line high from the first row on did not."""
@@ -102,28 +112,42 @@ class SyncFile:
 
     def _changes(self, line: str | int) -> npt.NDArray[np.int8]:
         bit = self.bit(line) if isinstance(line, str) else line
-        state = ((self.words >> np.uint32(bit)) & np.uint32(1)).astype(np.int8)
+        number = self.words.dtype.type
+        state: npt.NDArray[np.int8] = ((self.words >> number(bit)) & number(1)).astype(np.int8)
         return np.diff(state, prepend=state[:1])
 
 
-def open_sync_file(path: str | os.PathLike[str]) -> SyncFile:
-    """Read a sync file (``.sync`` or ``.h5``).
+def open_sync_file(path: str | os.PathLike[str], lines: Mapping[str, str | int] | None = None) -> SyncFile:
+    """Read a sync file: ``.sync`` or ``.h5``, or the file of a NI card that SpikeGLX wrote (``.nidq.bin``).
 
     Parameters
     ----------
     path
-        HDF5 file with the datasets ``data`` (rows x 2 or more: counter first, lines last) and ``meta``.
+        HDF5 file with the datasets ``data`` (rows x 2 or more: counter first, lines last) and ``meta``; or
+        ``*.nidq.bin`` (compressed: ``.cbin``) with its ``.meta``, seconds from its first sample on.
+    lines
+        Which line serves a purpose (``"frames"``, ``"photodiode"``, ``"barcode"``, ...), where names do not tell: the
+        line's name or its bit. Of a NI card: ``"XD3"`` or 3 (digital line 3), ``"XA0"`` or ``"XA0 > 2.5"`` (an analog
+        input, high above so many volts); its square wave is known from the ``.meta``.
 
     Raises
     ------
     MissingFileError
         If there is no such file.
     FileFormatError
-        If it is no HDF5 file, lacks a dataset, or its metadata do not say how fast the counter ran.
+        If it is no HDF5 file, lacks a dataset, or its metadata do not say how fast the counter ran; or the ``.meta`` of
+        a NI card makes no sense.
+    CorruptFileError
+        If the samples of a NI card are more or fewer than its ``.meta`` says.
+    UnknownNameError
+        If a line is told that the file does not have.
     """
+    place = Path(path)
+    if is_ni_file(place):
+        found = read_ni_lines(place, lines or {})
+        return SyncFile(found.path, found.seconds, found.words, found.labels, found.rate, 0, found.assigned)
     import h5py
 
-    place = Path(path)
     if not place.is_file():
         msg = f"there is no sync file {place}; name the .sync or .h5 file that the rig's DAQ wrote"
         raise MissingFileError(msg)
@@ -144,7 +168,19 @@ def open_sync_file(path: str | os.PathLike[str]) -> SyncFile:
     seconds, n_wraps = _unwrapped(rows[:, 0])
     frequency = _frequency(facts, place)
     labels = tuple(str(label) for label in facts.get("line_labels", ()))
-    return SyncFile(place, seconds / frequency, rows[:, -1].astype(np.uint32), labels, frequency, n_wraps)
+    assigned = {purpose: _bit_of(line, labels, place) for purpose, line in (lines or {}).items()}
+    return SyncFile(place, seconds / frequency, rows[:, -1].astype(np.uint32), labels, frequency, n_wraps, assigned)
+
+
+def _bit_of(line: str | int, labels: tuple[str, ...], where: Path) -> int:
+    """Return the bit of a line that is told by its name or bit."""
+    if isinstance(line, str) and line and line in labels:
+        return labels.index(line)
+    if isinstance(line, bool) or not isinstance(line, int) or not 0 <= line < 32:
+        known = list(filter(None, labels))
+        msg = f"{where} has no line {line!r}; give a bit (0 to 31) or one of {', '.join(known) or 'no names'}"
+        raise UnknownNameError(msg)
+    return line
 
 
 def parse_metadata(meta: Any, where: Path) -> dict[str, Any]:
