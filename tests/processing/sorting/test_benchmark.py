@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[3] / "benchmarks" / "sorting"
-MODULES = ("comparing", "datasets", "results", "simulated", "table")
+MODULES = ("comparing", "datasets", "results", "simulated", "table", "unit_estimates")
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +110,41 @@ def test_a_unit_that_is_lost_half_way_shows_over_time(benchmark: SimpleNamespace
     truth.seconds, truth.n_samples = 600.0, 18_000_000
     got = benchmark.comparing.score(truth, *sorting_of([trains[0], trains[1][:10_800], trains[2]]))
     assert got["accuracy_over_time"] == [1.0] * 6 + [0.5] * 4
+
+
+def test_estimates_of_units_are_fitted_to_the_stored_units_and_hold_on_the_other_generator(
+    benchmark: SimpleNamespace,
+) -> None:
+    import pandas as pd
+
+    from allen_ecephys.processing.sorting.units import estimates
+
+    module = benchmark.unit_estimates
+    units = module.with_truth(pd.read_csv(module.FILE))
+    calibration = module.is_calibration(units)
+    found = module.fit(units[calibration])
+    assert found["FALSE"] == pytest.approx(list(vars(estimates.FALSE).values()), abs=0.005)
+    assert found["MISSED"] == pytest.approx(list(vars(estimates.MISSED).values()), abs=0.005)
+    assert found["SEEN"] == pytest.approx([estimates.SEEN], abs=0.005)
+    assert found["OTHERS"] == pytest.approx(np.ravel(estimates.OTHERS).tolist(), abs=0.01)
+    tested = units[~calibration].reset_index(drop=True)
+    table = estimates.estimates_from(tested)
+    for share in ("false", "missed"):
+        true = tested[share].round(3)
+        assert ((true >= table[f"{share}_low"]) & (true <= table[f"{share}_high"])).mean() >= 0.8
+    is_neuron = tested["true_kind"] == "neuron"
+    assert np.square(table["p_neuron"] - is_neuron).mean() < is_neuron.mean() * (1 - is_neuron.mean())
+
+
+def test_truth_of_a_sorted_unit(benchmark: SimpleNamespace) -> None:
+    """Of eight spikes six are one neuron's, one is a background unit's and one nobody's; a far unit's do not count."""
+    data = SimpleNamespace(
+        geometry=np.array([[0.0, 0.0], [0.0, 500.0]]),
+        peak_channel=np.array([0, 0, 1]),
+        spike_samples=np.array([*range(1000, 9000, 1000), 20_000, 30_000]),
+        spike_units=np.array([0] * 8 + [1, 2]),
+        background=np.array([False, True, False]),
+    )
+    samples = np.array([1000, 2005, 2995, 4000, 5000, 6000, 20_001, 30_000])
+    found = benchmark.unit_estimates.true_of(data, samples, np.zeros(2))
+    assert found == {"true_unit": 0, "true_spikes": 8, "matched": 6, "of_background": 0.125, "of_none": 0.125}
