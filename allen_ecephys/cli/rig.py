@@ -16,12 +16,13 @@ RIG_SECONDS: Final = 90.0
 SECONDS_PER_REPEAT: Final = 12.8
 SECONDS_BESIDE: Final = 30.0
 #: Options of a single recording that say nothing of a rig.
-_OF_A_RECORDING: Final = ("probe", "sites", "surface", "form", "drift", "compress")
+_OF_A_RECORDING: Final = ("probe", "sites", "surface", "form", "drift")
 
 
 def simulate_rig(
-    context: click.Context, folder: Path, *, n_probes: int, duration: float, units: int, channels: int, seed: int
-) -> None:
+    context: click.Context, folder: Path, *, n_probes: int, duration: float, units: int, channels: int, seed: int,
+    recorder: str | None, compress: bool,
+) -> None:  # fmt: skip
     """Write a rig's folder and say what it holds and what comes next."""
     from allen_ecephys.processing.simulation import write_rig
 
@@ -38,6 +39,8 @@ def simulate_rig(
         n_units=int(_given(context, "units", units, RIG_UNITS)),
         n_channels=int(_given(context, "channels", channels, RIG_CHANNELS)),
         seed=seed,
+        recorder=(recorder or "open-ephys").replace("-", "_"),
+        compress=compress,
     )
     shown = truth.presentations["stimulus_name"].value_counts(sort=False)
     click.echo(

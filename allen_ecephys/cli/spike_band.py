@@ -87,10 +87,10 @@ def simulate_command(
 ) -> None:
     """Simulate a raw recording with known spikes, or with --rig a whole session on a rig, in a new FOLDER.
 
-    A rig's FOLDER gets, for each probe, a recording on a clock of its own with its table of channels; the sync file,
-    pickles of the stimuli and of the light, fits of the eye; and session.json, the session description, which names
-    them and says who was recorded and where. By default it is a session of 90 s, and each probe has 64 channels and 16
-    tuned units.
+    A rig's FOLDER gets, for each probe, a recording on a clock of its own with its table of channels; the sync file (of
+    SpikeGLX, its NI card's file), pickles of the stimuli and of the light, fits of the eye; and session.json, the
+    session description, which names them and says who was recorded and where. By default it is a session of 90 s, and
+    each probe has 64 channels and 16 tuned units.
 
     \b
     EXAMPLES
@@ -99,10 +99,15 @@ def simulate_command(
       allen-ecephys process simulate raw/ --recorder spikeglx --probe NP2013 --probe NP1000:192-575
       allen-ecephys process simulate raw/ --recorder spikeglx --duration 600 --compress
       allen-ecephys process simulate rig/ --rig
+      allen-ecephys process simulate rig/ --rig --recorder spikeglx --compress
     """
+    if compress and recorder != "spikeglx" and form != "spikeglx":
+        msg = "--compress is of SpikeGLX's files: give --recorder spikeglx, too"
+        raise click.UsageError(msg, context)
     if rig:
         simulate_rig(
-            context, folder, n_probes=probes, duration=duration, units=units, channels=channels, seed=seed
+            context, folder, n_probes=probes, duration=duration, units=units, channels=channels, seed=seed,
+            recorder=recorder, compress=compress,
         )  # fmt: skip
         return
     if context.get_parameter_source("probes") is ParameterSource.COMMANDLINE:
@@ -113,9 +118,6 @@ def simulate_command(
         for name in ("form", "probe", "sites", "channels")
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
-    if compress and recorder != "spikeglx" and form != "spikeglx":
-        msg = "--compress is of SpikeGLX's files: give --recorder spikeglx, too"
-        raise click.UsageError(msg, context)
     # The layout of the release, which is the default, knows but the lowest sites of one kind of probe.
     if recorder is not None or len(probe) > 1 or (given & {"probe", "sites"} and "form" not in given):
         if "form" in given:

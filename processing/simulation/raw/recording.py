@@ -182,6 +182,7 @@ def write_recording(
     multiplexed: bool = True,
     lfp: bool = True,
     compress: bool = False,
+    square_wave: tuple[float, float] = (0.0, 0.0),
 ) -> RawGroundTruth:
     """Simulate a Neuropixels recording and write it, with its ground truth, to a new folder.
 
@@ -227,6 +228,9 @@ def write_recording(
         Whether to write the LFP band (2500 Hz), if the probe has one.
     compress
         Whether to write compressed samples (``.cbin`` + ``.ch``), a third as large; of form ``"spikeglx"`` only.
+    square_wave
+        When the first sample was taken (s) by the clock of the square wave of SpikeGLX, which is up for the latter half
+        of each second, and by how much (ppm) the probe's own clock is faster than that one.
 
     Raises
     ------
@@ -260,7 +264,7 @@ def write_recording(
     signal = probe_signal(
         recorded, duration=duration, n_units=n_units, sampling_rate=sampling_rate, seed=seed,
         amplitude_range=amplitude_range, surface_channel=surface_channel, surface_um=surface_um, noise=noise,
-        trains=trains, shapes=shapes, drift=drift, faults=faults,
+        trains=trains, shapes=shapes, drift=drift, faults=faults, square_wave=square_wave,
     )  # fmt: skip
     check_form_holds(layout, signal.probe)
     with atomic_folder(Path(folder)) as temporary:
@@ -287,6 +291,7 @@ def probe_signal(
     shapes: UnitShapes | None = None,
     drift: DriftModel | None = None,
     faults: ChannelFaults | None = None,
+    square_wave: tuple[float, float] = (0.0, 0.0),
 ) -> ProbeSignal:
     """Return what a probe records, see :func:`write_recording`."""
     check_whole("seed", seed)
@@ -313,6 +318,7 @@ def probe_signal(
     return ProbeSignal(
         probe=recorded, sampling_rate=sampling_rate, n_samples=n_samples, shapes=shapes, trains=spikes,
         noise=noise or NoiseModel(), drift=drift or DriftModel(), faults=faults, surface_um=surface, seed=seed,
+        square_wave=square_wave,
     )  # fmt: skip
 
 

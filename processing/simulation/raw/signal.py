@@ -142,6 +142,16 @@ def _new_file(path: Path, n_samples: int, columns: int, rate: float) -> SampleFi
     return CompressedFile(path, columns, rate) if is_compressed(path) else SampleFile(path, 2 * n_samples * columns)
 
 
+def sync_words(start: int, stop: int, rate: float, square_wave: tuple[float, float]) -> npt.NDArray[np.int16]:
+    """Return what the imec card writes beside samples: a square wave of 1 Hz on bit 6, up for a second's latter half.
+
+    The wave's clock shows `square_wave[0]` seconds at sample 0; the probe's is faster by `square_wave[1]` millionths.
+    """
+    began, ppm = square_wave
+    seconds = began + np.arange(start, stop, dtype=np.float64) / (round(rate) * (1.0 + ppm * 1e-6))
+    return np.where(np.floor(2.0 * seconds) % 2 == 1, 64, 0).astype(np.int16)
+
+
 class ProbeSignal:
     """What a probe records; see :func:`.recording.write_recording` for the parameters."""
 
@@ -158,8 +168,9 @@ class ProbeSignal:
         faults: ChannelFaults,
         surface_um: float,
         seed: int,
+        square_wave: tuple[float, float] = (0.0, 0.0),
     ) -> None:
-        self.probe, self.geometry = probe, probe.geometry
+        self.probe, self.geometry, self.square_wave = probe, probe.geometry, square_wave
         self.rate, self.n_samples, self.seed = sampling_rate, n_samples, seed
         geometry = probe.geometry
         self.shapes, self.drift, self.faults, self.surface_um = shapes, drift, faults, surface_um
@@ -285,9 +296,8 @@ class ProbeSignal:
                 self._break(block, start, rate)
                 counts = np.zeros((len(block), columns), np.int16)
                 digitise(block, offsets, step, scale, self.n_channels, half_range, counts)
-                if form.sync_column:  # a square wave of 1 Hz on bit 6, as the imec card writes it
-                    sample = np.arange(start, start + len(block), dtype=np.int64)
-                    counts[:, -1] = np.where((sample * 2 // round(rate)) % 2 == 1, 64, 0)
+                if form.sync_column:
+                    counts[:, -1] = sync_words(start, start + len(block), rate, self.square_wave)
                 if isinstance(file, CompressedFile):
                     file.append(counts)
                 else:

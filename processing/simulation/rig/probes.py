@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from ...readers.compressed import CompressedFile, is_compressed
 from ..raw.recording import ChannelFaults, RawGroundTruth, write_recording
+from ..raw.signal import sync_words
 from .lines import barcode_edges
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ...readers.binary import BinaryRecording
+
 Floats = npt.NDArray[np.float64]
 
 NOMINAL_RATE: Final = 30_000.0
-LFP_UV: Final = 0.195
 #: When the LFP is largest after a flash (s), how long it lasts (s), and its size (uV).
 LFP_DELAY: Final = 0.05
 LFP_WIDTH: Final = 0.012
@@ -75,8 +78,13 @@ def record_probe(
     n_units: int,
     n_channels: int,
     seed: int,
+    spikeglx: bool = False,
+    compress: bool = False,
 ) -> RigProbe:
-    """Record a probe from session time `start` to `stop` with a clock that is `ppm` parts in a million too fast."""
+    """Record a probe from session time `start` to `stop` with a clock that is `ppm` parts in a million too fast.
+
+    The recorder is SpikeGLX with its square wave, or Open Ephys with barcodes.
+    """
     rng = np.random.default_rng([seed, 11])
     rate = NOMINAL_RATE * (1.0 + ppm * 1e-6)
     preferred = 45.0 * rng.permutation(np.arange(n_units) % 8)
@@ -85,14 +93,15 @@ def record_probe(
     duration = (stop - start) * rate / NOMINAL_RATE
     surface = round(0.8 * n_channels)
     truth = write_recording(
-        folder, duration=duration, n_units=n_units, n_channels=n_channels, form="open_ephys", seed=seed,
-        amplitude_range=(120.0, 300.0), surface_channel=surface, trains=trains,
-        faults=ChannelFaults(references=(n_channels // 2,)),
+        folder, duration=duration, n_units=n_units, n_channels=n_channels, seed=seed,
+        form="spikeglx" if spikeglx else "open_ephys", amplitude_range=(120.0, 300.0), surface_channel=surface,
+        trains=trains, faults=ChannelFaults(references=(n_channels // 2,)), compress=compress, square_wave=(start, ppm),
     )  # fmt: skip
     probe = RigProbe(name, start, rate, truth, preferred, float(truth.geometry[:surface, 1].mean()))
     flashes = presentations.loc[presentations["stimulus_name"] == "flashes", "start_time"].to_numpy(np.float64)
-    _write_lfp(probe, flashes, rng)
-    _write_events(folder, probe, *barcodes)
+    _write_lfp(probe, flashes, rng, (start, ppm))
+    if not spikeglx:
+        _write_events(folder, probe, *barcodes)
     return probe
 
 
@@ -111,7 +120,7 @@ def _tuned_train(
     return times[np.diff(times, prepend=-np.inf) > 2e-3]
 
 
-def _write_lfp(probe: RigProbe, flashes: Floats, rng: np.random.Generator) -> None:
+def _write_lfp(probe: RigProbe, flashes: Floats, rng: np.random.Generator, square_wave: tuple[float, float]) -> None:
     """Replace the LFP band by noise common to all channels, an offset each, and a sink after every flash."""
     recording = probe.recording.recording("lfp")
     n, n_channels = recording.n_samples, recording.n_channels
@@ -125,7 +134,9 @@ def _write_lfp(probe: RigProbe, flashes: Floats, rng: np.random.Generator) -> No
     offsets = rng.normal(0.0, 100.0, n_channels)
     own = np.where(in_brain, 15.0, 3.0)
     noise = np.empty((0, n_channels))
-    with recording.path.open("wb") as file:
+    truth = probe.recording
+    highest = 2 ** (truth.probe.bits - 1) if truth.form == "spikeglx" else 2**15
+    with _replaced(recording) as file:
         for start in range(0, n, LFP_BLOCK):
             stop = min(start + LFP_BLOCK, n)
             # A moving mean of nine samples, those before and after the block among them.
@@ -135,8 +146,23 @@ def _write_lfp(probe: RigProbe, flashes: Floats, rng: np.random.Generator) -> No
             slow = (running[9:] - running[:-9]) / 3.0 * in_brain
             evoked = _evoked(probe.seconds(12.0 * np.arange(start, stop)), flashes)
             uv = evoked[:, None] * profile + common[start:stop, None] + slow + 0.2 * noise[4:-4] + offsets
-            file.write(np.rint(uv / LFP_UV).clip(-32768, 32767).astype("<i2").tobytes())
+            counts = np.zeros((stop - start, recording.n_columns), "<i2")
+            counts[:, :n_channels] = np.rint(uv / recording.uv_per_bit).clip(-highest, highest - 1)
+            if recording.n_columns > n_channels:
+                counts[:, -1] = sync_words(start, stop, recording.sampling_rate, square_wave)
+            if isinstance(file, CompressedFile):
+                file.append(counts)
+            else:
+                file.write(counts.tobytes())
             noise = noise[-8:]
+
+
+def _replaced(recording: BinaryRecording) -> CompressedFile | IO[bytes]:
+    """Open the file of a band to be written anew, compressed as it was."""
+    if not is_compressed(recording.path):
+        return recording.path.open("wb")
+    recording.path.unlink()
+    return CompressedFile(recording.path, recording.n_columns, recording.sampling_rate)
 
 
 def _evoked(seconds: Floats, flashes: Floats) -> Floats:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from allen_ecephys.errors import InvalidValueError, UnknownNameError, suggest
 from allen_ecephys.files import atomic_folder
 
 from ...probes import neuropixels_1_geometry
@@ -26,6 +27,7 @@ Floats = npt.NDArray[np.float64]
 
 #: When the stimulus computer begins, on the session's clock (s).
 STIMULUS_START: Final = 6.0
+RECORDERS: Final = ("open_ephys", "spikeglx")
 FIRST_BARCODE: Final = 20_190_119
 #: How much faster than the session's each probe's clock is (parts in a million).
 CLOCKS_PPM: Final = (37.0, -12.0, 1.0, 50.0, -3.0, 8.0)
@@ -38,9 +40,9 @@ class RigTruth:
     Attributes
     ----------
     folder
-        Holds ``session.json`` (the description), ``rig.sync``, ``stimulus.pkl``, ``optotagging.pkl``,
-        ``eye_ellipses.h5``, one folder a probe, and ``truth`` with what was on the screen (``presentations.csv``) and
-        what the units prefer (``units.csv``).
+        Holds ``session.json`` (the description), ``rig.sync`` or the NI card's file, ``stimulus.pkl``,
+        ``optotagging.pkl``, ``eye_ellipses.h5``, one folder a probe, and ``truth`` with what was on the screen
+        (``presentations.csv``) and what the units prefer (``units.csv``).
     presentations
         What was on the screen when (s, session clock).
     shown
@@ -77,6 +79,8 @@ def write_rig(
     barcode_interval: float = 12.0,
     first_count: int = 0,
     seed: int = 0,
+    recorder: str = "open_ephys",
+    compress: bool = False,
 ) -> RigTruth:
     """Simulate a session on a rig and write all that its computers leave behind.
 
@@ -96,6 +100,11 @@ def write_rig(
         What the sync file's counter shows at 0 s; near 2**32 it wraps.
     seed
         Decides everything that is drawn.
+    recorder
+        ``"open_ephys"``, with a sync file and barcodes; or ``"spikeglx"``, whose NI card records the lines
+        (``rig_g0_t0.nidq.bin``) and whose streams have a square wave in common.
+    compress
+        Whether samples of SpikeGLX are written compressed (``.cbin`` + ``.ch``).
 
     Returns
     -------
@@ -105,8 +114,18 @@ def write_rig(
     Raises
     ------
     InvalidValueError
-        If there are to be no probes or more than six, or fewer than eight channels.
+        If there are to be no probes or more than six, or fewer than eight channels, or files of Open Ephys are to be
+        compressed.
+    UnknownNameError
+        If there is no such recorder.
     """
+    spikeglx = recorder == "spikeglx"
+    if recorder not in RECORDERS:
+        msg = f"no recorder {recorder!r}{suggest(recorder, RECORDERS)}; there are {', '.join(RECORDERS)}"
+        raise UnknownNameError(msg)
+    if compress and not spikeglx:
+        msg = "files of Open Ephys are not compressed; compress=True is of recorder='spikeglx'"
+        raise InvalidValueError(msg)
     check_whole("repeats", repeats, least=1)
     check_whole("n_probes", n_probes, least=1, most=len(CLOCKS_PPM))
     check_whole("n_channels", n_channels, least=8)
@@ -123,18 +142,19 @@ def write_rig(
     )
     codes = FIRST_BARCODE + np.arange(len(starts))
     with atomic_folder(Path(folder)) as place:
-        lines.write_sync_file(
-            place / "rig.sync",
-            {
-                "barcode": lines.barcode_edges(starts, codes),
-                "stim_vsync": (shown.vsync_rising, shown.vsync_falling),
-                "stim_photodiode": (shown.photodiode[::2], shown.photodiode[1::2]),
-                "cam2_exposure": (eye_times, eye_times + 0.01),
-                "LED_sync": (light_times, light_times + 0.005),
-            },
-            first_count=first_count,
-            seconds=stop,
-        )
+        edges = {
+            "stim_vsync": (shown.vsync_rising, shown.vsync_falling),
+            "stim_photodiode": (shown.photodiode[::2], shown.photodiode[1::2]),
+            "cam2_exposure": (eye_times, eye_times + 0.01),
+            "LED_sync": (light_times, light_times + 0.005),
+        }
+        if spikeglx:
+            sync_file = f"rig_g0_t0.nidq.{'cbin' if compress else 'bin'}"
+            lines.write_ni_file(place / sync_file, edges, seconds=stop)
+        else:
+            sync_file = "rig.sync"
+            edges = {"barcode": lines.barcode_edges(starts, codes)} | edges
+            lines.write_sync_file(place / sync_file, edges, first_count=first_count, seconds=stop)
         write_python2_pickle(place / "stimulus.pkl", stimulus_pickle(scripts, shown, wheel))
         conditions, levels = rng.permutation(np.arange(12) % 3 + 1), rng.permutation(np.arange(12) % 3 * 1.5 + 1.0)
         write_python2_pickle(
@@ -154,6 +174,8 @@ def write_rig(
                 n_units=n_units,
                 n_channels=n_channels,
                 seed=1000 * seed + k,
+                spikeglx=spikeglx,
+                compress=compress,
             )
             for k in range(n_probes)
         )
@@ -162,7 +184,8 @@ def write_rig(
         (place / "truth").mkdir()
         presentations.to_csv(place / "truth" / "presentations.csv", index=False)
         _units_table(recorded).to_csv(place / "truth" / "units.csv", index=False)
-        (place / "session.json").write_text(json.dumps(_description(recorded, seed), indent=1), encoding="utf-8")
+        told = _description(recorded, seed) | {"sync": sync_file} | (_as_spikeglx(recorded) if spikeglx else {})
+        (place / "session.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
     return RigTruth(
         Path(folder), presentations, shown, wheel, blinks, eye_times, light_times, stop, _moved(recorded, Path(folder))
     )
@@ -240,13 +263,28 @@ def _description(recorded: tuple[probes.RigProbe, ...], seed: int) -> dict[str, 
             "camera_position": [102.8, 74.7, 31.6], "camera_rotation": [0.0, 0.0, 2.8],
             "led_position": [246.0, 92.3, 52.6],
         },
-        "sync": "rig.sync",
         "stimulus": "stimulus.pkl",
         "optotagging": "optotagging.pkl",
         "eye_ellipses": "eye_ellipses.h5",
         "invalid_times": [],
         "probes": [
             {"name": probe.name, "recording": probe.name, "channels": f"{probe.name}_channels.csv"}
+            for probe in recorded
+        ],
+    }  # fmt: skip
+
+
+def _as_spikeglx(recorded: tuple[probes.RigProbe, ...]) -> dict[str, Any]:
+    """Return what the description of a rig of SpikeGLX says otherwise: its lines, and when probes began (to 0.1 s)."""
+    purposes = {"frames": "stim_vsync", "photodiode": "stim_photodiode", "eye_camera": "cam2_exposure"}
+    purposes["optotagging"] = "LED_sync"
+    return {
+        "lines": {purpose: f"XD{lines.NI_LINES[name]}" for purpose, name in purposes.items()},
+        "probes": [
+            {
+                "name": probe.name, "recording": probe.name, "channels": f"{probe.name}_channels.csv",
+                "clock": "square_wave", "start": round(probe.start, 1),
+            }
             for probe in recorded
         ],
     }  # fmt: skip
