@@ -151,7 +151,8 @@ def write_lfp_nwb(
         write_with_pynwb(nwbfile, part)
         import h5py
 
-        with h5py.File(part, "r+") as file:
+        # Chunks lie where they were written, as in write_with_pynwb: each is written once, whole.
+        with h5py.File(part, "r+", rdcc_nbytes=0) as file:
             _fill(file[f"{layout.lfp_series(probe_id)}/data"], contents.traces)
             name_objects(file)
     return Path(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import h5py
@@ -168,3 +169,29 @@ def test_counts_come_back_as_volts_in_chunks_for_both_ways_of_reading(contents, 
         np.testing.assert_allclose(lfp.values, counts * volts, rtol=1e-6)
     with pytest.raises(InvalidContentsError, match="not one number a channel"):
         write_lfp_nwb(tmp_path / "bad.nwb", replace(given, volts_per_count=volts[:2]))
+
+
+@pytest.mark.parametrize("as_counts", [True, False])
+def test_equal_contents_are_equal_bytes_whoever_looks_on(contents, tmp_path, as_counts):
+    """A profiler holds the frames that it sampled, and with them the dataset that is being written."""
+    held = []
+
+    class Watched:
+        shape = contents.traces.shape
+
+        def __init__(self, *, watched):
+            self.watched = watched
+
+        def __getitem__(self, samples):
+            if self.watched:
+                held.append(sys._getframe(1).f_locals["dataset"])
+            block = contents.traces[samples]
+            return (block * 1e7).astype(np.int16) if as_counts else block
+
+    told = replace(contents, volts_per_count=np.full(3, 1e-7) if as_counts else None)
+    made = [
+        write_lfp_nwb(tmp_path / f"{watched}.nwb", replace(told, traces=Watched(watched=watched))).read_bytes()
+        for watched in (False, True)
+    ]
+    assert held
+    assert made[0] == made[1]
