@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Bins of the amplitudes that the cutoff is read from: a unit of a minute has some hundred spikes.
 AMPLITUDE_BINS: Final = 100
+#: The shape of few amplitudes says nothing: so many spikes of which half are cut are counted with a unit's own.
+UNKNOWN_SPIKES, UNKNOWN_CUT = 20, 0.5
 
 
 def unit_evidence(
@@ -56,7 +58,8 @@ def unit_evidence(
             SD of amplitudes beyond that of the noise (1), as a share of their mean.
         ``cut``
             Share of spikes below the threshold, by the shape of their amplitudes' distribution
-            (:func:`~allen_ecephys.processing.quality_metrics.amplitudes.amplitude_cutoff`).
+            (:func:`~allen_ecephys.processing.quality_metrics.amplitudes.amplitude_cutoff`), averaged with that of 20
+            spikes of which half are cut: few spikes have no shape.
         ``violations``, ``expected``
             Intervals below the refractory period, and how many there would be if the spikes were a Poisson process.
 
@@ -78,7 +81,8 @@ def unit_evidence(
     variance = np.bincount(units, weights=(sizes - size[units]) ** 2, minlength=n_units) / some
     cut, violations, expected = np.zeros(n_units), np.zeros(n_units), np.zeros(n_units)
     for u, rows in enumerate(rows_by_unit(times, units, n_units)):
-        cut[u] = np.nan_to_num(amplitude_cutoff(sizes[rows], n_bins=AMPLITUDE_BINS), nan=0.0)
+        seen = np.nan_to_num(amplitude_cutoff(sizes[rows], n_bins=AMPLITUDE_BINS), nan=UNKNOWN_CUT)
+        cut[u] = (len(rows) * seen + UNKNOWN_SPIKES * UNKNOWN_CUT) / (len(rows) + UNKNOWN_SPIKES)
         violations[u], kept = count_violations(times[rows], ISI_THRESHOLD, MIN_ISI)
         expected[u] = kept**2 * (ISI_THRESHOLD - MIN_ISI) / duration
     columns = {

@@ -134,6 +134,17 @@ def test_evidence_is_what_the_spikes_tell() -> None:
     assert table["spread"].tolist() == [0.0, 0.0, 0.0]  # a variance of 2/3 is less than that of the noise
 
 
+def test_a_handful_of_spikes_is_no_proof() -> None:
+    """Four spikes of one size have no amplitude cutoff to speak of, and say little."""
+    rng = np.random.default_rng(0)
+    times = train(rng, 5.0, 60.0)
+    units = np.ones(len(times), int)
+    units[[10, 80, 150, 200]] = 0
+    table = estimate_units(times, units, rng.normal(14.0, 1.5, len(times)), 2, duration=60.0)
+    assert table["p_neuron"][0] < 0.7 < 0.9 < table["p_neuron"][1]
+    assert table["missed_high"][0] > 0.9
+
+
 def test_units_without_spikes_and_no_units() -> None:
     table = estimate_units([0.5, 0.6], [1, 1], [10.0, 12.0], 3, duration=1.0)
     assert table["kind"].tolist() == ["", table["kind"][1], ""]
