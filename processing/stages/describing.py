@@ -24,7 +24,7 @@ from ..readers.finding import files_below
 from ..readers.raw_folder import ProbeListing, list_probes, open_bands
 from ..stimulus_table import open_stimulus_pickle, read_restricted_pickle
 from ..synchronization import open_sync_file, probe_event_files
-from ..synchronization.ni_daq import saw_square_wave
+from ..synchronization.ni_daq import is_ni_file, saw_square_wave
 from ..synchronization.probe_events import recorder_times_file
 
 SESSION_NAME: Final = "session.toml"
@@ -116,6 +116,11 @@ def look_into(folder: Path, base: Path) -> Found:
     if "session_id" not in facts:
         facts["session_id"], reasons["session_id"] = _session_id(folder, facts["session_start_time"])
     questions += [f"no {name} was found" for name in ("sync", "stimulus", "eye_ellipses") if name not in facts]
+    if is_ni_file(Path(facts.get("sync", ""))) and "lines" not in facts:
+        questions.append(
+            "which lines of the NI card saw the stimulus, the light and the cameras: [lines] with frames, photodiode, "
+            'optotagging, eye_camera, such as frames = "XD2"'
+        )
     if "subject" not in facts:
         questions.append("who was recorded: [subject] with specimen_name, subject_id, age_in_days, sex, full_genotype")
     if "rig" not in facts and "eye_ellipses" in facts:

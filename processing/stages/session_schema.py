@@ -61,7 +61,7 @@ def session_schema() -> Schema:
             "lines": table(
                 "which line of the sync file serves a purpose, where its names do not tell: its name or bit; of a NI "
                 "card XD3 (a digital line) or XA0 > 2.5 (an analog input, high above so many volts)",
-                {purpose: {"type": ["string", "integer"], "description": "a line"} for purpose in LINE_NAMES},
+                {purpose: {"description": f"the line of {purpose}"} for purpose in LINE_NAMES},
             ),
             "output": _file("folder that gets everything made of the session; by default the file's name, processed"),
             "cache": _file("folder of the project cache that serves the session at the end; none by default"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from click.testing import CliRunner
 
 from allen_ecephys import EcephysSession
 from allen_ecephys.cli import main
-from allen_ecephys.errors import InvalidValueError, UnknownNameError
-from allen_ecephys.processing import describe_folder, run_whole_session
+from allen_ecephys.errors import FileFormatError, InvalidValueError, UnknownNameError
+from allen_ecephys.processing import describe_folder, read_session_file, run_whole_session
 from allen_ecephys.processing.readers import open_bands
 from allen_ecephys.processing.simulation.raw.recording import read_ground_truth
 from allen_ecephys.processing.simulation.rig import RigTruth, write_rig
@@ -101,6 +102,19 @@ def test_a_folder_says_by_itself_what_its_clock_is(rig: RigTruth, tmp_path: Path
     said = describe_folder(tmp_path / "rig").read_text()
     assert 'sync = "rig_g0_t0.nidq.cbin"' in said
     assert said.count('clock = "square_wave"') == 2
+    assert "which lines of the NI card saw the stimulus" in said
+    told = describe_folder(rig.folder, tmp_path / "told.toml").read_text()
+    assert '[lines]\nframes = "XD2"' in told
+    assert "which lines" not in told
+    changed = tmp_path / "changed.toml"
+    changed.write_text(re.sub(r'photodiode = "XD4"', "photodiode = 4", told))
+    assert read_session_file(changed).told.lines["photodiode"] == 4
+    changed.write_text(re.sub(r'photodiode = "XD4"', "photodiode = 4.5", told))
+    with pytest.raises(FileFormatError, match=r"photodiode is 4\.5; give the name of a line"):
+        read_session_file(changed)
+    changed.write_text(told.replace("photodiode =", "photodiod ="))
+    with pytest.raises(FileFormatError, match="did you mean 'photodiode'"):
+        read_session_file(changed)
 
 
 def test_rigs_that_there_are_not(tmp_path: Path) -> None:
