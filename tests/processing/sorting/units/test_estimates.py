@@ -142,7 +142,7 @@ def test_a_handful_of_spikes_is_no_proof() -> None:
     units[[10, 80, 150, 200]] = 0
     table = estimate_units(times, units, rng.normal(14.0, 1.5, len(times)), 2, duration=60.0)
     assert table["p_neuron"][0] < 0.7 < 0.9 < table["p_neuron"][1]
-    assert table["missed_high"][0] > 0.9
+    assert table["missed_high"][0] > 0.8
 
 
 def test_units_without_spikes_and_no_units() -> None:
