@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 CHUNK_SAMPLES = 46_485
 #: Samples and channels of a chunk of counts: two seconds of a millimetre of probe, 120 kB. Measured on 5 minutes of 90
 #: channels: 10 s of all channels 98 times as fast as from the released layout, one channel at all times four times as
-#: slow (7 ms), and the file, uncompressed, from 3 % smaller to 10 % larger, as the signal is loud or quiet.
+#: slow (7 ms), and the file, uncompressed, from 3 % smaller to 15 % larger, as the signal is loud or quiet.
 COUNT_CHUNK = (2_500, 24)
 
 
