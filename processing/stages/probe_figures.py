@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .probe_outputs import Movement, ProbeOutputs, SpikeMap
+    from .probe_outputs import Floats, Movement, ProbeOutputs, SpikeMap
 
 WIDTH, DPI = 4.8, 150
 #: Bins of time and depth in which spikes are counted.
@@ -124,6 +124,8 @@ def lfp_and_surface(probe: ProbeOutputs) -> bytes | None:
         label_of = f"{int(masked.sum())} masked" if masked.any() else None
         ax.plot(values[masked], probe.positions[masked, 1], "x", color=MARK, markersize=5, label=label_of)
         ax.set(xlabel=label, xscale=scale)
+        if scale == "log":
+            _whole_decades(ax, values)
     # A broken channel would leave no room for the others.
     axes[-1].set_xlim(0.0, max(1.15 * info.parameters.high_noise_uv, 1.5 * float(np.nanmedian(info.rms_uv))))
     axes[-1].axvline(info.parameters.high_noise_uv, color=MARK, linewidth=0.9, linestyle=":")
@@ -157,8 +159,10 @@ def units_along_the_probe(probe: ProbeOutputs) -> bytes | None:
         for shank in range(probe.n_shanks):
             _draw_surface(ax, probe.surface(shank))
         ax.set(xlabel=label, xscale=scale)
-    decades = np.log10([rates.min(), rates.max()])
-    axes[0].set_xlim(10 ** np.floor(decades[0] - 0.05), 10 ** np.ceil(decades[1] + 0.05))
+    _whole_decades(axes[0], rates)
+    farthest = max(float(np.nan_to_num(panels[1][1]).max()), 1.0)
+    axes[1].set_xlim(-0.05 * farthest, 1.05 * farthest)
+    axes[1].locator_params(axis="x", nbins=4)
     axes[0].set(ylabel=BELOW_TIP, ylim=probe.extent)
     figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, ncols=3, frameon=False, loc="outside upper center")
     return _png(figure)
@@ -188,6 +192,12 @@ def quality(probe: ProbeOutputs) -> bytes | None:
     axes[0].yaxis.get_major_locator().set_params(integer=True)
     figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, ncols=2, frameon=False, loc="outside upper center")
     return _png(figure)
+
+
+def _whole_decades(ax: Axes, values: Floats) -> None:
+    """Let an axis reach from decade to decade: ticks within one are too many to be read."""
+    low, high = np.log10([values.min(), values.max()])
+    ax.set_xlim(10 ** np.floor(low - 0.05), 10 ** np.ceil(high + 0.05))
 
 
 def _draw_surface(ax: Axes, surface: float | None, color: Any = INK) -> None:

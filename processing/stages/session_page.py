@@ -143,7 +143,7 @@ def _of_lfp(probe: ProbeOutputs, *, with_lfp: bool) -> str:
         return _NOT_LOOKED
     words = []
     if probe.info.lfp_log_power is not None:
-        words.append("Left: power by which the surface is found, less that of the uppermost channels.")
+        words.append("Left: power by which the surface is looked for.")
     elif probe.spike_band:
         has_band = report_of(depth_estimation.STAGE.folder(probe.folder)).get("recording", {}).get("lfp_rate")
         words.append(
