@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import InvalidValueError, MissingFileError
+from .errors import InvalidTypeError, InvalidValueError, MissingFileError
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,12 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     ------
     MissingFileError
         If nobody of that name has one here.
+    InvalidTypeError
+        If it is no path.
     """
+    if not isinstance(os.fspath(path) if isinstance(path, os.PathLike) else path, str):
+        msg = f"a path is needed, as text or pathlib.Path; got {path!r:.200}"
+        raise InvalidTypeError(msg)
     try:
         return Path(path).expanduser()
     except RuntimeError as error:

@@ -22,7 +22,7 @@ RELEASED_NAMES: Final = {
 DOCUMENTED_NAMES: Final = {released: documented for documented, released in RELEASED_NAMES.items()}
 
 #: The metrics of a unit, without the suffix of their stimulus.
-_METRICS: Final = frozenset(
+METRICS: Final = frozenset(
     {
         "area", "azimuth", "c50", "elevation", "f1_f0", "fano", "fano_factor", "firing_rate", "g_dsi", "g_osi",
         "height", "image_selectivity", "lifetime_sparseness", "mod_idx", "on_off_ratio", "on_screen", "p_run_mod",
@@ -43,4 +43,4 @@ def is_stimulus_metric(name: str) -> bool:
     (True, False)
     """
     metric, _, stimulus = name.rpartition("_")
-    return stimulus in STIMULI and metric in _METRICS
+    return stimulus in STIMULI and metric in METRICS

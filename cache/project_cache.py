@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from allen_ecephys.compatibility import Compatibility, is_compatible, without_effect
-from allen_ecephys.errors import UnknownIdError
+from allen_ecephys.errors import InvalidTypeError, InvalidValueError, UnknownIdError
 from allen_ecephys.units.filter import UnitBounds, UnitFilter
 
 from .manifest import Manifest
@@ -16,7 +16,7 @@ from .project_files import ProjectFiles, whole_number
 from .remotes.opening import remote_at
 from .remotes.protocol import PUBLIC_URL, Remote
 from .session_files import SessionFiles
-from .table_queries import DEFAULT_FILTER, TableQueries, chosen_of_tables
+from .table_queries import TableQueries, chosen_of_tables
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -93,6 +93,9 @@ class EcephysProjectCache:
         is_compatible(compat)  # refuses any other word at once
         self.compat: Compatibility = compat
         place = None if remote is None else remote_at(remote)
+        if isinstance(mirrors, str) or not isinstance(mirrors, Sequence):
+            msg = f"mirrors are a list of places, such as ['https://...']; got {mirrors!r:.200}"
+            raise InvalidTypeError(msg)
         self.files = ProjectFiles(manifest, place, [remote_at(mirror) for mirror in mirrors])
         self._queries = TableQueries(self.files)
         self._sessions = SessionFiles(self.files, self._queries)
@@ -183,8 +186,8 @@ class EcephysProjectCache:
 
         Raises
         ------
-        ValueError
-            If `scheme` is a path: give a manifest by its name.
+        InvalidValueError
+            If `scheme` is a path (give a manifest by its name), or `longest_silence` is no time.
 
         Examples
         --------
@@ -196,7 +199,14 @@ class EcephysProjectCache:
 
         if scheme not in (None, "http", "https"):
             msg = f"scheme is http or https, not {scheme!r}: write from_warehouse(manifest={str(scheme)!r})"
-            raise ValueError(msg)
+            raise InvalidValueError(msg)
+        given: object = host
+        if not isinstance(given, str | None):
+            msg = f"host is a name, such as 'api.brain-map.org'; got {host!r:.200}"
+            raise InvalidTypeError(msg)
+        if not isinstance(longest_silence, int | float) or not 0 < longest_silence < float("inf"):
+            msg = f"longest_silence is a number of seconds above 0; got {longest_silence!r:.200}"
+            raise InvalidValueError(msg)
         without_effect(
             asynchronous=asynchronous,
             version=version,
@@ -293,7 +303,7 @@ class EcephysProjectCache:
         id
         700000001  brain_observatory_1.1   F          41            3
         """
-        return self.tables.sessions(suppress, unit_filter or DEFAULT_FILTER)
+        return self.tables.sessions(suppress, chosen_of_tables(unit_filter, {}))
 
     def get_probes(
         self, suppress: Iterable[str] | None = None, *, unit_filter: UnitFilter | None = None
@@ -323,7 +333,7 @@ class EcephysProjectCache:
         7000000011  probeB      29999.955          True          12
         7000000012  probeC      29999.960          True          18
         """
-        return self.tables.probes(suppress, unit_filter or DEFAULT_FILTER)
+        return self.tables.probes(suppress, chosen_of_tables(unit_filter, {}))
 
     def get_channels(
         self, suppress: Iterable[str] | None = None, *, unit_filter: UnitFilter | None = None
@@ -353,7 +363,7 @@ class EcephysProjectCache:
         7000000010000            0                       20                        MB
         7000000010001            1                       20                        MB
         """
-        return self.tables.channels(suppress, unit_filter or DEFAULT_FILTER)
+        return self.tables.channels(suppress, chosen_of_tables(unit_filter, {}))
 
     def get_units(
         self,
@@ -635,6 +645,9 @@ class EcephysProjectCache:
         from .companions import companions_of
 
         chosen = UnitFilter.chosen(unit_filter, {"filter_by_validity": filter_by_validity, **bounds})
+        is_compatible(compat)
+        if not self._sessions.is_here(session_id):
+            chosen.check_names(lambda: self._queries.at_hand("channels"))  # before gigabytes are fetched
         source = self.session_stream(session_id) if stream else self.session_path(session_id)
         companions = companions_of(self._sessions, whole_number(session_id, "session"), stream=stream)
         return EcephysSession(source, unit_filter=chosen, companions=companions, compat=compat or self.compat)

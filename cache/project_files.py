@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from allen_ecephys.config import cache_dir, expanded
-from allen_ecephys.errors import AccessError, ManifestError, OfflineError, UnknownIdError
+from allen_ecephys.errors import AccessError, ManifestError, MissingFileError, OfflineError, UnknownIdError
 
 from . import manifest as manifests
 from .changes import is_pending
@@ -112,6 +112,10 @@ class ProjectFiles:
                 )
                 raise ManifestError(msg)
             return manifests.standard(folder)
+        place = getattr(self.remote, "folder", None)
+        if isinstance(place, Path) and not place.is_dir():
+            msg = f"there is no folder {place} to fetch from; check the path, and that its drive is mounted"
+            raise MissingFileError(msg)
         try:
             return manifests.write(path)
         except AccessError:
@@ -125,6 +129,15 @@ def manifest_path(manifest: str | Path | None) -> Path:
     if manifest is None:
         return cache_dir() / manifests.FILE_NAME
     path = expanded(manifest)
+    if "://" in str(manifest):
+        msg = (
+            f"manifest is a file or folder of this machine, not {str(manifest)!r}: where files come from is the url of "
+            "EcephysProjectCache.from_url(url, manifest=...)"
+        )
+        raise ManifestError(msg)
+    if path.is_file() and path.suffix != ".json":
+        msg = f"{path} is neither a manifest (.json) nor a folder; EcephysSession opens an NWB file by itself"
+        raise ManifestError(msg)
     return path if path.suffix == ".json" and not path.is_dir() else path / manifests.FILE_NAME
 
 

@@ -100,7 +100,8 @@ def list_units(
     chosen = (UnitFilter.none() if all_units else UnitFilter()).replace(structures=structures or None)
     if session is None:
         table = open_cache(cache_dir, source).get_units(unit_filter=chosen)
-        table = table.rename(columns={"name": "probe_description"})
+        # The project's table has AllenSDK's names; a file's own are shown for both.
+        table = table.rename(columns={"name": "probe_description"}).rename_axis("unit_id")
     else:
         with EcephysSession(session, unit_filter=chosen) as opened:
             table = opened.units
@@ -127,15 +128,16 @@ def _show(
     table: pd.DataFrame, columns: tuple[str, ...], what: str, *, rows: int, csv: Path | None, as_json: bool
 ) -> None:
     """Print a table: JSON with all its columns, or those that a reader looks for, and how many rows there are."""
+    table = table.rename_axis(f"{what}_id")
     if csv is not None:
         from allen_ecephys.files import atomic_file
 
         with atomic_file(csv) as file:
             table.to_csv(file)
     if as_json:
-        click.echo(table.reset_index(names=f"{what}_id").to_json(orient="records", indent=1, double_precision=15))
+        click.echo(table.reset_index().to_json(orient="records", indent=1, double_precision=15))
         return
-    shown = table[[name for name in columns if name in table]].rename_axis(f"{what}_id")
+    shown = table[[name for name in columns if name in table]]
     count = min(len(shown), rows or len(shown))
     if count:
         click.echo(shown.head(count).round(3).to_string())

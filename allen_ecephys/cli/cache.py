@@ -339,9 +339,8 @@ def status_command(cache_dir: Path | None, source: str | None, as_json: bool) ->
     click.echo(f"built from: {found['built_from'] or 'not noted'}")
     click.echo(f"free on this disk: {_gigabytes(found['free_bytes'])}")
     for file in found["files"]:
-        click.echo(
-            f"  {'verified  ' if file['verified'] else 'unverified'}  {_gigabytes(file['bytes']):>14}  {file['key']}"
-        )
+        checked = "verified" if file["verified"] else "unchanged" if file["noted"] else "unverified"
+        click.echo(f"  {checked:10}  {_gigabytes(file['bytes']):>14}  {file['key']}")
     for part in found["unfinished"]:
         size = "?" if part["bytes"] is None else _gigabytes(part["bytes"])
         click.echo(f"  unfinished  {_gigabytes(part['at_hand'])} of {size}  {part['key']}")

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from .migration_findings import Review
+
 #: Module of AllenSDK -> module here. Longer names first; names within them are the same.
 MODULES = {
     "allensdk.brain_observatory.ecephys.ecephys_project_cache": "allen_ecephys.ecephys_project_cache",
@@ -27,52 +29,6 @@ _STIMULUS_MODULE = re.compile(
     r"|receptive_field_mapping|stimulus_analysis)\b"
 )
 
-_PARAMETER = "(orientation|temporal_frequency|spatial_frequency|phase|contrast|Dir|Speed)"
-
-#: What a person has to look at, as a pattern of a line, and why.
-LOOK_AT = (
-    (
-        r"""["']null["']""",
-        "a missing stimulus parameter is NaN here: write .isna() or .notna(), or open the session with "
-        "compat='allensdk', where it is this text",
-    ),
-    (
-        r"""["'][\[(]\s*-?[\d.]+\s*,\s*-?[\d.]+\s*[\])]["']""",
-        "a pair of equal numbers is one number here ('[20.0, 20.0]' is 20.0), any other a tuple; compat='allensdk' "
-        "keeps the text",
-    ),
-    (
-        rf"""groupby\(\s*(by\s*=\s*)?\[?["']{_PARAMETER}["']""",
-        "blank sweeps have NaN here, which groupby leaves out: give dropna=False to keep them",
-    ),
-    (r"\)\s*&\s*\[", "pandas 3 refuses a mask & a list: make the list an array, np.array([...])"),
-    (
-        r"\b(asynchronous|fetch_tries|warehouse_kwargs|timeout|version)\s*=",
-        "taken by from_warehouse with a DeprecationWarning, and without effect: leave it out",
-    ),
-    (
-        r"from_warehouse\(\s*(?!\w+\s*=)[^)\s]",
-        "the first arguments of from_warehouse are scheme and host: write manifest=",
-    ),
-    (
-        r"""units\[\s*\[?\s*["']\w+_(dg|sg|ns|fl|rf|dm)["']""",
-        "session.units has no stimulus metrics: join session.unit_analysis_metrics",
-    ),
-    (
-        r"\bEcephys\w*Api\b|\.api\b",
-        "AllenSDK's readers have no counterpart: EcephysSession.from_nwb_path(path) opens a file",
-    ),
-    (
-        r"\b(run_pval|fano)_(ns|dm|fl|rf)\b|\brun_pval_(dg|sg)\b",
-        "metrics have their documented names (p_run_mod_..., fano_factor_...): names='release' gives those of files",
-    ),
-    (r"\bspike_times\[[^\]]+\]\s*(=[^=]|[-+*/]=)", "arrays of spikes are read-only: change a copy"),
-    (
-        r"\b(make_star_plot|make_fan_plot|plot_response_summary|get_intrinsic_timescale)\b",
-        "not offered here: allen_ecephys.processing.stimulus_metrics.plot_tuning_curve draws tuning",
-    ),
-)
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -83,26 +39,21 @@ class Finding:
     why: str
 
 
-def migrated_code(code: str) -> tuple[str, list[tuple[int, str, str]]]:
+def migrated_code(code: str, review: Review | None = None) -> tuple[str, list[tuple[int, str, str]]]:
     """Return code with its imports rewritten, and what to look at: line number from 1, line, reason.
 
     Parameters
     ----------
     code
         Python, of a script or of a notebook's cell.
+    review
+        That of the cells before.
     """
     for old, new in MODULES.items():
         # A module of AllenSDK below this one has no counterpart unless it is listed; a class in it has.
         code = re.sub(rf"\b{re.escape(old)}\b(?!\.[a-z_])", new, code)
     code = _STIMULUS_MODULE.sub("allen_ecephys.stimulus_analysis", code)
-    found = []
-    for number, line in enumerate(code.splitlines(), start=1):
-        if line.lstrip().startswith("#"):
-            continue
-        if re.search(r"\ballensdk\b", line):
-            found.append((number, line.strip(), "this part of AllenSDK has no counterpart here"))
-        found += [(number, line.strip(), why) for pattern, why in LOOK_AT if re.search(pattern, line)]
-    return code, found
+    return code, (review or Review()).findings(code)
 
 
 def migrated_file(text: str, notebook: bool) -> tuple[str, list[Finding]]:
@@ -112,11 +63,12 @@ def migrated_file(text: str, notebook: bool) -> tuple[str, list[Finding]]:
         return code, [Finding(f"line {number}", line, why) for number, line, why in found]
     document: dict[str, Any] = json.loads(text)
     findings: list[Finding] = []
+    review = Review()
     for number, cell in enumerate(document.get("cells", [])):
         if cell.get("cell_type") != "code":
             continue
         source = cell["source"]
-        code, found = migrated_code(source if isinstance(source, str) else "".join(source))
+        code, found = migrated_code(source if isinstance(source, str) else "".join(source), review)
         cell["source"] = code if isinstance(source, str) else code.splitlines(keepends=True)
         findings += [Finding(f"cell {number}, line {line}", shown, why) for line, shown, why in found]
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n", findings

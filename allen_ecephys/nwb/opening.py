@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -79,6 +80,9 @@ def absolute(source: object) -> str | BinaryFile:
     if isinstance(source, os.PathLike):
         source = os.fspath(source)
     if not isinstance(source, str):
+        if isinstance(source, io.TextIOBase):
+            msg = f"{getattr(source, 'name', 'the file')} is open as text; open it with mode 'rb', or give its path"
+            raise InvalidTypeError(msg)
         if not isinstance(source, BinaryFile):
             msg = f"a path, a URL or an open binary file is needed; got {source!r}"
             raise InvalidTypeError(msg)

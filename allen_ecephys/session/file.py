@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ClosedSessionError, UnknownIdError, explains_unknown_names
+from ..errors import ClosedSessionError, InvalidTypeError, UnknownIdError, explains_unknown_names
 from ..nwb import layout
 from ..nwb.columns import whole_numbers
 from ..nwb.sources import open_reader
@@ -53,11 +53,22 @@ class SessionCompanions:
     unit_metrics: Callable[[], pd.DataFrame] | None = None
     lfp_path: Callable[[int], str | BinaryFile] | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("channels", "unit_metrics", "lfp_path"):
+            part = getattr(self, name)
+            if part is not None and not callable(part):
+                msg = f"{name} must be a function that gives it when it is asked for; got {type(part).__name__}"
+                raise InvalidTypeError(msg)
+
 
 class SessionFile:
     """One open session file, shared by the session and its filtered views."""
 
     def __init__(self, source: Any, companions: SessionCompanions) -> None:
+        given: object = companions
+        if not isinstance(given, SessionCompanions):
+            msg = f"companions must be SessionCompanions, which a project cache makes; got {companions!r:.200}"
+            raise InvalidTypeError(msg)
         self.reader = open_reader(source)
         self.companions = companions
         self.lfp_readers: dict[int, NwbReader] = {}

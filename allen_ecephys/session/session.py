@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 from ..compatibility import Compatibility, is_compatible
 from ..errors import AllenEcephysError, FileFormatError, InvalidValueError, MissingDataError
 from ..nwb import layout
-from ..units.filter import UnitBounds, UnitFilter
+from ..units.filter import UnitBounds, UnitFilter, checked_filter
 from .file import SessionCompanions, SessionFile
 from .signals import SessionSignals
 from .spikes import SessionSpikes
 from .stimuli import SessionStimuli
 from .summary import as_html, as_text, ending
-from .tables import SessionTables, checked_filter, handed_out
+from .tables import SessionTables, handed_out
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -74,6 +74,8 @@ class EcephysSession:
     ------
     MissingFileError
         If a local path does not exist; other faults of a file show when it is first read.
+    UnknownNameError
+        For a structure in the filter that neither the tree of structures has (so that the file is asked) nor the file.
 
     Examples
     --------
@@ -92,7 +94,8 @@ class EcephysSession:
     ) -> None:
         self._compat: Compatibility = "allensdk" if is_compatible(compat) else None
         self._unit_filter = checked_filter(UnitFilter() if unit_filter is None else unit_filter)
-        self._file = SessionFile(path, companions or SessionCompanions())
+        self._file = SessionFile(path, SessionCompanions() if companions is None else companions)
+        self._unit_filter.check_names(lambda: self._file.units)
 
     @classmethod
     def from_nwb_path(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InvalidTypeError
 from ..units.filter import UnitFilter
 
 if TYPE_CHECKING:
@@ -90,14 +89,6 @@ class SessionTables:
             msg = f"structure intervals run across channels of {n_probes} probes; give the channels of one"
             warnings.warn(msg, UserWarning, stacklevel=3)
         return labels, intervals
-
-
-def checked_filter(unit_filter: object) -> UnitFilter:
-    """Return a unit filter; anything else is a TypeError."""
-    if not isinstance(unit_filter, UnitFilter):
-        msg = f"unit_filter must be a UnitFilter, such as UnitFilter(presence_ratio_minimum=None); got {unit_filter!r}"
-        raise InvalidTypeError(msg)
-    return unit_filter
 
 
 def handed_out(frame: pd.DataFrame) -> pd.DataFrame:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from ..errors import FileFormatError, InvalidValueError, UnknownArgumentError, explains_unknown_names, suggest
-from .regions import acronyms_of, check_known, lie_in
+from ..errors import (
+    FileFormatError,
+    InvalidTypeError,
+    InvalidValueError,
+    UnknownArgumentError,
+    explains_unknown_names,
+    suggest,
+)
+from .regions import acronyms_of, are_in_the_tree, check_known, lie_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,6 +105,10 @@ class UnitFilter:
             if isinstance(bound, bool) or not isinstance(bound, (int, float)) or math.isnan(bound):
                 msg = f"{name} must be a number, or None to turn the bound off; got {bound!r}"
                 raise InvalidValueError(msg)
+        for name in ("valid_only", "in_brain_only"):
+            if not _is_yes_or_no(getattr(self, name)):
+                msg = f"{name} must be True or False; got {getattr(self, name)!r}"
+                raise InvalidTypeError(msg)
         if self.structures is not None:
             object.__setattr__(self, "structures", acronyms_of(self.structures))
 
@@ -128,6 +139,10 @@ class UnitFilter:
         >>> UnitFilter.from_allensdk({"presence_ratio_minimum": None, "filter_out_of_brain_units": False}).describe()
         'isi_violations <= 0.5, amplitude_cutoff <= 0.1, valid'
         """
+        given: object = arguments
+        if not isinstance(given, Mapping):
+            msg = f"unit filters by name are a dict, such as {{'presence_ratio_minimum': None}}; got {arguments!r:.200}"
+            raise InvalidTypeError(msg)
         known = {field.name for field in fields(cls)} | set(ALLENSDK_ARGUMENTS)
         for name in arguments:
             if name not in known:
@@ -162,6 +177,7 @@ class UnitFilter:
         described = cls.from_allensdk(arguments, default)
         if unit_filter is None:
             return described
+        checked_filter(unit_filter)
         if described != default:
             msg = (
                 "give the unit filter once: whole, as unit_filter, or as single bounds, not both; "
@@ -179,6 +195,33 @@ class UnitFilter:
         'presence_ratio >= 0.95, isi_violations <= 0.5, amplitude_cutoff <= 0.05, valid, in brain'
         """
         return replace(self, **changes)
+
+    def check_names(self, table: Callable[[], pd.DataFrame | None]) -> None:
+        """Refuse structures that are neither in the tree of structures nor in a table of units or channels.
+
+        Parameters
+        ----------
+        table
+            Gives the table, or None if it cannot be had; asked only for names that are not in the tree.
+
+        Raises
+        ------
+        UnknownNameError
+            With the structures that there are.
+
+        Examples
+        --------
+        >>> UnitFilter(structures="VISp").check_names(lambda: session.units)
+        >>> UnitFilter(structures="V1").check_names(lambda: session.units)
+        Traceback (most recent call last):
+            ...
+        allen_ecephys.errors.UnknownNameError: no unit lies in 'V1'; did you mean 'VISp'?...
+        """
+        if self.structures is None or are_in_the_tree(self.structures):
+            return
+        held = table()
+        if held is not None:
+            check_known(self.structures, _column(held, "ecephys_structure_acronym", "structures"))
 
     def failures(self, units: pd.DataFrame) -> dict[str, np.ndarray]:
         """Tell for each bound that is on which rows fail it.
@@ -279,6 +322,22 @@ class UnitFilter:
             f"in {', '.join(self.structures)}" if self.structures is not None else "",
         ]
         return ", ".join(b for b in bounds if b) or "no filter"
+
+
+def _is_yes_or_no(value: object) -> bool:
+    if isinstance(value, bool):
+        return True
+    import numpy as np
+
+    return isinstance(value, np.bool_)
+
+
+def checked_filter(unit_filter: object) -> UnitFilter:
+    """Return a unit filter; anything else is a TypeError."""
+    if not isinstance(unit_filter, UnitFilter):
+        msg = f"unit_filter must be a UnitFilter, such as UnitFilter(presence_ratio_minimum=None); got {unit_filter!r}"
+        raise InvalidTypeError(msg)
+    return unit_filter
 
 
 def _column(units: pd.DataFrame, column: str, bound: str) -> pd.Series[Any]:

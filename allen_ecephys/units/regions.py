@@ -36,9 +36,18 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
+#: Names that papers use -> the acronym in tables.
+_IN_PAPERS: Final[Mapping[str, str]] = {
+    "V1": "VISp", "LM": "VISl", "AL": "VISal", "RL": "VISrl", "PM": "VISpm", "AM": "VISam", "LGN": "LGd", "dLGN": "LGd",
+    "hippocampus": "HPF", "thalamus": "TH", "midbrain": "MB", "cortex": "Isocortex",
+}  # fmt: skip
+
+
 def acronyms_of(names: str | Iterable[str]) -> tuple[str, ...]:
     """Return the acronyms that a user named: one, or several."""
     given = (names,) if isinstance(names, str) else tuple(names) if isinstance(names, Iterable) else (names,)
+    if isinstance(names, Mapping):
+        given = ()
     wrong = [name for name in given if not isinstance(name, str)]
     if wrong or not given:
         msg = f"structures are acronyms such as 'VISp', or ['VISp', 'LGd'], or None for all; got {names!r}"
@@ -63,6 +72,11 @@ def lie_in(acronyms: Iterable[Any], names: Iterable[str]) -> list[bool]:
     return [isinstance(held, str) and (held in wanted or held.split("-")[0] in wanted) for held in acronyms]
 
 
+def are_in_the_tree(names: Iterable[str]) -> bool:
+    """Tell whether all names are structures of the tree, so that no table has to be asked for them."""
+    return with_parts(PARTS).issuperset(names)
+
+
 def check_known(names: Iterable[str], acronyms: Iterable[Any]) -> None:
     """Refuse a name that neither a table nor the tree of structures holds.
 
@@ -75,6 +89,8 @@ def check_known(names: Iterable[str], acronyms: Iterable[Any]) -> None:
     known = with_parts(PARTS) | set(held) | {acronym.split("-")[0] for acronym in held}
     for name in names:
         if name not in known:
-            near = suggest(name, held) or suggest(name, sorted(known)) or "."
+            in_tables = _IN_PAPERS.get(name, "")
+            near = f"; did you mean {in_tables!r}?" if in_tables else ""
+            near = near or suggest(name, held) or suggest(name, sorted(known)) or "."
             msg = f"no unit lies in {name!r}{near} There are: {', '.join(held)}"
             raise UnknownNameError(msg)

@@ -151,7 +151,8 @@ def status(cache: Project) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``root``, ``remote``, ``built_from`` (None: not noted), ``free_bytes``; ``files`` (key, bytes, verified);
+        ``root``, ``remote``, ``built_from`` (None: not noted), ``free_bytes``; ``files`` (key, bytes, verified,
+        and noted: its size and time are those of when it was last checked, though no digest is published);
         ``unfinished`` (key, bytes, at_hand: of interrupted downloads and streamed sessions); ``set_aside`` (names of
         damaged files that were moved away).
     """
@@ -159,8 +160,10 @@ def status(cache: Project) -> dict[str, Any]:
     files: list[dict[str, Any]] = []
     for path in project_files(root):
         entry = read_index(path.parent).get(path.name)
-        verified = entry is not None and entry.verified and entry.matches(path.stat())
-        files.append({"key": _key(root, path), "bytes": path.stat().st_size, "verified": verified})
+        noted = entry is not None and bool(entry.digest) and entry.matches(path.stat())
+        verified = noted and entry is not None and entry.verified
+        told = {"key": _key(root, path), "bytes": path.stat().st_size, "verified": verified, "noted": noted}
+        files.append(told)
     unfinished = []
     for part in sorted(root.rglob("*.part")):
         journal = read_journal(journal_of(part))

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from allen_ecephys.files import write_atomically
 
-Outcome = Literal["present", "fetched", "verified", "unverified", "repaired", "local", "exported", "damaged", "failed"]
-
+Outcome = Literal[
+    "present", "fetched", "verified", "unchanged", "unverified", "repaired", "local", "exported", "damaged", "failed"
+]  # fmt: skip
 
 BAD: frozenset[Outcome] = frozenset({"damaged", "failed"})
 

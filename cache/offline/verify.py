@@ -62,8 +62,9 @@ def verify(cache: Project, *, repair: bool = False, deep: bool = False, policy: 
     Returns
     -------
     Report
-        Outcomes: ``verified`` (published digest), ``unverified`` (nothing published to compare with, no damage
-        found), ``local`` (changed here on purpose), ``damaged``, ``repaired``, ``failed`` (could not be repaired).
+        Outcomes: ``verified`` (published digest), ``unchanged`` (no digest is published; every byte is as when the
+        file arrived or was first checked here), ``unverified`` (nothing to compare with; it is noted for the next
+        time), ``local`` (changed here on purpose), ``damaged``, ``repaired``, ``failed`` (could not be repaired).
     """
     policy = policy or TransferPolicy()
     known = [_known(cache, key, policy) for key in _keys(cache)]
@@ -127,8 +128,9 @@ def _check(one: _Known, *, deep: bool) -> FileReport:
     note_checked(one.path, algorithm, digest, verified=verified)
     if verified:
         return FileReport(one.key, "verified", size)
-    told = "unchanged since it arrived or was first checked here (no published digest)"
-    return FileReport(one.key, "unverified", size, told if noted else "")
+    if noted:
+        return FileReport(one.key, "unchanged", size, "as on arrival or when first checked here (no published digest)")
+    return FileReport(one.key, "unverified", size, "no published digest; what it is now is noted for the next time")
 
 
 def _is_changed_here(path: Path, entry: CheckedFile) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 from allen_ecephys.config import expanded
-from allen_ecephys.errors import FileFormatError, RemoteNotFoundError
+from allen_ecephys.errors import FileFormatError, MissingFileError, RemoteNotFoundError
 
 from .http import HttpRemote, whole_body
 from .opening import remote_at
@@ -56,6 +56,9 @@ class DandiRemote:
     ) -> None:
         self._blobs = HttpRemote(blobs)
         self._tables = None if tables is None else remote_at(tables)
+        if listing is not None and "://" not in str(listing) and not expanded(listing).is_file():
+            msg = f"there is no asset listing {listing}; check the path"
+            raise MissingFileError(msg)
         self.listing = listing
         self._assets: dict[str, RemoteFile] | None = None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from allen_ecephys.errors import InvalidValueError
+from allen_ecephys.errors import InvalidTypeError, InvalidValueError, suggest
 
 from .protocol import Remote
 
@@ -34,10 +34,19 @@ def remote_at(place: Remote | str | Path, *, storage_options: Mapping[str, Any] 
     Raises
     ------
     InvalidValueError
-        If it is no address.
+        If it is no address, or one of a kind that fsspec does not know.
+    InvalidTypeError
+        If it is neither text nor a path nor a remote.
     """
-    if not isinstance(place, str | Path):
+    if isinstance(place, Remote):
         return place
+    if not isinstance(place, str | Path) or not str(place):
+        msg = f"a place to fetch from is a URL, a folder or a Remote; got {place!r:.200}"
+        raise InvalidTypeError(msg)
+    options: object = storage_options
+    if not isinstance(options, Mapping | None):
+        msg = f"storage_options must be a dict, such as {{'anon': False}}; got {storage_options!r:.200}"
+        raise InvalidTypeError(msg)
     text = str(place)
     try:
         urlsplit(text)
@@ -57,6 +66,13 @@ def remote_at(place: Remote | str | Path, *, storage_options: Mapping[str, Any] 
 
     if scheme in {"", "file", "local"}:
         return FolderRemote(text.partition("://")[2] if scheme else text)
+    from fsspec import available_protocols
+
+    for kind in scheme.split("::"):
+        if kind not in available_protocols():
+            near = suggest(kind, ["http", "https", "file", *available_protocols()])
+            msg = f"{text!r} is no address: addresses do not begin with {kind}://{near}"
+            raise InvalidValueError(msg)
     return FsspecRemote(text, storage_options=storage_options)
 
 

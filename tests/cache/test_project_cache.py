@@ -20,8 +20,11 @@ from allen_ecephys.errors import (
     AccessError,
     CorruptFileError,
     FileFormatError,
+    InvalidTypeError,
+    InvalidValueError,
     ManifestError,
     MissingDataError,
+    MissingFileError,
     OfflineError,
     RemoteNotFoundError,
     UnknownIdError,
@@ -203,6 +206,59 @@ def test_repr(project, tmp_path):
     assert lines[0] == f"EcephysProjectCache in {tmp_path / 'cache'}"
     assert lines[1] == f"  from {project}"
     assert lines[2] == "  present: tables sessions; 0 session files, 0 LFP files (0.0 GB)"
+
+
+# --- arguments -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"manifest": 5}, InvalidTypeError, "a path is needed"),
+        ({"manifest": ["a"]}, InvalidTypeError, "a path is needed"),
+        ({"manifest": "https://somewhere.org/cache"}, ManifestError, r"from_url\(url, manifest"),
+        ({"manifest": __file__}, ManifestError, "neither a manifest"),
+        ({"remote": 5}, InvalidTypeError, "a URL, a folder or a Remote"),
+        ({"remote": ""}, InvalidTypeError, "a URL, a folder or a Remote"),
+        ({"remote": "htp://somewhere.org/"}, InvalidValueError, "did you mean 'http'"),
+        ({"remote": "nowhere"}, MissingFileError, "no folder .*nowhere to fetch from"),
+        ({"mirrors": "https://somewhere.org/"}, InvalidTypeError, "mirrors are a list"),
+        ({"mirrors": [5]}, InvalidTypeError, "a URL, a folder or a Remote"),
+        ({"compat": "allen"}, UnknownNameError, "compat must be"),
+    ],
+)
+def test_what_is_wrong_is_said_at_once(tmp_path, monkeypatch, arguments, error, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=message):
+        EcephysProjectCache(**{"manifest": "cache", **arguments})
+    assert not list(tmp_path.iterdir())  # nothing was made
+
+
+def test_arguments_of_the_other_openings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for host, silence, error in (
+        (5, 1, InvalidTypeError),
+        ("a", -1, InvalidValueError),
+        ("a", "30", InvalidValueError),
+    ):
+        with pytest.raises(error):
+            EcephysProjectCache.from_warehouse(host=host, manifest="cache", longest_silence=silence)
+    with pytest.raises(InvalidTypeError, match="storage_options must be a dict"):
+        EcephysProjectCache.from_url("s3://bucket/folder", "cache", storage_options="key")
+    with pytest.raises(MissingFileError, match=r"no asset listing nothing\.json"):
+        EcephysProjectCache.from_dandi("cache", listing="nothing.json")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_structure_costs_no_download(project, serve, tmp_path):
+    server = serve(project)
+    cache = EcephysProjectCache.from_url(server.url, tmp_path / "cache")
+    with pytest.raises(UnknownNameError, match="did you mean 'VISp'"):
+        cache.get_session_data(1, structures="V1")
+    assert not server.fetched(".nwb")
+    for table in (cache.get_session_table, cache.get_probes, cache.get_channels, cache.get_units):
+        with pytest.raises(InvalidTypeError, match="must be a UnitFilter"):
+            table(unit_filter="VISp")
 
 
 # --- fetching ----------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import pytest
 from small_project import write_nwb, write_project
 
 from allen_ecephys.cache.offline import deep_check
+from allen_ecephys.cache.offline.build import status
 from allen_ecephys.cache.offline.deep_check import read_to_the_end
 from allen_ecephys.cache.offline.verify import verify
 from allen_ecephys.cache.project_cache import EcephysProjectCache
@@ -134,11 +135,15 @@ def test_H3_verify_deep_names_the_damaged_file(tmp_path: Path) -> None:
     assert verify(cache).ok  # nothing was published or noted: without reading it, nothing shows
     for index in cache.root.rglob(".allen-ecephys-index.json"):
         index.unlink()
-    assert {file.message for file in verify(cache).files} == {""}  # now what each file is has been noted
+    first = verify(cache)  # now what each file is has been noted
+    assert {(file.outcome, file.message) for file in first.files} == {
+        ("unverified", "no published digest; what it is now is noted for the next time")
+    }
     again = verify(cache)
     assert {(file.outcome, file.message) for file in again.files} == {
-        ("unverified", "unchanged since it arrived or was first checked here (no published digest)")
+        ("unchanged", "as on arrival or when first checked here (no published digest)")
     }
+    assert {(file["verified"], file["noted"]) for file in status(cache)["files"]} == {(False, True)}
     report = verify(cache, deep=True)
     assert [file.key for file in report.failures] == ["session_101/session_101.nwb"]
 

@@ -65,7 +65,7 @@ def test_units_that_fit(simulated: Path) -> None:
     assert "is no condition on the units" in run("units", simulated, "--query", "snr >").output
 
 
-def test_sessions_and_units_of_a_project(simulated_project: tuple[Path, Any]) -> None:
+def test_sessions_and_units_of_a_project(simulated_project: tuple[Path, Any], tmp_path: Path) -> None:
     folder, truth = simulated_project
     where = ["--cache-dir", folder, "--source", "none"]
     found = run("sessions", *where)
@@ -78,5 +78,9 @@ def test_sessions_and_units_of_a_project(simulated_project: tuple[Path, Any]) ->
     assert row["session_id"] == table.index[0]
     assert row["ecephys_structure_acronyms"] == list(table["ecephys_structure_acronyms"].iloc[0])
     assert "There are: brain_observatory_1.1" in run("sessions", *where, "--session-type", "movies").output
+    assert run("sessions", *where, "--csv", tmp_path / "sessions.csv").exit_code == 0
+    assert pd.read_csv(tmp_path / "sessions.csv").columns[0] == "session_id"
+    assert run("units", *where, "--query", "unit_id > 0", "--csv", tmp_path / "units.csv").exit_code == 0
+    assert pd.read_csv(tmp_path / "units.csv").columns[0] == "unit_id"
     units = json.loads(run("units", *where, "--json").output)
     assert [row["unit_id"] for row in units] == cache.get_units(unit_filter=UnitFilter()).index.tolist()

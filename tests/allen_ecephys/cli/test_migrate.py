@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from allen_ecephys.cli import main
-from allen_ecephys.cli.migrate import migrated_code
+from allen_ecephys.cli.migrate import migrated_code, migrated_file
 
 SCRIPT = """\
 import os
@@ -34,6 +34,29 @@ NEEDS_A_PERSON = {
     "cache = EcephysProjectCache.from_warehouse(manifest=m, fetch_tries=5)": "without effect",
     "cache = EcephysProjectCache.from_warehouse(path)": "write manifest=",
     "session.units[['g_osi_dg']]": "session.unit_analysis_metrics",
+    'session.units.loc[:, "g_osi_dg"]': "session.unit_analysis_metrics",
+    "session.units.loc[mask, ['snr', 'g_osi_dg']]": "session.unit_analysis_metrics",
+    "session.units.get('g_osi_dg')": "session.unit_analysis_metrics",
+    "units.sort_values('time_to_peak_fl')": "session.unit_analysis_metrics",
+    "units.query('snr > 3 and g_osi_dg > 0.5')": "session.unit_analysis_metrics",
+    "units[f'{metric}_dg']": "session.unit_analysis_metrics",
+    "units[f'g_osi_{stimulus}']": "session.unit_analysis_metrics",
+    "units['%s_rf' % metric]": "session.unit_analysis_metrics",
+    "units['{}_rf'.format(metric)]": "session.unit_analysis_metrics",
+    "units['g_osi' + '_dg']": "session.unit_analysis_metrics",
+    "units.g_osi_dg": "session.unit_analysis_metrics",
+    "[units[c] for c in ('g_osi_dg', 'g_dsi_dg')]": "session.unit_analysis_metrics",
+    "v1 = session.units[mask]; v1.hist('g_osi_dg')": "session.unit_analysis_metrics",
+    "sns.histplot(data=session.units, x='g_osi_dg')": "session.unit_analysis_metrics",
+    "metrics.query('fano_fl > 1')": "fano_factor_",
+    "metrics['pref_images_multi_ns']": "names='release'",
+    "metrics.run_pval_dg": "DriftingGratings and the other classes",
+    "table.groupby(['contrast', 'orientation']).mean()": "dropna=False",
+    "table.pivot_table(index='orientation')": "dropna=False",
+    "table['orientation'].value_counts()": "dropna=False",
+    "mask & [True, False]": "make the list an array",
+    "EcephysProjectCache.from_warehouse(manifest=join(a, b()), timeout=5)": "without effect",
+    "print 'two'": "Python 3 cannot read",
     "from allensdk.brain_observatory.behavior import x": "no counterpart",
     "from allensdk.brain_observatory.ecephys.ecephys_project_api.http_engine import HttpEngine": "no counterpart",
     "metrics['run_pval_dg']": "names='release'",
@@ -57,9 +80,40 @@ def test_what_needs_a_person_is_named(line: str, why: str) -> None:
     assert why in found[0][2]
 
 
-def test_code_that_runs_as_it_is_needs_no_one() -> None:
-    code = "session = cache.get_session_data(1)\ncounts = session.presentationwise_spike_counts(edges, ids, units)\n"
+@pytest.mark.parametrize(
+    "code",
+    [
+        "session = cache.get_session_data(1)\ncounts = session.presentationwise_spike_counts(edges, ids, units)",
+        "units = session.units.join(session.unit_analysis_metrics)\nunits['g_osi_dg']",
+        "units = cache.get_unit_analysis_metrics_by_session_type('brain_observatory_1.1')\nunits['g_osi_dg']",
+        "units['g_osi_dg'] = metrics['g_osi_dg']\nunits.g_osi_dg.hist()",
+        "units[metrics['g_osi_dg'] > 0.5].to_csv('g_osi_dg.csv')",
+        "metrics.loc[units.index, 'g_osi_dg']",
+        "dg = DriftingGratings(session)\ndg.metrics['run_pval_dg']\ndg.metrics.run_pval_dg",
+        "asked = ['fano_dg', 'run_pval_dg']\nof_gratings = dg.metrics\nof_gratings[asked]",
+        "table.groupby(['contrast', 'orientation'], dropna=False).mean()",
+        "requests.get(address, timeout=5); version = np.__version__",
+        "%matplotlib inline\n%time units = session.units\nfiles = !ls\nunits?",
+        "%%bash\nls -l",
+        "",
+    ],
+)
+def test_code_that_runs_as_it_is_needs_no_one(code: str) -> None:
     assert migrated_code(code) == (code, [])
+
+
+def test_a_statement_may_go_over_lines() -> None:
+    code = "cache = EcephysProjectCache.from_warehouse(\n    manifest=path,  # 'null'\n    fetch_tries=5,\n)\n"
+    assert [(number, line) for number, line, _ in migrated_code(code)[1]] == [(3, "fetch_tries=5,")]
+    code = "session.units.loc[\n    mask,\n    'g_osi_dg',\n]\n"
+    assert [(number, line) for number, line, _ in migrated_code(code)[1]] == [(3, "'g_osi_dg',")]
+
+
+def test_a_cell_knows_the_tables_of_the_cells_before() -> None:
+    sources = ["u = session.units", "%time u['g_osi_dg']", "u = u.join(metrics)", "u['g_osi_dg']"]
+    cells = [{"cell_type": "code", "source": source} for source in sources]
+    _, findings = migrated_file(json.dumps({"cells": cells}), notebook=True)
+    assert [finding.place for finding in findings] == ["cell 1, line 1"]
 
 
 def test_a_notebook_is_shown_and_changed_only_on_request(tmp_path: Path) -> None:
