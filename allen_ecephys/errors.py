@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -337,6 +338,32 @@ def suggest(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
     """Return ``"; did you mean 'x'?"`` if a known name is as alike to `name` as that (0 to 1), else an empty string."""
     close = get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=likeness)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def in_words(error: BaseException) -> str:
+    """Return what an error of Python or of a library says, for a message: without its class and its number.
+
+    Examples
+    --------
+    >>> in_words(KeyError("geometry")), in_words(PermissionError(13, "Permission denied", "a.json"))
+    ("it has no 'geometry'", 'permission denied: a.json')
+    >>> in_words(TimeoutError()), in_words(TypeError("'int' object is not iterable"))
+    ('timeout error', "a value in it is of another kind than expected: 'int' object is not iterable")
+    """
+    text = str(error)
+    if isinstance(error, AllenEcephysError):
+        return text
+    if isinstance(error, KeyError) and error.args:
+        return f"it has no {error.args[0]!r}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"its byte {error.start} is no text in {error.encoding.upper()}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower() + (f": {error.filename}" if error.filename else "")
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    if isinstance(error, AttributeError | TypeError):
+        return f"a value in it is of another kind than expected: {text}"
+    return text or re.sub("(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
 
 
 def explains_unknown_names(cls: type[T]) -> type[T]:

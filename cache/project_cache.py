@@ -67,7 +67,7 @@ class EcephysProjectCache:
     >>> cache = EcephysProjectCache("project", remote=None)
     >>> session = cache.get_session_data(cache.get_session_table().index[0])
     >>> session.num_units
-    39
+    40
     """
 
     # AllenSDK's names for the files of the manifest, for :meth:`get_cache_path`.
@@ -150,7 +150,7 @@ class EcephysProjectCache:
         --------
         >>> cache = EcephysProjectCache.from_url("project", "copy")  # or "https://...", or "s3://bucket/prefix"
         >>> cache.get_session_data(session_id).num_units
-        39
+        40
         """
         return cls(manifest, remote_at(url, storage_options=storage_options), mirrors=mirrors, compat=compat)
 
@@ -301,7 +301,7 @@ class EcephysProjectCache:
         >>> sessions[["session_type", "sex", "unit_count", "probe_count"]]
                             session_type sex  unit_count  probe_count
         id
-        700000001  brain_observatory_1.1   F          41            3
+        700000001  brain_observatory_1.1   F          42            3
         """
         return self.tables.sessions(suppress, chosen_of_tables(unit_filter, {}))
 
@@ -330,7 +330,7 @@ class EcephysProjectCache:
                       name  sampling_rate  has_lfp_data  unit_count
         id
         7000000010  probeA      29999.950          True          11
-        7000000011  probeB      29999.955          True          12
+        7000000011  probeB      29999.955          True          13
         7000000012  probeC      29999.960          True          18
         """
         return self.tables.probes(suppress, chosen_of_tables(unit_filter, {}))
@@ -402,13 +402,13 @@ class EcephysProjectCache:
         --------
         >>> units = cache.get_units()
         >>> len(units), len(cache.get_units(unit_filter=UnitFilter.none()))
-        (41, 150)
+        (42, 150)
         >>> v1 = units[units["ecephys_structure_acronym"] == "VISp"]
         >>> v1[["snr", "firing_rate", "ecephys_session_id"]].head(2)
                               snr  firing_rate  ecephys_session_id
         id
-        700000001200081  1.434282     5.219216           700000001
-        700000001200071  2.483953     1.734478           700000001
+        700000001200081  1.434282     5.320223           700000001
+        700000001200071  2.483953     1.775512           700000001
         """
         chosen = chosen_of_tables(unit_filter, {"filter_by_validity": filter_by_validity, **bounds})
         return self.tables.units(suppress, chosen)
@@ -636,7 +636,7 @@ class EcephysProjectCache:
         --------
         >>> session = cache.get_session_data(session_id)
         >>> session.num_units
-        39
+        40
         >>> cache.get_session_data(session_id, unit_filter=UnitFilter.none()).num_units
         150
         """
@@ -987,7 +987,7 @@ class EcephysProjectCache:
         >>> own.add_session("session.nwb", metrics=metrics)
         700000001
         >>> own.get_session_data(session_id).num_units
-        39
+        40
         """
         from .adding import add_session
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from allen_ecephys.errors import FileFormatError, missing_extra
+from allen_ecephys.errors import FileFormatError, in_words, missing_extra
 from allen_ecephys.nwb.links import Links
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _npy_movie(path: Path) -> npt.NDArray[np.uint8]:
         np.load(path, mmap_mode="r", allow_pickle=False)
         movie: npt.NDArray[np.uint8] = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OverflowError, OSError, SyntaxError, TokenError) as error:
-        msg = f"{path} is a damaged NPY file: {error}. {_REPLACE}"
+        msg = f"{path} is a damaged NPY file: {in_words(error)}. {_REPLACE}"
         raise FileFormatError(msg) from error
     return movie
 
@@ -66,7 +66,7 @@ def _hdf5_movie(path: Path) -> npt.NDArray[np.uint8]:
     except FileFormatError:
         raise
     except Exception as error:  # h5py raises a dozen kinds for damaged files
-        msg = f"{path} is a damaged HDF5 file: {type(error).__name__}: {error}. {_REPLACE}"
+        msg = f"{path} is a damaged HDF5 file: {in_words(error)}. {_REPLACE}"
         raise FileFormatError(msg) from error
     return movie
 
@@ -104,6 +104,6 @@ def read_scene(path: Path) -> npt.NDArray[np.uint8]:
         with Image.open(path) as image:
             scene: npt.NDArray[np.uint8] = np.asarray(image)
     except Exception as error:  # decoders raise whatever they stumble over, and refuse images of absurd sizes
-        msg = f"{path} is no readable image: {error}. {_REPLACE}"
+        msg = f"{path} is no readable image: {in_words(error)}. {_REPLACE}"
         raise FileFormatError(msg) from error
     return scene

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import GeometryError, UnknownNameError, missing_extra, suggest
+from allen_ecephys.errors import GeometryError, UnknownNameError, in_words, missing_extra, suggest
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -353,7 +353,7 @@ def read_spikeglx_probe(meta_path: Path) -> tuple[Float64, Int64]:
     try:
         probe = library.read_spikeglx(meta_path)
     except Exception as error:  # what probeinterface raises is whatever its parsing stumbles over
-        msg = f"{meta_path} gives no channel positions: {error!r}"
+        msg = f"{meta_path} gives no channel positions: {in_words(error)}"
         raise GeometryError(msg) from error
     positions = np.asarray(probe.contact_positions, dtype=np.float64)
     shanks = probe.shank_ids

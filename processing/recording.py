@@ -48,6 +48,14 @@ class Recording(Protocol):
         int64: channels that carry no signal (references), as indices into this recording's channels.
     dtype
         Of the samples as stored.
+
+    Examples
+    --------
+    >>> band = bands.spike_band
+    >>> band.n_samples, band.n_channels, band.sampling_rate, band.dtype
+    (180000, 32, 30000.0, dtype('int16'))
+    >>> band.geometry[:3].tolist()
+    [[43.0, 20.0], [11.0, 20.0], [59.0, 40.0]]
     """
 
     @property
@@ -72,11 +80,25 @@ class Recording(Protocol):
     def dtype(self) -> np.dtype[Any]: ...  # noqa: D102
 
     def read(self, start: int, stop: int, channels: Channels = None) -> npt.NDArray[Any]:
-        """Return samples ``[start, stop)`` as stored, shape (stop - start, channels); only these bytes are read."""
+        """Return samples ``[start, stop)`` as stored, shape (stop - start, channels); only these bytes are read.
+
+        Examples
+        --------
+        >>> bands.spike_band.read(0, 2, channels=[0, 1])
+        array([[-120, -180],
+               [ -24, -108]], dtype=int16)
+        """
         ...
 
     def read_uv(self, start: int, stop: int, channels: Channels = None) -> npt.NDArray[np.float32]:
-        """Return samples ``[start, stop)`` in microvolts, float32."""
+        """Return samples ``[start, stop)`` in microvolts, float32.
+
+        Examples
+        --------
+        >>> stored, microvolts = bands.spike_band.read(0, 3, [0]), bands.spike_band.read_uv(0, 3, [0])
+        >>> bool(np.allclose(stored * bands.spike_band.uv_per_bit[0], microvolts))
+        True
+        """
         ...
 
 

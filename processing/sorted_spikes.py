@@ -27,6 +27,12 @@ class SortedSpikes:
         Ids of all units, int64, ascending. Units without a spike keep their row in every table.
     unit_index
         Row of each spike's unit in `unit_ids`, int64, shape (n_spikes,).
+
+    Examples
+    --------
+    >>> spikes = SortedSpikes.from_arrays(samples=[300, 100, 200], units=[7, 7, 9])
+    >>> spikes.unit_ids.tolist(), spikes.counts().tolist()
+    ([7, 9], [2, 1])
     """
 
     samples: NDArray[np.int64]
@@ -59,6 +65,15 @@ class SortedSpikes:
         SpikeTrainError
             If times and units differ in number, are not whole numbers, lie outside the recording, or if spikes belong
             to units that `unit_ids` does not name.
+
+        Examples
+        --------
+        >>> SortedSpikes.from_arrays([10, 40], [3, 3], unit_ids=[3, 4]).counts()
+        array([2, 0])
+        >>> SortedSpikes.from_arrays([10, 40], [3, 3], n_samples=30)
+        Traceback (most recent call last):
+            ...
+        allen_ecephys.errors.SpikeTrainError: 1 of 2 spikes lie past the end of the recording (last...
         """
         times = _whole_numbers(samples, "spike times")
         labels = _whole_numbers(units, "spike units")
@@ -81,20 +96,47 @@ class SortedSpikes:
 
     @property
     def n_units(self) -> int:
-        """Number of units, with or without spikes."""
+        """Number of units, with or without spikes.
+
+        Examples
+        --------
+        >>> SortedSpikes.from_arrays([10, 40], [3, 3], unit_ids=[3, 4]).n_units
+        2
+        """
         return int(self.unit_ids.size)
 
     def counts(self) -> NDArray[np.int64]:
-        """Return the number of spikes of each unit, shape (n_units,)."""
+        """Return the number of spikes of each unit, shape (n_units,).
+
+        Examples
+        --------
+        >>> SortedSpikes.from_arrays([10, 40, 50], [9, 3, 9]).counts()
+        array([1, 2])
+        """
         return np.bincount(self.unit_index, minlength=self.n_units).astype(np.int64)
 
     def rows_by_unit(self) -> list[NDArray[np.int64]]:
-        """Return, for each unit, the rows of its spikes in ascending time (ties in the order given)."""
+        """Return, for each unit, the rows of its spikes in ascending time (ties in the order given).
+
+        Examples
+        --------
+        >>> spikes = SortedSpikes.from_arrays(samples=[300, 100, 200], units=[7, 7, 9])
+        >>> [spikes.samples[rows].tolist() for rows in spikes.rows_by_unit()]
+        [[100, 300], [200]]
+        """
         order = np.lexsort((self.samples, self.unit_index)).astype(np.int64)
         return np.split(order, np.cumsum(self.counts())[:-1]) if self.n_units else []
 
     def keep(self, mask: NDArray[np.bool_]) -> SortedSpikes:
-        """Return the spikes where `mask` (n_spikes,) is true; units that lose all their spikes stay listed."""
+        """Return the spikes where `mask` (n_spikes,) is true; units that lose all their spikes stay listed.
+
+        Examples
+        --------
+        >>> spikes = SortedSpikes.from_arrays(samples=[300, 100, 200], units=[7, 7, 9])
+        >>> first = spikes.keep(spikes.samples < 150)
+        >>> first.unit_ids.tolist(), first.counts().tolist()
+        ([7, 9], [1, 0])
+        """
         return SortedSpikes(self.samples[mask], self.units[mask], self.unit_ids, self.unit_index[mask])
 
 

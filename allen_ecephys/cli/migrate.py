@@ -86,6 +86,7 @@ def migrate(files: tuple[Path, ...], write: bool) -> None:
       allen-ecephys migrate analysis.py
       allen-ecephys migrate --write *.ipynb
     """
+    from allen_ecephys.errors import in_words
     from allen_ecephys.files import read_regular, write_atomically
 
     for path in files:
@@ -96,9 +97,9 @@ def migrate(files: tuple[Path, ...], write: bool) -> None:
         try:
             text = content.decode().replace("\r\n", "\n")
             changed, findings = migrated_file(text, path.suffix == ".ipynb")
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             what = "text in UTF-8" if isinstance(error, UnicodeDecodeError) else "notebook"
-            msg = f"{path} is no {what}: {error}"
+            msg = f"{path} is no {what}: {in_words(error)}"
             raise click.UsageError(msg) from error
         before = set(text.splitlines())
         rewritten = [line for line in changed.splitlines() if line not in before and "allen_ecephys" in line]

@@ -37,7 +37,7 @@ def convert_nwb(source: str | os.PathLike[str], target: str | os.PathLike[str]) 
     >>> convert_nwb("session.nwb", "session.nwb.zarr")  # extra "zarr"
     []
     >>> EcephysSession("session.nwb.zarr").num_units
-    39
+    40
     """
     with open_reader(source) as reader:
         store = reader.name if isinstance(reader, ZarrReader) else None

@@ -21,6 +21,7 @@ from ..errors import (
     MissingExtraError,
     MissingFileError,
     OfflineError,
+    in_words,
     suggest,
     truncated_file,
 )
@@ -156,10 +157,10 @@ def open_url(url: str) -> Any:
         msg = f"there is no file {url}; check the address"
         raise MissingFileError(msg) from error
     except PermissionError as error:
-        msg = f"{url} may not be read ({error}); see to your credentials"
+        msg = f"{url} may not be read ({in_words(error)}); see to your credentials"
         raise AccessError(msg) from error
     except OSError as error:
-        msg = f"{url} cannot be read ({error}); see to the network and the address"
+        msg = f"{url} cannot be read ({in_words(error)}); see to the network and the address"
         raise DownloadError(msg) from error
     except ValueError as error:
         msg = f"{url} is no address that fsspec knows: {error}"
@@ -219,7 +220,7 @@ def _explained(error: OSError, source: str | BinaryFile, name: str) -> OSError |
 
 
 def _damaged(error: Exception, name: str) -> CorruptFileError:
-    return CorruptFileError(f"{name} is a damaged HDF5 file; fetch it again ({error})")
+    return CorruptFileError(f"{name} is a damaged HDF5 file; fetch it again ({in_words(error)})")
 
 
 def _first_bytes(source: str | BinaryFile, count: int) -> bytes:

@@ -18,6 +18,7 @@ from ..errors import (
     CorruptFileError,
     FileFormatError,
     MissingDataError,
+    in_words,
     suggest,
 )
 from .links import Links
@@ -175,7 +176,7 @@ class NwbReader:
                 raise ClosedSessionError(msg) from error
             if isinstance(error, OSError) and type(error) is not OSError:
                 raise
-            msg = f"{what} of {self.name} cannot be read: the file is damaged; fetch it again ({error})"
+            msg = f"{what} of {self.name} cannot be read: the file is damaged; fetch it again ({in_words(error)})"
             raise CorruptFileError(msg) from error
         except MemoryError as error:
             msg = f"{what} of {self.name} does not fit into memory: it says that it holds more than there is"

@@ -46,7 +46,7 @@ class SessionCompanions:
     --------
     >>> companions = SessionCompanions()  # a project cache fills it; a file alone has none
     >>> EcephysSession("session.nwb", companions=companions).unit_analysis_metrics.shape
-    (39, 0)
+    (40, 0)
     """
 
     channels: Callable[[], pd.DataFrame] | None = None

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 from ..compatibility import Compatibility, is_compatible
-from ..errors import AllenEcephysError, FileFormatError, InvalidValueError, MissingDataError
+from ..errors import AllenEcephysError, FileFormatError, InvalidValueError, MissingDataError, in_words
 from ..nwb import layout
 from ..units.filter import UnitBounds, UnitFilter, checked_filter
 from .file import SessionCompanions, SessionFile
@@ -81,7 +81,7 @@ class EcephysSession:
     --------
     >>> with EcephysSession("session.nwb") as session:
     ...     print(session.num_units, session.units["snr"].median().round(2))
-    39 2.48
+    40 2.51
     """
 
     def __init__(
@@ -397,7 +397,7 @@ class EcephysSession:
         Examples
         --------
         >>> session.num_units, session.with_units(UnitFilter.none()).num_units
-        (39, 150)
+        (40, 150)
         >>> session.with_units(presence_ratio_minimum=0.9, isi_violations_maximum=None).num_units
         50
         >>> session.with_units(structures=["VISp", "VISam"]).num_units
@@ -468,9 +468,9 @@ class EcephysSession:
         >>> session.units[["ecephys_structure_acronym", "snr", "firing_rate"]].head(3).round(2)
                         ecephys_structure_acronym   snr  firing_rate
         unit_id
-        700000001000067                        TH  1.09         1.68
-        700000001000079                        TH  2.07         5.14
-        700000001000013                        TH  0.78         1.88
+        700000001000067                        TH  1.09         1.66
+        700000001000079                        TH  2.07         5.24
+        700000001000013                        TH  0.78         1.98
         >>> v1 = session.units[session.units["ecephys_structure_acronym"] == "VISp"]
         >>> len(v1)
         6
@@ -492,6 +492,7 @@ class EcephysSession:
         unit_id
         700000001000065                     VISam      0.36        225.0
         700000001000017                     VISam      0.31        180.0
+        700000001100087                     VISpm      0.52          0.0
         700000001100000                     VISpm      0.39        180.0
         700000001200025                       LGd      0.34          0.0
         700000001200053                       LGd      0.60        315.0
@@ -542,7 +543,7 @@ class EcephysSession:
         Examples
         --------
         >>> session.num_units
-        39
+        40
         """
         return len(self._tables.units)
 
@@ -600,7 +601,7 @@ class EcephysSession:
         Examples
         --------
         >>> session.hidden_units()
-        presence_ratio_minimum      32
+        presence_ratio_minimum      31
         isi_violations_maximum      29
         amplitude_cutoff_maximum    52
         valid_only                  52
@@ -895,7 +896,7 @@ class EcephysSession:
         array([0.03942157, 0.0457319 , 0.05796658])
         >>> several = session.spike_times[session.units.index[:2]]
         >>> {unit: len(times) for unit, times in several.items()}
-        {700000001000067: 1067, 700000001000079: 3255}
+        {700000001000067: 1051, 700000001000079: 3319}
         """
         return self._spikes.times
 
@@ -1229,9 +1230,9 @@ class EcephysSession:
         >>> answers = session.responses("drifting_gratings")
         >>> X, y = answers["rate"].to_numpy(), answers["orientation"].to_numpy()  # as scikit-learn takes them
         >>> X.shape, y.shape
-        ((84, 39), (84,))
+        ((84, 40), (84,))
         >>> answers["rate"].groupby("orientation").mean().shape
-        (8, 39)
+        (8, 40)
         """
         from ..spikes.aligned import warn_of_windows_outside
         from ..spikes.responses import responses
@@ -1950,7 +1951,7 @@ class EcephysSession:
                 ("structures", f"{self.structurewise_unit_counts.size} with units"),
             ]
         except (AllenEcephysError, OSError) as error:
-            lines.append(("unreadable", f"{type(error).__name__}: {error}"))
+            lines.append(("unreadable", in_words(error)))
         return lines
 
 

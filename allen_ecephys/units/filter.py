@@ -250,7 +250,7 @@ class UnitFilter:
         >>> list(failed)
         ['presence_ratio_minimum', 'isi_violations_maximum', 'amplitude_cutoff_maximum', 'valid_only', 'in_brain_only']
         >>> int(failed["presence_ratio_minimum"].sum())
-        32
+        31
         """
         import numpy as np
 
@@ -292,7 +292,7 @@ class UnitFilter:
         --------
         >>> everyone = session.with_units(UnitFilter.none()).units
         >>> int(UnitFilter().mask(everyone).sum())
-        39
+        40
         """
         import numpy as np
 

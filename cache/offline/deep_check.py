@@ -79,5 +79,7 @@ if __name__ == "__main__":
     try:
         _read_everything(sys.argv[1])
     except Exception as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        from allen_ecephys.errors import in_words
+
+        sys.stderr.write(f"{in_words(error)}\n")
         sys.exit(1)

@@ -57,7 +57,7 @@ class Population:
     --------
     >>> population = cache.population("snr > 3")
     >>> len(population)
-    15
+    16
     >>> unit = population.units.index[0]
     >>> population.spike_times[unit][:3]
     array([0.18261348, 0.23283672, 0.29888849])
@@ -111,7 +111,7 @@ class Population:
         >>> cache.population("snr > 3").sessions
                                      session_type  unit_count     file
         ecephys_session_id
-        700000001           brain_observatory_1.1          15  present
+        700000001           brain_observatory_1.1          16  present
         """
         import pandas as pd
 
@@ -133,7 +133,7 @@ class Population:
         --------
         >>> population = cache.population("snr > 3")
         >>> sum(len(times) for times in population.spike_times.values())
-        38183
+        40139
         """
         return PopulationSpikeTimes(self._project, self._session_of)
 
@@ -285,7 +285,7 @@ class Population:
         --------
         >>> for session_id, answers in cache.population("snr > 3").responses("drifting_gratings").items():
         ...     print(session_id, answers["rate"].shape)
-        700000001 (84, 15)
+        700000001 (84, 16)
         """
         if window is not None:
             from allen_ecephys.spikes.aligned import checked_window
@@ -319,7 +319,7 @@ class Population:
         --------
         >>> counts = cache.population("snr > 3").presentationwise_spike_counts("flashes", np.arange(0, 0.3, 0.05))
         >>> {session_id: of_one.shape for session_id, of_one in counts.items()}
-        {700000001: (10, 5, 15)}
+        {700000001: (10, 5, 16)}
         """
         from allen_ecephys.spikes.aligned import checked_edges
 

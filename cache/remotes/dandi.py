@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 from allen_ecephys.config import expanded
-from allen_ecephys.errors import FileFormatError, MissingFileError, RemoteNotFoundError
+from allen_ecephys.errors import FileFormatError, MissingFileError, RemoteNotFoundError, in_words
 
 from .http import HttpRemote, whole_body
 from .opening import remote_at
@@ -146,7 +146,8 @@ def _assets_of(content: bytes, source: str) -> tuple[list[Mapping[str, Any]], st
         page = json.loads(content)
         rows, following = page["results"], page.get("next")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        msg = f"{source} is no asset listing of the DANDI archive: JSON with a list 'results' is expected ({error!r})"
+        why = in_words(error)
+        msg = f"{source} is no asset listing of the DANDI archive: JSON with a list 'results' is expected ({why})"
         raise FileFormatError(msg) from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         msg = f"{source} is no asset listing of the DANDI archive: 'results' is no list of assets"

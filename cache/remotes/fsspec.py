@@ -15,6 +15,7 @@ from allen_ecephys.errors import (
     RemoteChangedError,
     RemoteNotFoundError,
     UnknownNameError,
+    in_words,
     missing_extra,
 )
 
@@ -222,4 +223,4 @@ def _translated(error: Exception, shown: str) -> Exception:
         return AccessError(f"{shown} may not be read; for a private bucket pass credentials in storage_options")
     if type(error).__name__ == "FileExpired":
         return RemoteChangedError(f"{shown} changed while it was being read; read it again")
-    return DownloadError(f"reading {shown} failed ({type(error).__name__}: {str(error)[:160]})")
+    return DownloadError(f"reading {shown} failed ({in_words(error)[:160]})")

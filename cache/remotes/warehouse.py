@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from allen_ecephys.errors import DownloadError, FileFormatError, RemoteNotFoundError
+from allen_ecephys.errors import DownloadError, FileFormatError, RemoteNotFoundError, in_words
 from allen_ecephys.nwb import layout
 
 from ..retrying.rules import DEFAULT_POLICY, TransferPolicy
@@ -187,7 +187,7 @@ class WarehouseRemote:
             try:
                 answer = json.loads(whole_body(reply))
             except (ValueError, RecursionError, OSError) as error:
-                msg = f"the warehouse's answer broke off or is no JSON: {error}"
+                msg = f"the warehouse's answer broke off or is no JSON: {in_words(error)}"
                 raise DownloadError(msg) from error
         if not isinstance(answer, dict) or not answer.get("success"):
             said = answer.get("msg") if isinstance(answer, dict) else answer
@@ -242,7 +242,7 @@ class WarehouseRemote:
         try:
             metrics = [{_UNIT: row[_UNIT], **json.loads(row["data"])} for row in rows]
         except (ValueError, KeyError, TypeError) as error:
-            msg = f"the warehouse's metrics for {key} cannot be read: {error!r}"
+            msg = f"the warehouse's metrics for {key} cannot be read: {in_words(error)}"
             raise FileFormatError(msg) from error
         return typed(pd.DataFrame(metrics)).set_index(_UNIT).sort_index()
 

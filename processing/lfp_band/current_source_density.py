@@ -57,6 +57,12 @@ class FlashResponse:
         From the flash (s).
     n_flashes
         Flashes averaged.
+
+    Examples
+    --------
+    >>> response = FlashResponse(np.array([[0.0, -40.0], [0.0, 60.0]]), np.array([10, 20]), np.array([0.0, 0.05]), 150)
+    >>> int(response.channels[response.potential[:, 1].argmin()])  # the channel nearest to the sink
+    10
     """
 
     potential: Floats

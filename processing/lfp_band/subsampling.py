@@ -87,6 +87,12 @@ class SubsampledLfp:
     definition
         ``"exact"``: fractions of counts are kept until the end, and rounded. ``"release"``: every step cuts them off,
         as the release did.
+
+    Examples
+    --------
+    >>> lfp = SubsampledLfp(bands.lfp, np.arange(0, 32, 4), np.array([7]), 0, bands.lfp.n_samples)
+    >>> lfp.shape, lfp.sampling_rate
+    ((7500, 8), 1250.0)
     """
 
     recording: Recording
@@ -109,31 +115,67 @@ class SubsampledLfp:
 
     @property
     def factor(self) -> int:
-        """Samples of the recording for each of the LFP."""
+        """Samples of the recording for each of the LFP.
+
+        Examples
+        --------
+        >>> SubsampledLfp(bands.lfp, np.arange(8), np.arange(0), 0, bands.lfp.n_samples).factor
+        2
+        """
         return int(np.prod(self.factors, dtype=np.int64))
 
     @property
     def sampling_rate(self) -> float:
-        """Hz, on the probe's nominal clock."""
+        """Hz, on the probe's nominal clock.
+
+        Examples
+        --------
+        >>> SubsampledLfp(bands.lfp, np.arange(8), np.arange(0), 0, bands.lfp.n_samples).sampling_rate
+        1250.0
+        """
         return self.recording.sampling_rate / self.factor
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Samples x channels."""
+        """Samples x channels.
+
+        Examples
+        --------
+        >>> SubsampledLfp(bands.lfp, np.arange(8), np.arange(0), 0, bands.lfp.n_samples).shape
+        (7500, 8)
+        """
         return -(-(self.stop - self.start) // self.factor), len(self.channels)
 
     @property
     def dtype(self) -> np.dtype[np.int16]:
-        """Of the counts."""
+        """Of the counts.
+
+        Examples
+        --------
+        >>> SubsampledLfp(bands.lfp, np.arange(8), np.arange(0), 0, bands.lfp.n_samples).dtype
+        dtype('int16')
+        """
         return np.dtype(np.int16)
 
     @property
     def microvolts_per_count(self) -> Floats:
-        """Of each column."""
+        """Of each column.
+
+        Examples
+        --------
+        >>> SubsampledLfp(bands.lfp, np.arange(2), np.arange(0), 0, bands.lfp.n_samples).microvolts_per_count
+        array([0.195, 0.195])
+        """
         return np.asarray(self.recording.uv_per_bit[self.channels], dtype=np.float64)
 
     def samples(self) -> npt.NDArray[np.int64]:
-        """Return the sample of the recording at which each of the LFP is."""
+        """Return the sample of the recording at which each of the LFP is.
+
+        Examples
+        --------
+        >>> SubsampledLfp(bands.lfp, np.arange(8), np.arange(0), 0, bands.lfp.n_samples).samples()[:3]
+        array([0, 2, 4])
+        """
         return self.start + self.factor * np.arange(self.shape[0], dtype=np.int64)
 
     def __getitem__(self, rows: slice) -> npt.NDArray[np.int16]:

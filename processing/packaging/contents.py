@@ -82,7 +82,14 @@ class EyeTracking:
 
 @dataclass(frozen=True)
 class RigGeometry:
-    """Where the monitor, the eye camera and its light are: positions (mm) and rotations (deg), each (x, y, z)."""
+    """Where the monitor, the eye camera and its light are: positions (mm) and rotations (deg), each (x, y, z).
+
+    Examples
+    --------
+    >>> rig = RigGeometry("NP.1", (118.9, 86.2, 31.6), (102.8, 74.7, 31.6), (246.0, 92.3, 52.6), (0, 0, 0), (0, 0, 2.8))
+    >>> rig.monitor_position
+    (118.9, 86.2, 31.6)
+    """
 
     equipment: str
     monitor_position: tuple[float, float, float]

@@ -61,6 +61,12 @@ class ProbeDescription:
     start
         About when its sample 0 was taken (s, to a quarter of the wave's period), for a square wave; None is 0 where
         there is no sync file.
+
+    Examples
+    --------
+    >>> probe = ProbeDescription("probeA", Path("rig/probeA"), clock="recorder")
+    >>> probe.name, probe.clock
+    ('probeA', 'recorder')
     """
 
     name: str
@@ -75,7 +81,13 @@ class ProbeDescription:
 
     @property
     def opened_with(self) -> dict[str, Any]:
-        """What :func:`~allen_ecephys.processing.readers.open_bands` is told besides the folder."""
+        """What :func:`~allen_ecephys.processing.readers.open_bands` is told besides the folder.
+
+        Examples
+        --------
+        >>> ProbeDescription("probeA", Path("rig"), stream="ProbeA").opened_with
+        {'stream': 'ProbeA', 'settings': None, 'part_number': None}
+        """
         return {"stream": self.stream, "settings": self.settings, "part_number": self.part_number}
 
 

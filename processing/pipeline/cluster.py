@@ -16,7 +16,7 @@ from shutil import which
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from allen_ecephys.errors import AllenEcephysError, SchedulerError, UnknownNameError, missing_extra, suggest
+from allen_ecephys.errors import AllenEcephysError, SchedulerError, UnknownNameError, in_words, missing_extra, suggest
 
 from .tasks import Task, TaskResult, blocked, in_order, perform
 
@@ -64,7 +64,8 @@ def running_scheduler(address: str) -> Iterator[Client]:
     try:
         client = distributed.Client(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
-        msg = f"no dask scheduler answers at {address!r} ({error}); start one (`dask scheduler`), or mend the address"
+        why = in_words(error)
+        msg = f"no dask scheduler answers at {address!r} ({why}); start one (`dask scheduler`), or mend the address"
         raise SchedulerError(msg) from error
     with client:
         _wait_for_workers(client, 1, f"the scheduler at {address}", "start one with `dask worker ADDRESS`")
@@ -138,7 +139,7 @@ def _close(cluster: Any) -> None:
     try:
         cluster.close()
     except Exception as error:  # a cluster whose jobs were refused does not close without complaint
-        logger.warning("the cluster did not close: %s", error or type(error).__name__)
+        logger.warning("the cluster did not close: %s", in_words(error))
 
 
 def run_on(
@@ -268,7 +269,7 @@ def _result_of(future: Any, key: str) -> TaskResult:
         if type(error).__name__ == "KilledWorker":
             message = "several workers died while they ran it; out of memory is the likeliest cause"
         else:
-            message = f"{type(error).__name__}: {error}"
+            message = f"it failed in a way that was not foreseen: {in_words(error)}"
         return TaskResult(key, "failed", message)
     return result
 

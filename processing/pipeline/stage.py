@@ -64,6 +64,12 @@ class StageResult:
         What ``stage.json`` holds: the stage's ``parameters`` and ``version``, digests of its ``inputs`` and
         ``outputs``, what it counted (``report``), the libraries it was ``made_by``, and its ``cost`` (seconds, CPU,
         peak of memory).
+
+    Examples
+    --------
+    >>> result = StageResult(Path("probe_a/units"), reused=True, manifest={"report": {"n_units": 12}})
+    >>> result.report
+    {'n_units': 12}
     """
 
     folder: Path
@@ -72,7 +78,13 @@ class StageResult:
 
     @property
     def report(self) -> Json:
-        """What the stage counted."""
+        """What the stage counted.
+
+        Examples
+        --------
+        >>> StageResult(Path("probe_a/units"), reused=False, manifest={"report": {"n_units": 12}}).report["n_units"]
+        12
+        """
         return dict(self.manifest["report"])
 
 
@@ -102,15 +114,33 @@ class Stage:
     editable: tuple[str, ...] = ()
 
     def folder(self, place: str | os.PathLike[str]) -> Path:
-        """Return the stage's folder below the folder of a probe or session."""
+        """Return the stage's folder below the folder of a probe or session.
+
+        Examples
+        --------
+        >>> Stage("units").folder("probe_a").as_posix()
+        'probe_a/units'
+        """
         return Path(place) / self.name
 
     def file(self, place: str | os.PathLike[str], output: str) -> Path:
-        """Return where one of its outputs is."""
+        """Return where one of its outputs is.
+
+        Examples
+        --------
+        >>> Stage("units", outputs=("metrics.csv",)).file("probe_a", "metrics.csv").as_posix()
+        'probe_a/units/metrics.csv'
+        """
         return self.folder(place) / output
 
     def is_finished(self, place: str | os.PathLike[str]) -> bool:
-        """Tell whether the stage has run to its end in the folder of a probe or session."""
+        """Tell whether the stage has run to its end in the folder of a probe or session.
+
+        Examples
+        --------
+        >>> Stage("units").is_finished("nowhere")
+        False
+        """
         return read_manifest(self.folder(place)) is not None
 
     def finished(self, place: str | os.PathLike[str]) -> StageResult:
@@ -120,6 +150,13 @@ class Stage:
         ------
         StageError
             If it has not run to its end there.
+
+        Examples
+        --------
+        >>> Stage("units").finished("nowhere")
+        Traceback (most recent call last):
+            ...
+        allen_ecephys.errors.StageError: nowhere holds no finished stage 'units'
         """
         manifest = read_manifest(self.folder(place))
         if manifest is None:
@@ -154,6 +191,17 @@ class Stage:
             If the stage's folder holds something that no stage wrote, or that a person changed since (then the new
             outputs lie beside it, in a folder that the message names), if an output that it declares was not
             written, or if an input changed while the stage ran.
+
+        Examples
+        --------
+        >>> def count(draft):
+        ...     (draft / "found.txt").write_text("3")
+        ...     return {"found": 3}
+        >>> stage = Stage("counting", outputs=("found.txt",))
+        >>> stage.run("a_probe", count, inputs=["session.nwb"], parameters={"threshold": 5}).reused
+        False
+        >>> stage.run("a_probe", count, inputs=["session.nwb"], parameters={"threshold": 5}).reused
+        True
         """
         target = self.folder(place)
         if _looking.get():

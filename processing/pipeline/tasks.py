@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from allen_ecephys.errors import AllenEcephysError, StageError
+from allen_ecephys.errors import AllenEcephysError, StageError, in_words
 
 from .log import log_to
 from .marks import mark_failed, mark_running, unmark
@@ -42,6 +42,12 @@ class Task:
         Runs the stage or reuses what is there. It must be picklable.
     memory
         Bytes that it is expected to need; 0 where nobody knows.
+
+    Examples
+    --------
+    >>> task = Task("7", "probeA", "units", Path("out/probeA"), Path("out"), ("7/probeA/sorting",), run=len)
+    >>> task.key, task.after
+    ('7/probeA/units', ('7/probeA/sorting',))
     """
 
     session: str
@@ -55,7 +61,13 @@ class Task:
 
     @property
     def key(self) -> str:
-        """Session, probe and stage in one name."""
+        """Session, probe and stage in one name.
+
+        Examples
+        --------
+        >>> Task("7", "", "session_file", Path("out"), Path("out"), (), run=len).key
+        '7/session_file'
+        """
         return "/".join(part for part in (self.session, self.probe, self.stage) if part)
 
 
@@ -73,6 +85,12 @@ class TaskResult:
         ``seconds``, ``cpu_seconds`` and ``peak_memory_bytes`` of a stage that ran.
     report
         What the stage counted.
+
+    Examples
+    --------
+    >>> failed = TaskResult("7/probeA/sorting", "failed", message="the disk is full")
+    >>> failed.ok, failed.message
+    (False, 'the disk is full')
     """
 
     key: str
@@ -83,7 +101,13 @@ class TaskResult:
 
     @property
     def ok(self) -> bool:
-        """Whether the stage's results are there."""
+        """Whether the stage's results are there.
+
+        Examples
+        --------
+        >>> [TaskResult("7/probeA/units", outcome).ok for outcome in ("done", "reused", "failed", "not reached")]
+        [True, True, False, False]
+        """
         return self.outcome in {"done", "reused"}
 
 
@@ -96,7 +120,7 @@ def perform(task: Task) -> TaskResult:
             done = task.run()
         except Exception as error:
             told = isinstance(error, AllenEcephysError | OSError)
-            message = f"{error}" if told else f"{type(error).__name__}: {error}"
+            message = in_words(error) if told else f"it failed in a way that was not foreseen: {in_words(error)}"
             mark_failed(task.place, task.stage, message)
             log("failed", message=message, traceback=traceback.format_exc())
             return TaskResult(task.key, "failed", message)

@@ -57,6 +57,14 @@ class SpikeFeatures:
         shape (n_slots,).
     shanks
         Shank of each of `channels`, int64, shape (n_slots,).
+
+    Examples
+    --------
+    >>> from allen_ecephys.processing.waveforms import mean_waveforms
+    >>> band, spikes = bands.spike_band, recorded.sorted_spikes()
+    >>> features = spike_features(band, spikes, mean_waveforms(band, spikes))
+    >>> len(features.amplitudes) == len(spikes), features.components.shape
+    (True, (3, 61))
     """
 
     pcs: NDArray[np.float32]

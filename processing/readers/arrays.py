@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import FileFormatError
+from allen_ecephys.errors import FileFormatError, in_words
 from allen_ecephys.files import open_regular
 
 #: Files below this size (bytes) are read whole: an empty array cannot be mapped.
@@ -33,7 +33,7 @@ def read_npy(path: Path, *, mapped: bool = False) -> npt.NDArray[Any]:
     try:
         values = np.asarray(np.load(path, mmap_mode=mode, allow_pickle=False))
     except (ValueError, EOFError, OSError, MemoryError, OverflowError, SyntaxError, TokenError) as error:
-        msg = f"{path} is no plain array ({error}); it was cut or damaged. Copy it again."
+        msg = f"{path} is no plain array ({in_words(error)}); it was cut or damaged. Copy it again."
         raise FileFormatError(msg) from error
     if values.dtype.kind not in "biuf":
         msg = f"{path} is no plain array: it holds {values.dtype}, not numbers; write it again with its program"

@@ -51,6 +51,12 @@ class OpenEphysRecording(BinaryRecording):
     ----------
     stream
         What the recording's index says about it.
+
+    Examples
+    --------
+    >>> band = open_open_ephys("recording")
+    >>> type(band).__name__, band.n_channels
+    ('OpenEphysRecording', 32)
     """
 
     def __init__(self, stream: OpenEphysStream, sites: StreamSites, *, allow_cut: bool = False) -> None:
@@ -115,6 +121,12 @@ class OpenEphysRecording(BinaryRecording):
             If the stream has no such file.
         FileFormatError
             If the file does not hold numbers.
+
+        Examples
+        --------
+        >>> open_bands("recording").spike_band.sample_numbers()
+        array([     0,      1,      2, ..., 179997, 179998, 179999],
+              shape=(180000,))
         """
         numbers = self._numbers()
         if numbers is None:

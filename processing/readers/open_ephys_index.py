@@ -12,12 +12,11 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import FileFormatError, MissingFileError
+from allen_ecephys.errors import FileFormatError, MissingFileError, in_words
 from allen_ecephys.files import read_json
 
 from ..probes import N_CHANNELS
 from .finding import files_below
-from .text import fault_of
 
 UV_PER_BIT_3A: Final = 0.195
 #: A stream faster than this is a spike band (30 kHz), a slower one an LFP band (2.5 kHz).
@@ -56,6 +55,11 @@ class OpenEphysStream:
         Whether it comes from a Neuropixels 3A recording.
     record_node
         Number of the record node that wrote it; empty where the index does not say.
+
+    Examples
+    --------
+    >>> [(stream.name, stream.band, stream.sampling_rate) for stream in open_ephys_streams("recording")]
+    [('Neuropix-3a-100.0', 'ap', 30000.0), ('Neuropix-3a-100.1', 'lfp', 2500.0)]
     """
 
     folder: Path
@@ -70,24 +74,48 @@ class OpenEphysStream:
 
     @property
     def name(self) -> str:
-        """Name of the stream: that of its folder."""
+        """Name of the stream: that of its folder.
+
+        Examples
+        --------
+        >>> [stream.name for stream in open_ephys_streams("recording")]
+        ['Neuropix-3a-100.0', 'Neuropix-3a-100.1']
+        """
         return self.folder.name
 
     @property
     def probe(self) -> str:
-        """Name of the probe: the stream's without its band."""
+        """Name of the probe: the stream's without its band.
+
+        Examples
+        --------
+        >>> {stream.probe for stream in open_ephys_streams("recording")}
+        {'Neuropix-3a-100'}
+        """
         if self.is_3a:
             return self.name.rpartition(".")[0]
         return re.sub(r"-(AP|LFP)$", "", self.stream_name)
 
     @property
     def band(self) -> Literal["ap", "lfp"]:
-        """Band by sampling rate."""
+        """Band by sampling rate.
+
+        Examples
+        --------
+        >>> [stream.band for stream in open_ephys_streams("recording")]
+        ['ap', 'lfp']
+        """
         return "ap" if self.sampling_rate > BAND_BOUNDARY else "lfp"
 
     @property
     def names(self) -> frozenset[str]:
-        """Everything the stream may be called by."""
+        """Everything the stream may be called by.
+
+        Examples
+        --------
+        >>> sorted(open_ephys_streams("recording")[0].names)
+        ['Neuropix-3a-100', 'Neuropix-3a-100.0']
+        """
         return frozenset({self.name, self.stream_name, self.probe})
 
 
@@ -147,7 +175,7 @@ def _indexed_streams(recording: Path, index: Path) -> list[OpenEphysStream]:
         entries = listed["continuous"]
         streams = [_stream(recording, entry) for entry in entries]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        why = fault_of(error)
+        why = in_words(error)
         msg = f"{index} is not an Open Ephys index of continuous data: {why}; copy it again from the recording"
         raise FileFormatError(msg) from error
     return [stream for stream in streams if len(stream.electrodes)]

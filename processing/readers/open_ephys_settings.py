@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import FileFormatError, GeometryError
+from allen_ecephys.errors import FileFormatError, GeometryError, in_words
 
 from .catalogue import catalogue_probe, shank_pitch
-from .text import fault_of
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -98,7 +97,7 @@ def read_open_ephys_settings(path: Path, record_node: str | None = None) -> list
     except (ElementTree.ParseError, ValueError, KeyError, IndexError, OverflowError, AttributeError) as error:
         if isinstance(error, GeometryError):
             raise
-        msg = f"{path} is no settings.xml of Open Ephys: {fault_of(error)}; copy it again from the record node's folder"
+        msg = f"{path} is no settings.xml of Open Ephys: {in_words(error)}; copy it again from the record node's folder"
         raise FileFormatError(msg) from error
 
 

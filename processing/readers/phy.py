@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import FileFormatError, MissingDataError, MissingFileError, SpikeTrainError
+from allen_ecephys.errors import FileFormatError, MissingDataError, MissingFileError, SpikeTrainError, in_words
 
 from ..sorted_spikes import SortedSpikes
 from .arrays import read_npy
@@ -41,7 +41,7 @@ PARAMETERS: Final = ("dat_path", "n_channels_dat", "dtype", "offset", "sample_ra
 
 @dataclass(frozen=True)
 class PhySorting:
-    """A sorting as found in a phy folder; absent files leave None.
+    r"""A sorting as found in a phy folder; absent files leave None.
 
     Attributes
     ----------
@@ -71,6 +71,17 @@ class PhySorting:
         as called by neither.
     parameters
         What ``params.py`` states (``sample_rate``, ``n_channels_dat``, ...).
+
+    Examples
+    --------
+    >>> folder = Path("by_hand")
+    >>> folder.mkdir()
+    >>> np.save(folder / "spike_times.npy", np.array([300, 900, 1_500]))
+    >>> np.save(folder / "spike_clusters.npy", np.array([2, 2, 5]))
+    >>> written = (folder / "params.py").write_text("sample_rate = 30000.0\n")
+    >>> sorting = read_phy(folder, n_samples=180_000)
+    >>> sorting.spikes.counts(), sorting.sampling_rate, sorting.templates is None
+    (array([2, 1]), 30000.0, True)
     """
 
     folder: Path
@@ -89,12 +100,22 @@ class PhySorting:
 
     @property
     def sampling_rate(self) -> float:
-        """Sampling rate in Hz, from ``params.py``.
+        r"""Sampling rate in Hz, from ``params.py``.
 
         Raises
         ------
         MissingDataError
             If the folder states none.
+
+        Examples
+        --------
+        >>> folder = Path("sampled")
+        >>> folder.mkdir()
+        >>> for name in ("spike_times", "spike_clusters"):
+        ...     np.save(folder / f"{name}.npy", np.array([300, 900]))
+        >>> written = (folder / "params.py").write_text("sample_rate = 25000.0\n")
+        >>> read_phy(folder).sampling_rate
+        25000.0
         """
         if "sample_rate" not in self.parameters:
             msg = f"{self.folder} has no params.py with a sample_rate; take the rate from the recording"
@@ -102,7 +123,19 @@ class PhySorting:
         return float(self.parameters["sample_rate"])
 
     def labels(self) -> dict[int, str]:
-        """Return what each cluster is called, where anybody called them anything (:attr:`groups`)."""
+        r"""Return what each cluster is called, where anybody called them anything (:attr:`groups`).
+
+        Examples
+        --------
+        >>> folder = Path("labelled")
+        >>> folder.mkdir()
+        >>> for name in ("spike_times", "spike_clusters"):
+        ...     np.save(folder / f"{name}.npy", np.array([300, 900]))
+        >>> written = (folder / "params.py").write_text("sample_rate = 30000.0\n")
+        >>> written = (folder / "cluster_group.tsv").write_text("cluster_id\tgroup\n300\tgood\n900\tnoise\n")
+        >>> read_phy(folder).labels()
+        {300: 'good', 900: 'noise'}
+        """
         return (
             {}
             if self.groups is None
@@ -278,7 +311,7 @@ def _labels(path: Path) -> pd.Series:
     except FileFormatError:
         raise
     except (ValueError, TypeError, OverflowError) as error:
-        msg = f"{path} is no table of clusters: {error}; write it again with phy or the sorter"
+        msg = f"{path} is no table of clusters: {in_words(error)}; write it again with phy or the sorter"
         raise FileFormatError(msg) from error
     column = "group" if "group" in labels else labels.columns[-1]
     named = labels[column].dropna().astype(str)

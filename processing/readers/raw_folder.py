@@ -18,6 +18,7 @@ from allen_ecephys.errors import (
     MissingFileError,
     UnknownNameError,
     explains_unknown_names,
+    in_words,
 )
 from allen_ecephys.files import read_json
 
@@ -45,7 +46,6 @@ from .spikeglx import (
     samples_beside,
     spikeglx_files,
 )
-from .text import fault_of
 from .unread import what_there_is
 
 logger = logging.getLogger(__name__)
@@ -277,7 +277,7 @@ def open_described(folder: Path, band: Literal["ap", "lfp"]) -> BinaryRecording:
     except AllenEcephysError:
         raise
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        msg = f"{description} does not describe a recording ({fault_of(error)}); it was edited or damaged"
+        msg = f"{description} does not describe a recording ({in_words(error)}); it was edited or damaged"
         raise FileFormatError(msg) from error
 
 

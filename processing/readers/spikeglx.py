@@ -52,6 +52,13 @@ class SpikeGlxRecording(BinaryRecording):
     ----------
     meta
         The metadata.
+
+    Examples
+    --------
+    >>> written = write_recording("run_6", duration=0.5, n_units=2, n_channels=16, form="spikeglx")
+    >>> band = open_bands("run_6").spike_band
+    >>> band.meta.band, band.n_samples
+    ('ap', 15000)
     """
 
     def __init__(
@@ -108,6 +115,12 @@ class SpikeGlxRecording(BinaryRecording):
         ------
         MissingDataError
             If the file was saved without its synchronization word.
+
+        Examples
+        --------
+        >>> written = write_recording("run_7", duration=0.5, n_units=2, n_channels=16, form="spikeglx")
+        >>> open_bands("run_7").spike_band.sync_edges(6)
+        array([], shape=(0, 2), dtype=int64)
         """
         if not self.meta.n_sync:
             msg = f"{self.path} was saved without its synchronization word; the pulses are in no column of it"

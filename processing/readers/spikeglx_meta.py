@@ -81,6 +81,13 @@ class SpikeGlxMeta:
         int64: saved channels that are references or marked unused.
     full_scale
         Counts at the end of the converter's range.
+
+    Examples
+    --------
+    >>> in_run = write_recording("run_g0", duration=0.5, n_units=2, n_channels=16, form="spikeglx")
+    >>> meta = read_spikeglx_meta(next(Path("run_g0").rglob("*.ap.meta")))
+    >>> meta.band, meta.sampling_rate, meta.n_columns
+    ('ap', 30000.0, 17)
     """
 
     path: Path
@@ -95,28 +102,64 @@ class SpikeGlxMeta:
 
     @property
     def n_columns(self) -> int:
-        """Values per sample in the file."""
+        """Values per sample in the file.
+
+        Examples
+        --------
+        >>> written = write_recording("run_1", duration=0.5, n_units=2, n_channels=16, form="spikeglx")
+        >>> read_spikeglx_meta(next(Path("run_1").rglob("*.ap.meta"))).n_columns  # and one of synchronization
+        17
+        """
         return len(self.saved_channels) + self.n_sync
 
     @property
     def file_size(self) -> int | None:
-        """Bytes that the file had when it was closed, or None if the recording was cut off."""
+        """Bytes that the file had when it was closed, or None if the recording was cut off.
+
+        Examples
+        --------
+        >>> written = write_recording("run_2", duration=0.5, n_units=2, n_channels=16, form="spikeglx")
+        >>> meta = read_spikeglx_meta(next(Path("run_2").rglob("*.ap.meta")))
+        >>> meta.file_size == 2 * meta.n_columns * written.n_samples
+        True
+        """
         return int(self.fields["fileSizeBytes"]) if "fileSizeBytes" in self.fields else None
 
     @property
     def first_sample(self) -> int:
-        """Number of the file's first sample since acquisition began, 0 if it is not stated."""
+        """Number of the file's first sample since acquisition began, 0 if it is not stated.
+
+        Examples
+        --------
+        >>> written = write_recording("run_3", duration=0.5, n_units=2, n_channels=16, form="spikeglx")
+        >>> read_spikeglx_meta(next(Path("run_3").rglob("*.ap.meta"))).first_sample
+        0
+        """
         return int(self.fields.get("firstSample", "0"))
 
     @property
     def part_number(self) -> str:
-        """Part number of the probe; empty for 3A probes and where the file states none."""
+        """Part number of the probe; empty for 3A probes and where the file states none.
+
+        Examples
+        --------
+        >>> written = write_recording("run_4", duration=0.5, n_units=2, n_channels=16, form="spikeglx", probe="NP2013")
+        >>> read_spikeglx_meta(next(Path("run_4").rglob("*.ap.meta"))).part_number
+        'NP2013'
+        """
         stated = self.fields.get("imDatPrb_pn", "")
         return stated if stated or _is_3a(self.fields) else PART_OF_TYPE.get(_kind(self.fields), "")
 
     @property
     def link_errors(self) -> dict[str, int]:
-        """Errors that SpikeGLX counted on the probe's link, those that occurred: samples may have been lost."""
+        """Errors that SpikeGLX counted on the probe's link, those that occurred: samples may have been lost.
+
+        Examples
+        --------
+        >>> written = write_recording("run_5", duration=0.5, n_units=2, n_channels=16, form="spikeglx")
+        >>> read_spikeglx_meta(next(Path("run_5").rglob("*.ap.meta"))).link_errors  # none
+        {}
+        """
         found: dict[str, int] = {}
         for key, value in self.fields.items():
             if key.startswith("imErrFlags"):

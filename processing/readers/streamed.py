@@ -45,6 +45,17 @@ class StreamedRecording(BinaryRecording):
         As :class:`BinaryRecording`.
     CorruptFileError
         If the file does not hold a whole number of samples, or fewer than it did.
+
+    Examples
+    --------
+    >>> with open(bands.spike_band.path, "rb") as file:
+    ...     streamed = StreamedRecording(
+    ...         file, n_columns=32, channels=np.arange(32), sampling_rate=30_000.0, uv_per_bit=0.195,
+    ...         geometry=bands.spike_band.geometry,
+    ...     )
+    ...     same = bool((streamed.read(0, 100) == bands.spike_band.read(0, 100)).all())
+    >>> same
+    True
     """
 
     def __init__(self, file: SeekableFile, **facts: Any) -> None:
@@ -75,12 +86,34 @@ class StreamedRecording(BinaryRecording):
         ------
         MissingDataError
             Always.
+
+        Examples
+        --------
+        >>> with open(bands.spike_band.path, "rb") as file:
+        ...     streamed = StreamedRecording(
+        ...         file, n_columns=32, channels=np.arange(32), sampling_rate=30_000.0, uv_per_bit=0.195,
+        ...         geometry=bands.spike_band.geometry,
+        ...     )
+        >>> streamed.memory_map()
+        Traceback (most recent call last):
+            ...
+        allen_ecephys.errors.MissingDataError:...
         """
         msg = f"{self.path} is read by byte ranges and cannot be mapped; download it first"
         raise MissingDataError(msg)
 
     def prefetch(self, windows: Sequence[tuple[int, int]]) -> None:
-        """Have the samples of many windows [start, stop) fetched together, where the file can do that."""
+        """Have the samples of many windows [start, stop) fetched together, where the file can do that.
+
+        Examples
+        --------
+        >>> with open(bands.spike_band.path, "rb") as file:
+        ...     streamed = StreamedRecording(
+        ...         file, n_columns=32, channels=np.arange(32), sampling_rate=30_000.0, uv_per_bit=0.195,
+        ...         geometry=bands.spike_band.geometry,
+        ...     )
+        ...     streamed.prefetch([(0, 100), (5_000, 5_100)])  # of a plain file: nothing to do
+        """
         fetch = getattr(self.file, "prefetch", None)
         if fetch is not None:
             sample = self.n_columns * self.dtype.itemsize
@@ -95,6 +128,17 @@ class StreamedRecording(BinaryRecording):
             If the window leaves the recording.
         CorruptFileError
             If the file gives fewer bytes than it has.
+
+        Examples
+        --------
+        >>> with open(bands.spike_band.path, "rb") as file:
+        ...     streamed = StreamedRecording(
+        ...         file, n_columns=32, channels=np.arange(32), sampling_rate=30_000.0, uv_per_bit=0.195,
+        ...         geometry=bands.spike_band.geometry,
+        ...     )
+        ...     shape = streamed.read_columns(0, 10).shape
+        >>> shape
+        (10, 32)
         """
         start, stop = checked_bounds(start, stop, self.n_samples, str(self.path))
         sample = self.n_columns * self.dtype.itemsize

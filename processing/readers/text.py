@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from allen_ecephys.errors import AllenEcephysError, FileFormatError
+from allen_ecephys.errors import FileFormatError
 from allen_ecephys.files import read_regular
 
 #: Tried in turn; the last reads any bytes. What matters to a reader is ASCII; notes and folders may come out garbled.
@@ -32,10 +32,3 @@ def read_text(path: Path) -> str:
         except UnicodeDecodeError:
             continue
     return data.decode(ENCODINGS[-1])
-
-
-def fault_of(error: Exception) -> str:
-    """Return what an error says, in words: nothing of the classes of Python that it went through."""
-    if isinstance(error, KeyError) and not isinstance(error, AllenEcephysError):
-        return f"it has no {error}"
-    return str(error) or "its parts do not belong together"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,8 @@ PULSES = (
     ("a single square pulse", "pulse", 0.01),
     ("2.5 ms pulses at 10 Hz", "fast_pulses", 1.0),
 )
+#: Between the starts of two bouts of running, on average (s).
+_BETWEEN_BOUTS = 55.0
 LEVELS = (1.0, 2.5, 4.0)
 _REPEATS = 15
 #: Between the last presentation and the first light pulse (s).
@@ -42,10 +45,8 @@ def running_tables(stop: float, rng: np.random.Generator) -> tuple[pd.DataFrame,
 
     times = np.arange(FIRST_FRAME_TIME, stop, FRAME_PERIOD)
     n = len(times)
-    bouts = max(1, int((stop - FIRST_FRAME_TIME) / 55.0)) + 2
-    starts = FIRST_FRAME_TIME + np.cumsum(rng.exponential(55.0, bouts))
     target = np.zeros(n)
-    for start, length, speed in zip(starts, rng.gamma(3.0, 5.0, bouts), rng.gamma(4.0, 8.0, bouts), strict=True):
+    for start, length, speed in _running_bouts(stop, rng):
         target[(times >= start) & (times < start + length)] = speed
     # The animal takes half a second to reach its speed.
     window = np.ones(31) / 31.0
@@ -65,6 +66,18 @@ def running_tables(stop: float, rng: np.random.Generator) -> tuple[pd.DataFrame,
         }
     )
     return running, raw
+
+
+def _running_bouts(stop: float, rng: np.random.Generator) -> Iterator[tuple[float, float, float]]:
+    """Yield start (s), length (s) and speed (cm/s) of each bout of running up to `stop`."""
+    later = rng.spawn(1)[0]
+    many = max(1, int((stop - FIRST_FRAME_TIME) / _BETWEEN_BOUTS)) + 2  # as many as there are on average
+    start = FIRST_FRAME_TIME
+    while start < stop:
+        starts = start + np.cumsum(rng.exponential(_BETWEEN_BOUTS, many))
+        yield from zip(starts, rng.gamma(3.0, 5.0, many), rng.gamma(4.0, 8.0, many), strict=True)
+        # Where chance has put them closer than that, there are more.
+        start, rng = float(starts[-1]), later
 
 
 def eye_tracking(duration: float, running: pd.DataFrame, rng: np.random.Generator) -> EyeTracking:

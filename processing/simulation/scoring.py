@@ -46,6 +46,12 @@ class SortingScore:
         Sorted units that agree with no true unit by 0.2 or more: they are noise.
     redundant_units
         Sorted units that agree by 0.2 or more with a true unit which another sorted unit fits better.
+
+    Examples
+    --------
+    >>> score = score_sorting([100, 400, 900], [0, 0, 1], [101, 401], [7, 7])
+    >>> score.units[["sorted_unit", "accuracy"]].values.tolist()
+    [[7.0, 1.0], [-1.0, 0.0]]
     """
 
     agreement: pd.DataFrame
@@ -56,7 +62,13 @@ class SortingScore:
 
     @property
     def n_well_found(self) -> int:
-        """True units with an accuracy of at least 0.8."""
+        """True units with an accuracy of at least 0.8.
+
+        Examples
+        --------
+        >>> score_sorting([100, 400, 900], [0, 0, 1], [101, 401], [7, 7]).n_well_found
+        1
+        """
         return int((self.units["accuracy"] >= WELL_FOUND).sum())
 
 

@@ -42,6 +42,13 @@ class Agreement:
         Their spikes.
     matches
         Spikes in common, shape (units of the first, units of the second).
+
+    Examples
+    --------
+    >>> same = agreement_of([10, 50, 90], [1, 1, 2], [10, 51, 91], [5, 5, 6])
+    >>> same.scores
+    array([[1., 0.],
+           [0., 1.]])
     """
 
     first_ids: Int64
@@ -52,7 +59,13 @@ class Agreement:
 
     @cached_property
     def scores(self) -> Float64:
-        """Agreement of each pair, 0 to 1, in the shape of `matches`."""
+        """Agreement of each pair, 0 to 1, in the shape of `matches`.
+
+        Examples
+        --------
+        >>> agreement_of([10, 50, 90], [1, 1, 1], [10, 50], [5, 5]).scores.round(2)
+        array([[0.67]])
+        """
         either = self.first_counts[:, None] + self.second_counts[None, :] - self.matches
         scores: Float64 = np.divide(self.matches, either, out=np.zeros(self.matches.shape), where=either > 0)
         return scores
@@ -62,6 +75,12 @@ class Agreement:
         """For each unit of the first, the row of the one of the second that is the same; -1 where there is none.
 
         The pairs of at least 0.5 whose sum of agreement is largest (Hungarian assignment).
+
+        Examples
+        --------
+        >>> same = agreement_of([10, 50, 90], [1, 1, 2], [10, 51], [5, 5])
+        >>> same.first_ids, same.assigned
+        (array([1, 2]), array([ 0, -1]))
         """
         from scipy.optimize import linear_sum_assignment
 
@@ -74,7 +93,13 @@ class Agreement:
 
     @property
     def unrelated(self) -> npt.NDArray[np.bool_]:
-        """Units of the second that agree with none of the first by 0.2 or more."""
+        """Units of the second that agree with none of the first by 0.2 or more.
+
+        Examples
+        --------
+        >>> agreement_of([10, 50], [1, 1], [10, 50, 700], [5, 5, 6]).unrelated
+        array([False,  True])
+        """
         return self._left_over(self.scores.max(axis=0, initial=0.0) < CHANCE)
 
     @property
@@ -82,6 +107,12 @@ class Agreement:
         """Units of the second that agree by 0.2 or more with one of the first which another of the second fits better.
 
         An assigned unit is neither `unrelated` nor `redundant`.
+
+        Examples
+        --------
+        >>> halves = agreement_of([10, 50, 90], [1, 1, 1], [10, 50, 90], [5, 5, 6])
+        >>> halves.second_ids, halves.redundant
+        (array([5, 6]), array([False,  True]))
         """
         if not self.scores.size:
             return np.zeros(len(self.second_ids), dtype=bool)
@@ -94,7 +125,17 @@ class Agreement:
         return condition & ~taken
 
     def table(self, values: npt.NDArray[np.generic], first: str, second: str) -> pd.DataFrame:
-        """Return `scores` or `matches` with the units' ids, whose axes get these names."""
+        """Return `scores` or `matches` with the units' ids, whose axes get these names.
+
+        Examples
+        --------
+        >>> same = agreement_of([10, 50, 90], [1, 1, 2], [10, 51, 91], [5, 5, 6])
+        >>> same.table(same.matches, "by hand", "sorter")
+        sorter   5  6
+        by hand
+        1        2  0
+        2        0  1
+        """
         import pandas as pd
 
         index, columns = pd.Index(self.first_ids, name=first), pd.Index(self.second_ids, name=second)

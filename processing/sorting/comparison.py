@@ -81,6 +81,12 @@ class SortingComparison:
         Agreement of each pair, published x found.
     spikes_left_out
         Published spikes at times at which the recording that was sorted again did not run.
+
+    Examples
+    --------
+    >>> again = compare_sortings(session, session, found_probe="probeA", published_probe="probeA")
+    >>> again.counts()["matched"] == again.counts()["published"]
+    True
     """
 
     published: pd.DataFrame
@@ -90,7 +96,14 @@ class SortingComparison:
     spikes_left_out: int
 
     def counts(self) -> dict[str, int]:
-        """Return how many units are matched, lost, partial and new, and how many of them pass the default filter."""
+        """Return how many units are matched, lost, partial and new, and how many of them pass the default filter.
+
+        Examples
+        --------
+        >>> counts = compare_sortings(session, session, found_probe="probeA", published_probe="probeA").counts()
+        >>> counts["published"], counts["matched"], counts["lost"], counts["new"]
+        (50, 50, 0, 0)
+        """
         told = {"published": len(self.published), "found": len(self.found)}
         told |= {status: int((self.published["status"] == status).sum()) for status in (MATCHED, LOST)}
         told |= {status: int((self.found["status"] == status).sum()) for status in (PARTIAL, NEW)}
@@ -105,6 +118,15 @@ class SortingComparison:
 
         Columns: ``units`` for which both have a value, their median as ``published`` and as ``found``,
         ``median_change``, and ``within``: the absolute change that 90 % of them stay below.
+
+        Examples
+        --------
+        >>> again = compare_sortings(session, session, found_probe="probeA", published_probe="probeA")
+        >>> again.movements().loc[["firing_rate", "snr"], ["units", "median_change"]]
+                     units  median_change
+        quantity
+        firing_rate     50            0.0
+        snr             50            0.0
         """
         import pandas as pd
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from allen_ecephys.config import sorter_python, threads
-from allen_ecephys.errors import SortingError, UnknownNameError, missing_extra, suggest
+from allen_ecephys.errors import SortingError, UnknownNameError, in_words, missing_extra, suggest
 from allen_ecephys.files import read_json
 
 from ..pipeline.outputs import SampleFile
@@ -188,7 +188,8 @@ def _ask(job: Json, folder: Path, python: str | os.PathLike[str] | None) -> Json
                 start_new_session=True,
             )
         except OSError as error:
-            msg = f"{interpreter} cannot be started ({error}); name an interpreter that SpikeInterface is installed for"
+            why = in_words(error)
+            msg = f"{interpreter} cannot be started ({why}); name an interpreter that SpikeInterface is installed for"
             raise SortingError(msg) from error
         try:
             status = process.wait()

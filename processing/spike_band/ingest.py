@@ -99,7 +99,15 @@ class QuantizedRecording:
         return bad
 
     def read(self, start: int, stop: int, channels: Channels = None) -> npt.NDArray[np.int16]:
-        """Return counts, int16 (stop - start, channels)."""
+        """Return counts, int16 (stop - start, channels).
+
+        Examples
+        --------
+        >>> counted = QuantizedRecording(bands.spike_band)
+        >>> counted.read(0, 2, [0, 1])
+        array([[-120, -180],
+               [ -24, -108]], dtype=int16)
+        """
         first, last = max(start - HALO, 0), min(stop + HALO, self.n_samples)
         if self.nan_policy == "raise":
             first, last = start, stop
@@ -116,6 +124,13 @@ class QuantizedRecording:
         return result if channels is None else result[:, channels]
 
     def read_uv(self, start: int, stop: int, channels: Channels = None) -> npt.NDArray[np.float32]:
-        """Return microvolts after quantisation, float32 (stop - start, channels)."""
+        """Return microvolts after quantisation, float32 (stop - start, channels).
+
+        Examples
+        --------
+        >>> counted = QuantizedRecording(bands.spike_band)
+        >>> bool(np.abs(counted.read_uv(0, 100) - bands.spike_band.read_uv(0, 100)).max() < counted.uv_per_bit[0])
+        True
+        """
         scaled: npt.NDArray[np.float32] = self.read(start, stop, channels) * np.float32(self.count_uv)
         return scaled

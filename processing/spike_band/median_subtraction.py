@@ -375,11 +375,25 @@ class MedianSubtractedRecording:
         self._plan = probe_medians(info, source.adc, ShankLines.of(source.geometry, source.shanks))
 
     def read(self, start: int, stop: int, channels: Channels = None) -> npt.NDArray[Any]:
-        """Return samples ``[start, stop)`` in counts, int16, shape (stop - start, channels)."""
+        """Return samples ``[start, stop)`` in counts, int16, shape (stop - start, channels).
+
+        Examples
+        --------
+        >>> clean = MedianSubtractedRecording(bands.spike_band, estimate_depth(bands.spike_band, bands.lfp))
+        >>> clean.read(0, 300).dtype
+        dtype('int16')
+        """
         samples = subtract_medians(np.ascontiguousarray(self.source.read(start, stop)), self._plan).samples
         return samples if channels is None else samples[:, channels]
 
     def read_uv(self, start: int, stop: int, channels: Channels = None) -> npt.NDArray[np.float32]:
-        """Return samples ``[start, stop)`` in microvolts, float32."""
+        """Return samples ``[start, stop)`` in microvolts, float32.
+
+        Examples
+        --------
+        >>> clean = MedianSubtractedRecording(bands.spike_band, estimate_depth(bands.spike_band, bands.lfp))
+        >>> abs(float(np.median(clean.read_uv(0, 3_000)))) < 1.0
+        True
+        """
         gains = self.uv_per_bit if channels is None else self.uv_per_bit[channels]
         return (self.read(start, stop, channels) * gains).astype(np.float32)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import FileFormatError, explains_unknown_names
+from allen_ecephys.errors import FileFormatError, explains_unknown_names, in_words
 from allen_ecephys.files import read_json
 
 #: Microvolts per count of the release; thresholds of power are in counts squared of this size.
@@ -45,6 +45,12 @@ class DepthParameters:
         Height of the air above the surface: 100 channels of a 1.0 probe.
     reorder_lfp
         Whether LFP channels are in the order of files extracted from 3A recordings.
+
+    Examples
+    --------
+    >>> info = estimate_depth(bands.spike_band, bands.lfp, DepthParameters(high_noise_uv=30.0))
+    >>> info.parameters.high_noise_uv
+    30.0
     """
 
     high_noise_uv: float = 50.0
@@ -106,14 +112,28 @@ class ProbeInfo:
 
     @property
     def heights(self) -> npt.NDArray[np.float64]:
-        """Height of each channel above the brain's surface, um (see `heights_um`)."""
+        """Height of each channel above the brain's surface, um (see `heights_um`).
+
+        Examples
+        --------
+        >>> info = ProbeInfo(np.zeros(4), np.ones(4, dtype=bool), np.ones(4), surface_channel=2, air_channel=4)
+        >>> info.heights
+        array([-20., -10.,   0.,  10.])
+        """
         if self.heights_um is None:
             return np.asarray(RELEASED_PITCH * (np.arange(len(self.mask)) - self.surface_channel), dtype=np.float64)
         return self.heights_um
 
     @property
     def in_brain(self) -> npt.NDArray[np.bool_]:
-        """Which channels are below the brain's surface, bool (n_channels,)."""
+        """Which channels are below the brain's surface, bool (n_channels,).
+
+        Examples
+        --------
+        >>> info = ProbeInfo(np.zeros(4), np.ones(4, dtype=bool), np.ones(4), surface_channel=2, air_channel=4)
+        >>> info.in_brain
+        array([ True,  True, False, False])
+        """
         return np.asarray(self.heights < 0)
 
     def below(self, height_um: float) -> npt.NDArray[np.bool_]:
@@ -121,12 +141,25 @@ class ProbeInfo:
 
         The release counted channels from the surface's number, cut to a whole one where the median over passes was
         half way between two.
+
+        Examples
+        --------
+        >>> info = ProbeInfo(np.zeros(4), np.ones(4, dtype=bool), np.ones(4), surface_channel=2, air_channel=4)
+        >>> info.below(10.0)
+        array([ True,  True,  True, False])
         """
         return np.asarray(self.heights + RELEASED_PITCH / 2 < height_um)
 
     @property
     def below_air(self) -> npt.NDArray[np.bool_]:
-        """Which channels are below the air, bool (n_channels,)."""
+        """Which channels are below the air, bool (n_channels,).
+
+        Examples
+        --------
+        >>> info = ProbeInfo(np.zeros(4), np.ones(4, dtype=bool), np.ones(4), surface_channel=1, air_channel=3)
+        >>> info.below_air
+        array([ True,  True,  True, False])
+        """
         gap = RELEASED_PITCH * (self.air_channel - self.surface_channel) if self.air_um is None else self.air_um
         return self.below(gap)
 
@@ -187,5 +220,5 @@ def read_probe_info(path: str | os.PathLike[str]) -> ProbeInfo:
             lfp_log_power=None if power is None else np.asarray(power, dtype=np.float64),
         )
     except (KeyError, TypeError, ValueError) as error:
-        msg = f"{path} is no probe_info.json: {error!r}; run the depth estimation again"
+        msg = f"{path} is no probe_info.json: {in_words(error)}; run the depth estimation again"
         raise FileFormatError(msg) from error

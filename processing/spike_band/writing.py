@@ -14,7 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from allen_ecephys.config import threads
-from allen_ecephys.errors import FileFormatError, InvalidValueError, RecordingTooShortError, explains_unknown_names
+from allen_ecephys.errors import (
+    FileFormatError,
+    InvalidValueError,
+    RecordingTooShortError,
+    explains_unknown_names,
+    in_words,
+)
 from allen_ecephys.files import read_json
 from allen_ecephys.progress import progress_bar
 
@@ -61,6 +67,11 @@ class WhiteningParameters:
         SD of the noise afterwards, counts.
     epsilon
         Regularisation, counts squared.
+
+    Examples
+    --------
+    >>> WhiteningParameters(high_pass=300.0).high_pass
+    300.0
     """
 
     high_pass: float = HIGH_PASS
@@ -99,7 +110,7 @@ def open_processed(folder: str | os.PathLike[str]) -> BinaryRecording:
             timeline=Timeline.from_facts(facts["n_samples"], facts.get("timeline")),
         )
     except (FileNotFoundError, KeyError, TypeError) as error:
-        msg = f"{place} holds no recording of a finished stage: {error!r}"
+        msg = f"{place} holds no recording of a finished stage: {in_words(error)}"
         raise FileFormatError(msg) from error
 
 

@@ -50,6 +50,12 @@ class ProbeData:
         What each unit probably is, and its shares of false and missed spikes
         (:data:`~allen_ecephys.nwb.layout.ESTIMATE_COLUMNS`), index cluster id; None where sizes of spikes are not known
         in noise SDs.
+
+    Examples
+    --------
+    >>> data = open_probe("recording", spikes=recorded.sorted_spikes())
+    >>> data.recording.n_channels, data.spikes.n_units
+    (32, 6)
     """
 
     recording: Recording

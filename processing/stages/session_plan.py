@@ -55,6 +55,12 @@ class SessionPlan:
         Bytes that the hungriest stages may need, as many as there are processes.
     disk
         Bytes that the stages leave.
+
+    Examples
+    --------
+    >>> plan = SessionPlan(stages=(), n_done=20, seconds=0.0, workers=2, memory=2e9, disk=0.0)
+    >>> plan.n_done, f"{plan.memory / 1e9:.0f} GB"
+    (20, '2 GB')
     """
 
     stages: tuple[PlannedStage, ...]

@@ -147,6 +147,12 @@ class SessionOutputs:
         Id of each probe -> its LFP file, where there is one.
     digest
         Of all of these; equal files, equal digests.
+
+    Examples
+    --------
+    >>> files = SessionOutputs(Path("session_7.nwb"), Path("metrics.csv"), lfp={70: Path("lfp.nwb")}, digest="")
+    >>> files.session.name, list(files.lfp)
+    ('session_7.nwb', [70])
     """
 
     session: Path

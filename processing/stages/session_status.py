@@ -34,6 +34,12 @@ class StageStatus:
         What has changed, the error it failed with, or which stage it waits for.
     cost
         What it cost when it ran, or None.
+
+    Examples
+    --------
+    >>> status = StageStatus("7/probeA/units", "probeA", "units", "stale", reason="its parameters changed")
+    >>> status.stage, status.state, status.reason
+    ('units', 'stale', 'its parameters changed')
     """
 
     key: str

@@ -27,6 +27,12 @@ class SpikeBand:
     ----------
     depth, medians, whitening
         The stages; `medians` is None where they were subtracted on the way.
+
+    Examples
+    --------
+    >>> made = process_spike_band(bands.spike_band, "spike_band_stages", lfp=bands.lfp)
+    >>> made.whitened().n_samples == bands.spike_band.n_samples
+    True
     """
 
     depth: StageResult
@@ -40,6 +46,12 @@ class SpikeBand:
         ------
         StageError
             If it was not kept.
+
+        Examples
+        --------
+        >>> made = process_spike_band(bands.spike_band, "spike_band_stages", lfp=bands.lfp)
+        >>> made.median_subtracted().dtype
+        dtype('int16')
         """
         if self.medians is None:
             msg = "the median-subtracted recording was not kept; run again with keep_median_subtracted=True"
@@ -47,7 +59,14 @@ class SpikeBand:
         return open_processed(self.medians.folder)
 
     def whitened(self) -> BinaryRecording:
-        """Open the filtered and whitened recording."""
+        """Open the filtered and whitened recording.
+
+        Examples
+        --------
+        >>> made = process_spike_band(bands.spike_band, "spike_band_stages", lfp=bands.lfp)
+        >>> made.whitened().n_channels
+        32
+        """
         return open_processed(self.whitening.folder)
 
 

@@ -73,6 +73,15 @@ class UnitParameters:
         Limits of the noise rules, and parameters of the quality metrics.
     seed
         Of all random draws.
+
+    Examples
+    --------
+    >>> UnitParameters(epochs={"first_half": (0.0, 3.0)}, spikes_per_unit=500).epochs
+    {'first_half': (0.0, 3.0)}
+    >>> UnitParameters(epochs={"backwards": (3.0, 0.0)})
+    Traceback (most recent call last):
+        ...
+    allen_ecephys.errors.InvalidValueError: the epoch 'backwards' goes from 3.0 to 0.0 s; it...
     """
 
     subtract_medians: bool = True

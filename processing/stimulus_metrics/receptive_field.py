@@ -54,6 +54,12 @@ class ReceptiveField:
         Chance that the response does not depend on the position.
     definition
         ``"release"`` or ``"corrected"``.
+
+    Examples
+    --------
+    >>> field = receptive_field(session, int(session.units["firing_rate"].idxmax()))
+    >>> field.response.shape, field.definition
+    ((9, 9), 'release')
     """
 
     unit_id: int
@@ -69,12 +75,24 @@ class ReceptiveField:
 
     @property
     def azimuths(self) -> NDArray[np.float64]:
-        """Azimuth of each column, degrees."""
+        """Azimuth of each column, degrees.
+
+        Examples
+        --------
+        >>> receptive_field(session, int(session.units["firing_rate"].idxmax())).azimuths
+        array([10., 20., 30., 40., 50., 60., 70., 80., 90.])
+        """
         return GRID + AZIMUTH_OF_CENTRE
 
     @property
     def elevations(self) -> NDArray[np.float64]:
-        """Elevation of each row, degrees."""
+        """Elevation of each row, degrees.
+
+        Examples
+        --------
+        >>> receptive_field(session, int(session.units["firing_rate"].idxmax())).elevations
+        array([ 50.,  40.,  30.,  20.,  10.,   0., -10., -20., -30.])
+        """
         return GRID[::-1] + ELEVATION_OF_CENTRE
 
     def contour(self, level: float = 0.5, n_points: int = 100) -> NDArray[np.float64]:
@@ -91,6 +109,12 @@ class ReceptiveField:
         -------
         numpy.ndarray
             (n_points, 2) azimuth and elevation, degrees; NaN where there is no fit.
+
+        Examples
+        --------
+        >>> outline = receptive_field(session, int(session.units["firing_rate"].idxmax())).contour(level=0.607)
+        >>> outline.shape
+        (100, 2)
         """
         if not 0 < level < 1:
             msg = f"level must lie between 0 and 1, got {level}: the fraction of the peak at which to draw the contour"
@@ -115,6 +139,12 @@ class ReceptiveField:
         ------
         MissingExtraError
             If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> axes = receptive_field(session, int(session.units["firing_rate"].idxmax())).plot()
+        >>> axes.get_xlabel()
+        'azimuth (degrees)'
         """
         axes = ax if ax is not None else new_axes("Plotting a receptive field")
         half = GRID_SPACING / 2

@@ -32,6 +32,12 @@ class Metric:
         Columns that are True or False.
     built_in
         Whether the metric comes with the package.
+
+    Examples
+    --------
+    >>> peak = next(metric for metric in registered_metrics() if "time_to_peak_fl" in metric.columns)
+    >>> peak.columns, peak.stimulus.name, peak.built_in
+    (('time_to_peak_fl',), 'flashes', True)
     """
 
     columns: tuple[str, ...]

@@ -139,7 +139,14 @@ class SessionResponses:
 
     @classmethod
     def from_session(cls, session: EcephysSession, unit_ids: Iterable[int] | None = None) -> SessionResponses:
-        """Take the arrays from an open session: all its shown units, or those named."""
+        """Take the arrays from an open session: all its shown units, or those named.
+
+        Examples
+        --------
+        >>> responses = SessionResponses.from_session(session, session.units.index[:3])
+        >>> len(responses.unit_ids)
+        3
+        """
         ids = session.units.index if unit_ids is None else unit_ids
         try:
             running: pd.DataFrame | None = session.running_speed
@@ -154,6 +161,15 @@ class SessionResponses:
         """Return what was shown of a stimulus, or None if the session has none of it.
 
         ``"release"`` counts presentations in invalid times among it, the others do not.
+
+        Examples
+        --------
+        >>> responses = SessionResponses.from_session(session)
+        >>> design = responses.design("drifting_gratings")
+        >>> len(design.start), len(design.conditions)
+        (84, 41)
+        >>> responses.design("dot_motion") is None
+        True
         """
         kind: object = get_stimulus(stimulus) if isinstance(stimulus, str) else stimulus
         if not isinstance(kind, Stimulus):
@@ -169,7 +185,14 @@ class SessionResponses:
         return self._designs[key]
 
     def spikes(self, unit_ids: Iterable[int] | None = None) -> SpikeTrains:
-        """Return the spike trains of some units (all if None)."""
+        """Return the spike trains of some units (all if None).
+
+        Examples
+        --------
+        >>> responses = SessionResponses.from_session(session)
+        >>> len(responses.spikes()), len(responses.spikes(responses.unit_ids[:2]))
+        (40, 2)
+        """
         return SpikeTrains.from_mapping(self.spike_times, self.unit_ids if unit_ids is None else unit_ids)
 
     def responses(
@@ -188,6 +211,12 @@ class SessionResponses:
         ------
         MissingDataError
             If the session does not have the stimulus.
+
+        Examples
+        --------
+        >>> flashes = SessionResponses.from_session(session).responses("flashes", definition="corrected")
+        >>> flashes.counts.shape
+        (40, 10)
         """
         check_definition(definition)
         design = self.design(stimulus, definition)
@@ -220,6 +249,13 @@ class StimulusResponses:
         Of metrics that shuffle.
     rf_mask_threshold
         How many standard deviations below its maximum a receptive field map is cut; None for that of the definition.
+
+    Examples
+    --------
+    >>> gratings = SessionResponses.from_session(session).responses("drifting_gratings")
+    >>> best = gratings.design.conditions.iloc[gratings.preferred_condition[0]]
+    >>> best[["orientation", "temporal_frequency"]].tolist()
+    [315.0, 15.0]
     """
 
     session: SessionResponses
@@ -233,28 +269,64 @@ class StimulusResponses:
 
     @property
     def unit_ids(self) -> NDArray[np.int64]:
-        """Ids of the units, (units,)."""
+        """Ids of the units, (units,).
+
+        Examples
+        --------
+        >>> flashes = SessionResponses.from_session(session).responses("flashes")
+        >>> bool((flashes.unit_ids == session.units.index).all())
+        True
+        """
         return self.spikes.unit_ids
 
     @property
     def n_units(self) -> int:
-        """Number of units."""
+        """Number of units.
+
+        Examples
+        --------
+        >>> SessionResponses.from_session(session).responses("flashes").n_units
+        40
+        """
         return len(self.spikes)
 
     @property
     def corrected(self) -> bool:
-        """Whether known defects of the released metrics are mended."""
+        """Whether known defects of the released metrics are mended.
+
+        Examples
+        --------
+        >>> responses = SessionResponses.from_session(session)
+        >>> responses.responses("flashes").corrected, responses.responses("flashes", definition="corrected").corrected
+        (False, True)
+        """
         return self.definition == "corrected"
 
     @property
     def mask_threshold(self) -> float:
-        """Standard deviations below its maximum at which a receptive field map is cut: 1, in AllenSDK's class 0.5."""
+        """Standard deviations below its maximum at which a receptive field map is cut: 1, in AllenSDK's class 0.5.
+
+        Examples
+        --------
+        >>> responses = SessionResponses.from_session(session)
+        >>> [responses.responses("gabors", definition=each).mask_threshold for each in ("release", "allensdk")]
+        [1.0, 0.5]
+        """
         if self.rf_mask_threshold is not None:
             return self.rf_mask_threshold
         return 0.5 if self.definition == "allensdk" else 1.0
 
     def count_between(self, start: NDArray[np.float64], stop: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return the number of spikes of each unit in each window [start, stop), (units, windows) int64."""
+        """Return the number of spikes of each unit in each window [start, stop), (units, windows) int64.
+
+        Examples
+        --------
+        >>> flashes = SessionResponses.from_session(session).responses("flashes")
+        >>> onset = flashes.design.start
+        >>> before, after = flashes.count_between(onset - 0.1, onset), flashes.count_between(onset, onset + 0.1)
+        >>> bool(before.sum() < after.sum())
+        True
+        """
         return np.asarray(count_in_windows(self.spikes.times, start, stop), dtype=np.int64)
 
     @cached_property
@@ -262,6 +334,12 @@ class StimulusResponses:
         """Spikes during each presentation, (units, presentations): the counts of condition means.
 
         Corrected: in [start, stop). Release: in (start, stop], as AllenSDK's conditionwise statistics.
+
+        Examples
+        --------
+        >>> SessionResponses.from_session(session).responses("flashes").counts[:2, :5]
+        array([[2, 0, 1, 0, 1],
+               [1, 2, 2, 3, 0]])
         """
         counted = count_in_windows(self.spikes.times, self.design.start, self.design.stop, open_left=not self.corrected)
         return np.asarray(counted, dtype=np.int64)
@@ -272,6 +350,12 @@ class StimulusResponses:
 
         Corrected: the same as :attr:`counts`. Release: in the stimulus' nominal duration T, [start, start + T], closed
         at both ends, as AllenSDK's presentationwise counts.
+
+        Examples
+        --------
+        >>> flashes = SessionResponses.from_session(session).responses("flashes", definition="corrected")
+        >>> bool((flashes.trial_counts == flashes.counts).all())
+        True
         """
         if self.corrected:
             return self.counts
@@ -281,17 +365,40 @@ class StimulusResponses:
 
     @cached_property
     def condition_sums(self) -> NDArray[np.int64]:
-        """Sum of :attr:`counts` over the presentations of each condition, (units, conditions)."""
+        """Sum of :attr:`counts` over the presentations of each condition, (units, conditions).
+
+        Examples
+        --------
+        >>> flashes = SessionResponses.from_session(session).responses("flashes")
+        >>> bool((flashes.condition_sums.sum(axis=1) == flashes.counts.sum(axis=1)).all())
+        True
+        """
         return np.add.reduceat(self.counts[:, self.design.order], self.design.offsets[:-1], axis=1)
 
     @cached_property
     def condition_means(self) -> NDArray[np.float64]:
-        """Mean of :attr:`counts` in each condition, spikes a presentation, (units, conditions)."""
+        """Mean of :attr:`counts` in each condition, spikes a presentation, (units, conditions).
+
+        Examples
+        --------
+        >>> flashes = SessionResponses.from_session(session).responses("flashes")
+        >>> flashes.condition_means[:2].round(2)
+        array([[0.6, 0.6],
+               [1.6, 2.4]])
+        """
         return self.condition_sums / self.design.repeats
 
     @cached_property
     def condition_sem(self) -> NDArray[np.float64]:
-        """Standard error of :attr:`condition_means` (from the sample variance); NaN for a single presentation."""
+        """Standard error of :attr:`condition_means` (from the sample variance); NaN for a single presentation.
+
+        Examples
+        --------
+        >>> flashes = SessionResponses.from_session(session).responses("flashes")
+        >>> flashes.condition_sem[:2].round(2)
+        array([[0.4 , 0.24],
+               [0.6 , 0.75]])
+        """
         repeats = self.design.repeats
         squares = np.add.reduceat(self.counts[:, self.design.order] ** 2, self.design.offsets[:-1], axis=1)
         several = np.maximum(repeats - 1, 1)
@@ -300,14 +407,27 @@ class StimulusResponses:
 
     @cached_property
     def shown(self) -> NDArray[np.int64]:
-        """Conditions that are not blank (all of them where the released metrics did not leave blanks out)."""
+        """Conditions that are not blank (all of them where the released metrics did not leave blanks out).
+
+        Examples
+        --------
+        >>> gratings = SessionResponses.from_session(session).responses("drifting_gratings")
+        >>> len(gratings.design.conditions), len(gratings.shown)
+        (41, 40)
+        """
         if self.design.stimulus.release_keeps_blank and not self.corrected:
             return np.arange(len(self.design.blank))
         return np.flatnonzero(~self.design.blank)
 
     @cached_property
     def silent(self) -> NDArray[np.bool_]:
-        """(units,) True for units without a spike in any condition that is not blank."""
+        """(units,) True for units without a spike in any condition that is not blank.
+
+        Examples
+        --------
+        >>> int(SessionResponses.from_session(session).responses("flashes").silent.sum())
+        0
+        """
         silent: NDArray[np.bool_] = self.condition_sums[:, self.shown].sum(axis=1) == 0
         return silent
 
@@ -317,6 +437,12 @@ class StimulusResponses:
 
         Of equal ones the first: in the release definition the one shown first in the session (the lowest condition
         id), in the corrected one the first in the order of the stimulus' parameters.
+
+        Examples
+        --------
+        >>> flashes = SessionResponses.from_session(session).responses("flashes")
+        >>> flashes.design.conditions["color"].iloc[flashes.preferred_condition[:4]].tolist()
+        [-1.0, 1.0, 1.0, -1.0]
         """
         candidates = self.shown
         if not candidates.size:
@@ -327,7 +453,14 @@ class StimulusResponses:
         return np.asarray(candidates[best], dtype=np.int64)
 
     def units_by_preferred_condition(self) -> Iterable[tuple[int, NDArray[np.int64]]]:
-        """Yield each condition that some units prefer, with the places of those units."""
+        """Yield each condition that some units prefer, with the places of those units.
+
+        Examples
+        --------
+        >>> flashes = SessionResponses.from_session(session).responses("flashes")
+        >>> [(condition, len(units)) for condition, units in flashes.units_by_preferred_condition()]
+        [(0, 19), (1, 21)]
+        """
         for condition in np.unique(self.preferred_condition).tolist():
             yield condition, np.flatnonzero(self.preferred_condition == condition)
 
@@ -336,6 +469,12 @@ class StimulusResponses:
         """Edges of the peri-stimulus histogram, s from stimulus onset.
 
         Corrected: from 0 to the nominal duration. Release: ``arange(0, T, 0.001)``, which leaves the last bin out.
+
+        Examples
+        --------
+        >>> responses = SessionResponses.from_session(session)
+        >>> [len(responses.responses("flashes", definition=each).histogram_edges) for each in ("release", "corrected")]
+        [250, 251]
         """
         duration = self.design.stimulus.duration
         if self.corrected:
@@ -348,6 +487,12 @@ class StimulusResponses:
         """Mean spikes in each 1 ms bin over the trials of the preferred condition, (units, bins).
 
         Bins are half-open in the corrected definition and closed at both ends in the release definition.
+
+        Examples
+        --------
+        >>> flashes = SessionResponses.from_session(session).responses("flashes", definition="corrected")
+        >>> flashes.preferred_histogram.shape
+        (40, 250)
         """
         design, edges, preferred = self.design, self.histogram_edges, self.preferred_condition
         sums = np.zeros((self.n_units, len(edges) - 1), dtype=np.int64)
@@ -370,7 +515,14 @@ class StimulusResponses:
         return np.asarray(sums / design.repeats[preferred][:, None])
 
     def trial_histograms(self, unit: int) -> NDArray[np.int64]:
-        """Return one unit's 1 ms histograms of the trials of its preferred condition, (trials, bins)."""
+        """Return one unit's 1 ms histograms of the trials of its preferred condition, (trials, bins).
+
+        Examples
+        --------
+        >>> flashes = SessionResponses.from_session(session).responses("flashes", definition="corrected")
+        >>> flashes.trial_histograms(0).shape
+        (5, 250)
+        """
         trials = self.design.trials_of(int(self.preferred_condition[unit]))
         return np.asarray(
             trial_histograms(
@@ -379,7 +531,14 @@ class StimulusResponses:
         )
 
     def sibling(self, stimulus: str | Stimulus) -> StimulusResponses | None:
-        """Return the same units' responses to another stimulus of the session, or None if it was not shown."""
+        """Return the same units' responses to another stimulus of the session, or None if it was not shown.
+
+        Examples
+        --------
+        >>> gratings = SessionResponses.from_session(session).responses("drifting_gratings")
+        >>> gratings.sibling("flashes").counts.shape, gratings.sibling("dot_motion")
+        ((40, 10), None)
+        """
         design = self.session.design(stimulus, self.definition)
         if design is None:
             return None
@@ -394,7 +553,15 @@ class StimulusResponses:
         )
 
     def once(self, key: Any, compute: Any) -> Any:
-        """Return ``compute(self)``, computed once for all metrics of this stimulus that ask with the same key."""
+        """Return ``compute(self)``, computed once for all metrics of this stimulus that ask with the same key.
+
+        Examples
+        --------
+        >>> flashes = SessionResponses.from_session(session).responses("flashes")
+        >>> rates = flashes.once("rates", lambda shown: shown.condition_means / shown.design.stimulus.duration)
+        >>> rates is flashes.once("rates", None)
+        True
+        """
         if key not in self._kept:
             self._kept[key] = compute(self)
         return self._kept[key]

@@ -62,7 +62,7 @@ def tuning_curves(
     --------
     >>> curves = tuning_curves(session, "drifting_gratings", ["orientation"])
     >>> curves["rate"].dims, curves["rate"].shape
-    (('unit_id', 'orientation'), (39, 8))
+    (('unit_id', 'orientation'), (40, 8))
     """
     ids = None if unit_ids is None else list(unit_ids)
     source = session if isinstance(session, SessionResponses) else SessionResponses.from_session(session, ids)

@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import FileFormatError, MissingDataError, MissingFileError, UnsafePickleError
+from allen_ecephys.errors import FileFormatError, MissingDataError, MissingFileError, UnsafePickleError, in_words
 
 #: A stimulus pickle of three hours takes 200 MB; more is not read.
 LARGEST: Final = 4_000_000_000
@@ -128,7 +128,7 @@ def read_restricted_pickle(path: str | os.PathLike[str]) -> Any:
         msg = f"{place}: {error}"
         raise UnsafePickleError(msg) from error
     except Exception as error:  # a damaged pickle raises nearly anything
-        msg = f"{place} is no pickle, or a damaged one ({type(error).__name__}: {error}); copy it from the rig again"
+        msg = f"{place} is no pickle, or a damaged one ({in_words(error)}); copy it from the rig again"
         raise FileFormatError(msg) from error
 
 

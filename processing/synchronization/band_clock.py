@@ -33,6 +33,13 @@ class BandClock:
         Spike band's number of the band's first sample.
     step
         Spike band's samples for each of the band.
+
+    Examples
+    --------
+    >>> clock = fit_clock([0, 300_000], [5.0, 15.0], 30_000)
+    >>> lfp_clock = BandClock.of_band(clock, bands.spike_band, bands.lfp)
+    >>> lfp_clock.step, lfp_clock.seconds([0, 2_500]).tolist()
+    (12, [5.0, 6.0])
     """
 
     clock: ProbeClock
@@ -46,6 +53,12 @@ class BandClock:
 
         An LFP begins where its numbers say: each band is numbered from the start of the acquisition, at its own rate.
         Where the recorder numbered but one of them, or none, both begin together.
+
+        Examples
+        --------
+        >>> clock = fit_clock([0, 300_000], [5.0, 15.0], 30_000)
+        >>> BandClock.of_band(clock, bands.spike_band, bands.lfp).step
+        12
         """
         step = round(spike_band.sampling_rate / band.sampling_rate)
         numbered = spike_band.timeline.numbered and band.timeline.numbered
@@ -53,15 +66,36 @@ class BandClock:
         return cls(clock, band.timeline, float(first), step)
 
     def numbers(self, samples: npt.ArrayLike) -> Floats:
-        """Return the spike band's numbers of samples, counted in the band's file from 0."""
+        """Return the spike band's numbers of samples, counted in the band's file from 0.
+
+        Examples
+        --------
+        >>> clock = fit_clock([0, 300_000], [5.0, 15.0], 30_000)
+        >>> BandClock.of_band(clock, bands.spike_band, bands.lfp).numbers([0, 1, 2])
+        array([ 0., 12., 24.])
+        """
         return np.asarray(self.first_number + self.step * self.timeline.elapsed(samples), dtype=np.float64)
 
     def seconds(self, samples: npt.ArrayLike) -> Floats:
-        """Return the session time of samples (s); NaN where the clock has a gap."""
+        """Return the session time of samples (s); NaN where the clock has a gap.
+
+        Examples
+        --------
+        >>> clock = fit_clock([0, 300_000], [5.0, 15.0], 30_000)
+        >>> BandClock.of_band(clock, bands.spike_band, bands.spike_band).seconds([0, 15_000])
+        array([5. , 5.5])
+        """
         return self.clock.seconds(self.numbers(samples))
 
     def stretches(self) -> list[tuple[int, int]]:
-        """Return the samples ``[start, stop)`` that neither a gap of the file nor one of the clock cuts."""
+        """Return the samples ``[start, stop)`` that neither a gap of the file nor one of the clock cuts.
+
+        Examples
+        --------
+        >>> clock = fit_clock([0, 300_000], [5.0, 15.0], 30_000)
+        >>> BandClock.of_band(clock, bands.spike_band, bands.spike_band).stretches()
+        [(0, 180000)]
+        """
         found = []
         for first, last in self.timeline.stretches:
             base = float(self.numbers(np.array([first]))[0])
@@ -76,6 +110,13 @@ class BandClock:
         """Return the samples ``[first, last)`` from the last one before `start` to the first one after `stop` (s).
 
         None if the band was not recorded without a gap from `start` to `stop`.
+
+        Examples
+        --------
+        >>> clock = fit_clock([0, 300_000], [5.0, 15.0], 30_000)
+        >>> spike_clock = BandClock.of_band(clock, bands.spike_band, bands.spike_band)
+        >>> spike_clock.around(5.5, 5.6), spike_clock.around(4.0, 5.6)
+        ((15000, 18001), None)
         """
         for segment in self.clock.segments:
             low, high = segment.numbers(np.array([start, stop]))

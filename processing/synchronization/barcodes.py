@@ -36,6 +36,12 @@ class Barcodes:
         When each began, in the time of the edges given (float64).
     codes
         What was read (int64).
+
+    Examples
+    --------
+    >>> codes = decode_barcodes([30, 32, 34], [31, 33, 35], bit_duration=1.0, longest=7, n_bits=4)
+    >>> len(codes), codes.starts.tolist(), codes.codes.tolist()
+    (1, [30.0], [5])
     """
 
     starts: Floats = field(repr=False)
@@ -114,6 +120,12 @@ class ProbeEvents:
         Sample number of each event, int64.
     states
         1 for up, -1 for down, 0 for a break in the recording.
+
+    Examples
+    --------
+    >>> events = ProbeEvents.from_arrays(samples=[100, 400, 900], states=[1, -1, 0])
+    >>> events.breaks
+    array([900])
     """
 
     samples: npt.NDArray[np.int64] = field(repr=False)
@@ -127,6 +139,15 @@ class ProbeEvents:
         ------
         FileFormatError
             If they differ in number, or sample numbers go backwards (a recording that was started again).
+
+        Examples
+        --------
+        >>> ProbeEvents.from_arrays(samples=[100, 400, 500], states=[1, 3, -1]).samples
+        array([100, 500])
+        >>> ProbeEvents.from_arrays(samples=[400, 100], states=[1, -1])
+        Traceback (most recent call last):
+            ...
+        allen_ecephys.errors.FileFormatError: the probe: sample numbers of events go backwards (400...
         """
         number, state = np.asarray(samples).astype(np.int64).ravel(), np.asarray(states).astype(np.int64).ravel()
         if len(number) != len(state):
@@ -145,10 +166,24 @@ class ProbeEvents:
 
     @property
     def breaks(self) -> npt.NDArray[np.int64]:
-        """Samples at which the recording was broken off and went on."""
+        """Samples at which the recording was broken off and went on.
+
+        Examples
+        --------
+        >>> ProbeEvents.from_arrays(samples=[100, 400, 900], states=[1, -1, 0]).breaks
+        array([900])
+        """
         return np.asarray(self.samples[self.states == 0])
 
     def barcodes(self, nominal_rate: float, *, keep_first: bool = True) -> Barcodes:
-        """Read the barcodes, their starts in seconds at the nominal rate."""
+        """Read the barcodes, their starts in seconds at the nominal rate.
+
+        Examples
+        --------
+        >>> up, down = np.array([900_000, 930_000]), np.array([900_900, 930_900])
+        >>> events = ProbeEvents.from_arrays(np.sort(np.append(up, down)), [1, -1, 1, -1])
+        >>> events.barcodes(30_000.0).starts
+        array([30.])
+        """
         seconds = self.samples / nominal_rate
         return decode_barcodes(seconds[self.states == 1], seconds[self.states == -1], keep_first=keep_first)

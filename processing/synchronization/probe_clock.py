@@ -67,13 +67,25 @@ class TwoPointFit:
     """The straight line through the first and the last event, which the release used.
 
     ``time = sample / rate - shift`` (processing specification of the released files, section 2.3).
+
+    Examples
+    --------
+    >>> TwoPointFit(rate=30_000.5, shift=2.0).seconds([0, 30_000.5])
+    array([-2., -1.])
     """
 
     rate: float
     shift: float
 
     def seconds(self, samples: npt.ArrayLike) -> Floats:
-        """Return the session time of sample numbers."""
+        """Return the session time of sample numbers.
+
+        Examples
+        --------
+        >>> clock = fit_clock([0, 30_001, 60_002], [1.0, 2.0, 3.0], 30_000)
+        >>> clock.two_point.seconds([15_000.5])
+        array([1.5])
+        """
         return np.asarray(samples, dtype=np.float64) / self.rate - self.shift
 
 
@@ -137,17 +149,38 @@ class ProbeClock:
 
     @property
     def rate(self) -> float:
-        """Samples in a second of the session's clock, over the longest segment."""
+        """Samples in a second of the session's clock, over the longest segment.
+
+        Examples
+        --------
+        >>> clock = fit_clock([0, 30_001, 60_002], [1.0, 2.0, 3.0], 30_000)
+        >>> round(clock.rate, 3)
+        30001.0
+        """
         return max(self.segments, key=lambda s: float(s.samples[-1] - s.samples[0])).rate
 
     @property
     def drift_ppm(self) -> float:
-        """How much faster the probe's clock runs than the session's, parts in a million."""
+        """How much faster the probe's clock runs than the session's, parts in a million.
+
+        Examples
+        --------
+        >>> clock = fit_clock([0, 30_001, 60_002], [1.0, 2.0, 3.0], 30_000)
+        >>> round(clock.drift_ppm, 2)
+        33.33
+        """
         return (self.rate / self.nominal_rate - 1.0) * 1e6
 
     @property
     def gaps(self) -> tuple[ClockGap, ...]:
-        """Where samples were lost."""
+        """Where samples were lost.
+
+        Examples
+        --------
+        >>> broken = fit_clock([0, 30_000, 45_000, 75_000], [1.0, 2.0, 5.0, 6.0], 30_000, breaks=[40_000])
+        >>> [round(gap.lost_seconds, 3) for gap in broken.gaps]
+        [2.5]
+        """
         found = []
         for before, after in zip(self.segments, self.segments[1:], strict=False):
             ends = before.times(np.array([before.samples[-1]])), after.times(np.array([after.samples[0]]))
@@ -157,7 +190,14 @@ class ProbeClock:
         return tuple(found)
 
     def seconds(self, samples: npt.ArrayLike) -> Floats:
-        """Return the session time of sample numbers (s, float64); NaN where they fall into a gap."""
+        """Return the session time of sample numbers (s, float64); NaN where they fall into a gap.
+
+        Examples
+        --------
+        >>> clock = fit_clock([0, 30_001, 60_002], [1.0, 2.0, 3.0], 30_000)
+        >>> clock.seconds([0, 15_000.5, 90_003]).round(6)
+        array([1. , 1.5, 4. ])
+        """
         number = np.asarray(samples, dtype=np.float64)
         times = np.full(number.shape, np.nan)
         for segment in self.segments:
@@ -166,7 +206,14 @@ class ProbeClock:
         return times
 
     def residuals(self) -> Floats:
-        """Return how far each matched event lies from the straight line of its segment (s); NaN for outliers."""
+        """Return how far each matched event lies from the straight line of its segment (s); NaN for outliers.
+
+        Examples
+        --------
+        >>> jitter = fit_clock([0, 30_000, 60_000], [1.0, 2.00001, 3.0], 30_000)
+        >>> (jitter.residuals() * 1e6).round(1)
+        array([ 0., 10., -0.])
+        """
         off = np.full(len(self.matched_samples), np.nan)
         for segment in self.segments:
             mine = np.isin(self.matched_samples, segment.samples) & ~self.outlier
@@ -175,7 +222,14 @@ class ProbeClock:
         return off
 
     def report(self) -> dict[str, Any]:
-        """Return what was matched, what was not, and how well the clock fits, as plain values (for a JSON file)."""
+        """Return what was matched, what was not, and how well the clock fits, as plain values (for a JSON file).
+
+        Examples
+        --------
+        >>> report = fit_clock([0, 30_001, 60_002], [1.0, 2.0, 3.0], 30_000).report()
+        >>> report["n_matched"], round(report["time_of_sample_0"], 6), report["gaps"]
+        (3, 1.0, [])
+        """
         off = np.abs(self.residuals()[~self.outlier])
         used, times = self.matched_samples[~self.outlier], self.matched_seconds[~self.outlier]
         line = None if self.two_point is None else self.two_point.seconds(used) - times
@@ -207,7 +261,16 @@ class ProbeClock:
         }
 
     def summary(self) -> str:
-        """Return the report in words."""
+        """Return the report in words.
+
+        Examples
+        --------
+        >>> print(fit_clock([0, 30_001, 60_002], [1.0, 2.0, 3.0], 30_000, seen="barcodes").summary())
+        probe: sample 0 is at 1.000000 s; 30001.0000 samples a second (+33.33 ppm of 30000 Hz)
+          3 of 3 barcodes of the probe match one of 3 of the session; ...
+          they lie 0.0 us (median) and at most 0.0 us from a straight line
+          the straight line through the first and the last is off by up to 0.0 us
+        """
         r = self.report()
         lines = [
             f"{self.name}: sample 0 is at {r['time_of_sample_0']:.6f} s; {self.rate:.4f} samples a second "

@@ -68,6 +68,13 @@ class ReleasedProbe:
         Its bands; `lfp` is None where there is none.
     clock
         Of the probe, with its residuals and drift.
+
+    Examples
+    --------
+    >>> clock = fit_clock([0, 300_000], [5.0, 15.0], 30_000)
+    >>> probe = ReleasedProbe(bands.spike_band, bands.lfp, clock)
+    >>> probe.seconds([0, 3_000]), probe.samples([5.1, 4.0])
+    (array([5. , 5.1]), array([3000.,   nan]))
     """
 
     spike_band: BinaryRecording
@@ -76,22 +83,49 @@ class ReleasedProbe:
 
     @property
     def sampling_rate(self) -> float:
-        """Samples of the spike band in a second of the session's clock (Hz)."""
+        """Samples of the spike band in a second of the session's clock (Hz).
+
+        Examples
+        --------
+        >>> clock = fit_clock([0, 300_010], [5.0, 15.0], 30_000)
+        >>> round(ReleasedProbe(bands.spike_band, bands.lfp, clock).sampling_rate, 3)
+        30001.0
+        """
         return self.clock.rate
 
     @property
     def n_samples(self) -> int:
-        """Samples of the spike band."""
+        """Samples of the spike band.
+
+        Examples
+        --------
+        >>> clock = fit_clock([0, 300_000], [5.0, 15.0], 30_000)
+        >>> ReleasedProbe(bands.spike_band, bands.lfp, clock).n_samples
+        180000
+        """
         return self.spike_band.n_samples
 
     def seconds(self, samples: npt.ArrayLike) -> Floats:
-        """Return the session time of samples of the spike band (s); NaN where the clock has a gap."""
+        """Return the session time of samples of the spike band (s); NaN where the clock has a gap.
+
+        Examples
+        --------
+        >>> clock = fit_clock([0, 300_000], [5.0, 15.0], 30_000)
+        >>> ReleasedProbe(bands.spike_band, bands.lfp, clock).seconds([15_000])
+        array([5.5])
+        """
         return BandClock(self.clock, self.spike_band.timeline).seconds(samples)
 
     def samples(self, seconds: npt.ArrayLike) -> Floats:
         """Return the samples of the spike band, with their fractions, at session times (s).
 
         NaN where the probe did not record: before its first sample, after its last, and in gaps of its clock.
+
+        Examples
+        --------
+        >>> clock = fit_clock([0, 300_000], [5.0, 15.0], 30_000)
+        >>> ReleasedProbe(bands.spike_band, bands.lfp, clock).samples([5.5, 4.9])
+        array([15000.,    nan])
         """
         wanted = np.asarray(seconds, dtype=np.float64)
         found = np.full(wanted.shape, np.nan)
@@ -102,11 +136,26 @@ class ReleasedProbe:
         return found
 
     def read_uv(self, start: int, stop: int, channels: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.float32]:
-        """Return samples ``[start, stop)`` of the spike band in microvolts, (stop - start, channels)."""
+        """Return samples ``[start, stop)`` of the spike band in microvolts, (stop - start, channels).
+
+        Examples
+        --------
+        >>> clock = fit_clock([0, 300_000], [5.0, 15.0], 30_000)
+        >>> probe = ReleasedProbe(bands.spike_band, bands.lfp, clock)
+        >>> first, last = probe.samples([5.5, 5.6]).round().astype(int)
+        >>> probe.read_uv(first, last).shape
+        (3000, 32)
+        """
         return self.spike_band.read_uv(start, stop, channels)
 
     def prefetch(self, windows: Sequence[tuple[int, int]]) -> None:
-        """Have the samples of many windows fetched together, where the spike band lies elsewhere."""
+        """Have the samples of many windows fetched together, where the spike band lies elsewhere.
+
+        Examples
+        --------
+        >>> clock = fit_clock([0, 300_000], [5.0, 15.0], 30_000)
+        >>> ReleasedProbe(bands.spike_band, bands.lfp, clock).prefetch([(0, 100)])  # a local file: nothing to do
+        """
         if isinstance(self.spike_band, StreamedRecording):
             self.spike_band.prefetch(windows)
 

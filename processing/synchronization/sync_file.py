@@ -56,6 +56,13 @@ class SyncFile:
         How often the counter ran over and began again.
     assigned
         Purpose -> bit, where it was told which line serves it.
+
+    Examples
+    --------
+    >>> lines = np.array([0, 1, 1, 3, 2], dtype=np.uint32)
+    >>> sync = SyncFile(Path("rig.sync"), np.array([0.0, 1.0, 2.0, 2.5, 4.0]), lines, ("stim_photodiode", ""), 1e5, 0)
+    >>> sync.rising("photodiode"), sync.falling("photodiode")
+    (array([1.]), array([4.]))
     """
 
     path: Path
@@ -75,6 +82,12 @@ class SyncFile:
             If the file has no such line.
         UnknownNameError
             If `purpose` is neither a purpose nor a line of the file.
+
+        Examples
+        --------
+        >>> words = np.array([0, 4], dtype=np.uint32)
+        >>> SyncFile(Path("rig.sync"), np.arange(2.0), words, ("", "", "stim_photodiode"), 1e5, 0).bit("photodiode")
+        2
         """
         if purpose in self.assigned:
             return self.assigned[purpose]
@@ -95,19 +108,47 @@ class SyncFile:
         raise MissingDataError(msg)
 
     def has(self, purpose: str) -> bool:
-        """Return whether the file names a line for a purpose of :data:`LINE_NAMES`."""
+        """Return whether the file names a line for a purpose of :data:`LINE_NAMES`.
+
+        Examples
+        --------
+        >>> sync = SyncFile(Path("rig.sync"), np.zeros(1), np.zeros(1, dtype=np.uint32), ("barcode_ephys",), 1e5, 0)
+        >>> sync.has("barcode"), sync.has("photodiode")
+        (True, False)
+        """
         return purpose in self.assigned or any(name in self.line_labels for name in LINE_NAMES[purpose])
 
     def rising(self, line: str | int) -> Floats:
-        """Return when a line (its purpose, name or bit) went up (s); a line high from the first row on did not."""
+        """Return when a line (its purpose, name or bit) went up (s); a line high from the first row on did not.
+
+        Examples
+        --------
+        >>> lines = np.array([0, 1, 0, 1], dtype=np.uint32)
+        >>> SyncFile(Path("rig.sync"), np.arange(4.0), lines, ("barcodes",), 1e5, 0).rising("barcode")
+        array([1., 3.])
+        """
         return self.seconds[np.flatnonzero(self._changes(line) == 1)]
 
     def falling(self, line: str | int) -> Floats:
-        """Return when a line went down (s)."""
+        """Return when a line went down (s).
+
+        Examples
+        --------
+        >>> lines = np.array([0, 1, 0, 1], dtype=np.uint32)
+        >>> SyncFile(Path("rig.sync"), np.arange(4.0), lines, ("barcodes",), 1e5, 0).falling("barcode")
+        array([2.])
+        """
         return self.seconds[np.flatnonzero(self._changes(line) == -1)]
 
     def edges(self, line: str | int) -> Floats:
-        """Return when a line changed, up or down (s)."""
+        """Return when a line changed, up or down (s).
+
+        Examples
+        --------
+        >>> lines = np.array([0, 1, 0, 1], dtype=np.uint32)
+        >>> SyncFile(Path("rig.sync"), np.arange(4.0), lines, ("barcodes",), 1e5, 0).edges(0)
+        array([1., 2., 3.])
+        """
         return self.seconds[np.flatnonzero(self._changes(line))]
 
     def _changes(self, line: str | int) -> npt.NDArray[np.int8]:

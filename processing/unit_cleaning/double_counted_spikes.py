@@ -45,6 +45,14 @@ class DoubleCountedSpikes:
         diagonal, between two units above it. A spike removed because of two units is counted for both.
     unit_ids
         Units in the order of `overlap`'s rows: shank by shank from the tip up, then by id.
+
+    Examples
+    --------
+    >>> from allen_ecephys.processing import SortedSpikes
+    >>> spikes = SortedSpikes.from_arrays([100, 102, 5_000], [1, 2, 2])
+    >>> found = find_double_counted_spikes(spikes, [0, 1], [[0.0, 0.0], [0.0, 20.0]])
+    >>> found.keep, found.overlap.tolist()
+    (array([ True, False,  True]), [[0, 1], [0, 0]])
     """
 
     keep: NDArray[np.bool_]

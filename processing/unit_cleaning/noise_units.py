@@ -93,13 +93,25 @@ class NoiseThresholds:
         check_definition(self.definition)
 
     def least_spikes(self, duration: float) -> float:
-        """Return the fewest spikes of a unit that did not die out, in a recording of so many seconds."""
+        """Return the fewest spikes of a unit that did not die out, in a recording of so many seconds.
+
+        Examples
+        --------
+        >>> NoiseThresholds().least_spikes(900.0), NoiseThresholds(definition="release").least_spikes(900.0)
+        (10.0, 100.0)
+        """
         share = 1.0 if self.definition == "release" else min(duration / RELEASE_SECONDS, 1.0)
         return self.min_spikes * share
 
     @property
     def noise_rules(self) -> tuple[str, ...]:
-        """The rules (of ``RULES``) that call a unit noise."""
+        """The rules (of ``RULES``) that call a unit noise.
+
+        Examples
+        --------
+        >>> set(NoiseThresholds(definition="release").noise_rules) - set(NoiseThresholds().noise_rules)
+        {'too_few_spikes'}
+        """
         return RULES if self.definition == "release" else tuple(rule for rule in RULES if rule != FEW)
 
 

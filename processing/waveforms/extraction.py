@@ -57,11 +57,25 @@ class MeanWaveforms:
     counts: NDArray[np.int64]
 
     def without_offset(self) -> NDArray[np.float64]:
-        """Return the means with each channel's first sample subtracted, as the release stores and plots them."""
+        """Return the means with each channel's first sample subtracted, as the release stores and plots them.
+
+        Examples
+        --------
+        >>> waveforms = mean_waveforms(bands.spike_band, recorded.sorted_spikes())
+        >>> bool((waveforms.without_offset()[:, :, 0] == 0).all())
+        True
+        """
         return self.mean - self.mean[:, :, :1]
 
     def peak_channels(self) -> NDArray[np.int64]:
-        """Return the channel on which each unit is largest (peak to peak), int64, shape (n_units,)."""
+        """Return the channel on which each unit is largest (peak to peak), int64, shape (n_units,).
+
+        Examples
+        --------
+        >>> waveforms = mean_waveforms(bands.spike_band, recorded.sorted_spikes())
+        >>> waveforms.peak_channels(), recorded.units["peak_channel"].to_numpy()
+        (array([23,  0, 20,  6, 22, 17]), array([23,  0, 20,  6, 22, 17]))
+        """
         return np.asarray(np.ptp(self.mean, axis=2).argmax(axis=1), dtype=np.int64)
 
 

@@ -32,7 +32,18 @@ SITE_RANGE = 160.0
 
 @dataclass(frozen=True)
 class PropagationMetrics:
-    """Amplitude (uV), spread (um) and inverse velocities (s/m) of one unit."""
+    """Amplitude (uV), spread (um) and inverse velocities (s/m) of one unit.
+
+    Examples
+    --------
+    >>> from allen_ecephys.processing.shanks import ShankLines
+    >>> band, spikes = bands.spike_band, recorded.sorted_spikes()
+    >>> waveforms = mean_waveforms(band, spikes)
+    >>> lines = ShankLines.of(band.geometry, band.shanks)
+    >>> found = propagation_metrics(waveforms.mean[0], int(waveforms.peak_channels()[0]), lines)
+    >>> round(found.amplitude), round(found.spread)
+    (152, 90)
+    """
 
     amplitude: float
     spread: float

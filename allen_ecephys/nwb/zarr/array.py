@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from ...config import threads
-from ...errors import CorruptFileError, FileFormatError
+from ...errors import CorruptFileError, FileFormatError, in_words
 from .codecs import TEXTS, UNSAFE, ChunkLayout, Values, check_codec, checked_crc32c
 from .hierarchy import Node
 from .objects import Objects
@@ -139,7 +139,7 @@ class ZarrArray:
         except FileFormatError:
             raise
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-            msg = f"{self.where} has metadata that are not understood ({type(error).__name__}: {error})"
+            msg = f"{self.where} has metadata that are not understood ({in_words(error)})"
             raise FileFormatError(msg) from error
         if len(self.layout.shape) != len(self._stored_shape):
             msg = f"{self.where} has shape {self._stored_shape} and chunks {self.layout.shape}: they do not fit"

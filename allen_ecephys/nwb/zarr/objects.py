@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ...config import threads
-from ...errors import AccessError, CorruptFileError, DownloadError, FileFormatError, MissingFileError
+from ...errors import AccessError, CorruptFileError, DownloadError, FileFormatError, MissingFileError, in_words
 
 #: Objects that a remote store is asked for at once.
 REQUESTS_AT_ONCE = 32
@@ -159,10 +159,10 @@ class RemoteObjects:
         except FileNotFoundError:
             return None
         except PermissionError as error:
-            msg = f"{self.name} may not be read ({key}: {error}); check the address and your rights"
+            msg = f"{self.name} may not be read ({key}: {in_words(error)}); check the address and your rights"
             raise AccessError(msg) from error
         except Exception as error:  # each file system raises its own library's errors
-            msg = f"{key} of {self.name} could not be fetched ({type(error).__name__}: {error}); try again"
+            msg = f"{key} of {self.name} could not be fetched ({in_words(error)}); try again"
             raise DownloadError(msg) from error
 
     def names(self, folder: str) -> list[str]:
@@ -172,7 +172,7 @@ class RemoteObjects:
         except FileNotFoundError:
             return []
         except Exception as error:
-            msg = f"the folder {folder or '/'} of {self.name} could not be listed ({type(error).__name__}: {error})"
+            msg = f"the folder {folder or '/'} of {self.name} could not be listed ({in_words(error)})"
             raise DownloadError(msg) from error
         return sorted({str(path).rstrip("/").rpartition("/")[2] for path in found})
 

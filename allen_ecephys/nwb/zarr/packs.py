@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import CorruptFileError
+from ...errors import CorruptFileError, in_words
 from .objects import Objects
 
 #: Group of the packed chunks; what its attributes say of the whole store, and those of a pack of its arrays.
@@ -50,7 +50,7 @@ def unpacked(held: bytes, where: str) -> dict[str, bytes]:
         start = 8 + int.from_bytes(held[:8], "little")
         places = {str(key): (int(a), int(b)) for key, (a, b) in json.loads(held[8:start]).items()}
     except (AttributeError, RecursionError, TypeError, ValueError) as error:
-        msg = f"{where} is damaged: it holds no packed chunks ({error})"
+        msg = f"{where} is damaged: it holds no packed chunks ({in_words(error)})"
         raise CorruptFileError(msg) from error
     if any(not 0 <= a <= b <= len(held) - start for a, b in places.values()):
         msg = f"{where} is damaged: its chunks end behind it"

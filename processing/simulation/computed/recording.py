@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from allen_ecephys.errors import FileFormatError
+from allen_ecephys.errors import FileFormatError, in_words
 from allen_ecephys.files import atomic_file, read_json
 
 from ...ranges import check_positive, check_whole
@@ -200,7 +200,7 @@ class ComputedRecording:
                 background=Background(**{**what, "corners_hz": tuple(what["corners_hz"])}),
             )  # fmt: skip
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            msg = f"{path} describes no computed recording: {error!r}"
+            msg = f"{path} describes no computed recording: {in_words(error)}"
             raise FileFormatError(msg) from error
 
     def read(self, start: int, stop: int, channels: Channels = None) -> npt.NDArray[np.int16]:

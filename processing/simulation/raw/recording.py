@@ -20,6 +20,7 @@ from allen_ecephys.errors import (
     InvalidValueError,
     RecordingTooShortError,
     UnknownNameError,
+    in_words,
 )
 from allen_ecephys.files import atomic_folder, open_regular
 
@@ -114,23 +115,48 @@ class RawGroundTruth:
 
     @property
     def n_channels(self) -> int:
-        """Number of channels."""
+        """Number of channels.
+
+        Examples
+        --------
+        >>> recorded.n_channels
+        32
+        """
         return len(self.geometry)
 
     @property
     def geometry(self) -> npt.NDArray[np.float64]:
-        """Positions of the channels, float64 (n_channels, 2), um."""
+        """Positions of the channels, float64 (n_channels, 2), um.
+
+        Examples
+        --------
+        >>> recorded.geometry[:2]
+        array([[43., 20.],
+               [11., 20.]])
+        """
         return self.probe.geometry
 
     @property
     def surface_channel(self) -> int:
-        """Lowest channel above the brain; the number of channels if there is none."""
+        """Lowest channel above the brain; the number of channels if there is none.
+
+        Examples
+        --------
+        >>> recorded.surface_channel, recorded.surface_um
+        (26, 280.0)
+        """
         places = ShankLines.of(self.geometry, self.probe.shanks).places
         above = np.flatnonzero(places >= self.surface_um - 1e-6)
         return int(above[places[above].argmin()]) if len(above) else self.n_channels
 
     def recording(self, band: str = "ap") -> BinaryRecording:
-        """Open the samples of band ``"ap"`` or ``"lfp"``."""
+        """Open the samples of band ``"ap"`` or ``"lfp"``.
+
+        Examples
+        --------
+        >>> recorded.recording("lfp").sampling_rate
+        2500.0
+        """
         form = self.files or raw_form(self.form)
         is_ap = band == "ap"
         step = self.probe.ap_step_uv if is_ap else self.probe.lfp_step_uv or self.probe.ap_step_uv
@@ -148,13 +174,25 @@ class RawGroundTruth:
         )
 
     def sorted_spikes(self) -> SortedSpikes:
-        """Return the true spikes as a sorter would leave them."""
+        """Return the true spikes as a sorter would leave them.
+
+        Examples
+        --------
+        >>> recorded.sorted_spikes().counts(), recorded.units["n_spikes"].to_numpy()
+        (array([33, 58, 44, 14,  6,  6]), array([33, 58, 44, 14,  6,  6]))
+        """
         return SortedSpikes.from_arrays(
             self.spike_times, self.spike_units, unit_ids=self.units.index, n_samples=self.n_samples
         )
 
     def spike_train(self, unit: int) -> npt.NDArray[np.int64]:
-        """Return the sample numbers of one unit's spikes."""
+        """Return the sample numbers of one unit's spikes.
+
+        Examples
+        --------
+        >>> recorded.spike_train(0)[:3] / recorded.sampling_rate
+        array([0.16856667, 0.20943333, 0.33193333])
+        """
         times: npt.NDArray[np.int64] = self.spike_times[self.spike_units == unit]
         return times
 
@@ -511,7 +549,7 @@ def read_ground_truth(folder: str | os.PathLike[str], probe: str | None = None) 
     except (KeyError, TypeError, ValueError, EOFError, OSError, BadZipFile, zlib.error, RecursionError) as error:
         if isinstance(error, AllenEcephysError):
             raise
-        msg = f"{stored_in} is damaged ({error!r}); simulate the recording again, with the same seed"
+        msg = f"{stored_in} is damaged ({in_words(error)}); simulate the recording again, with the same seed"
         raise FileFormatError(msg) from error
 
 

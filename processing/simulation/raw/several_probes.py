@@ -57,6 +57,13 @@ class SimulatedProbe:
         Number of units, and their peak-to-trough amplitudes, uV.
     surface_um
         Where the brain ends, um along the shanks: 82 % up the recorded sites by default.
+
+    Examples
+    --------
+    >>> four_shanks = SimulatedProbe("NP2013", n_channels=16, n_units=2)
+    >>> truth = write_probes("four_shanks", {"ProbeA": four_shanks}, duration=1.0)
+    >>> truth["ProbeA"].n_channels
+    16
     """
 
     part_number: str = NEUROPIXELS_1

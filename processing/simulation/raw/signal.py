@@ -66,14 +66,26 @@ class DriftModel:
         duration: float,
         height: float | npt.NDArray[np.float64] = 0.5,
     ) -> npt.NDArray[np.float64]:
-        """Return the displacement in um at these times, and at this height along the probe (0 tip, 1 top)."""
+        """Return the displacement in um at these times, and at this height along the probe (0 tip, 1 top).
+
+        Examples
+        --------
+        >>> DriftModel(step_um=30.0, n_steps=1).displacement(np.array([1.0, 9.0]), duration=10.0)
+        array([ 0., 30.])
+        """
         step = np.floor(seconds / duration * (self.n_steps + 1)) % 2
         gain = 1.0 + self.stretch * (2.0 * np.asarray(height) - 1.0)
         return np.asarray((self.linear_um * seconds / duration + self.step_um * step) * gain)
 
     @property
     def reach(self) -> float:
-        """Largest displacement that can occur, um."""
+        """Largest displacement that can occur, um.
+
+        Examples
+        --------
+        >>> DriftModel(linear_um=20.0, step_um=30.0, n_steps=1).reach
+        50.0
+        """
         return (abs(self.linear_um) + abs(self.step_um)) * (1.0 + abs(self.stretch))
 
 
@@ -90,6 +102,12 @@ class ChannelFaults:
         Reference channels; by default those of the probe (for 1.0 probes those of a 3A probe, as in the release).
     saturation
         (start, stop) in seconds of events during which all channels sit at the end of the range.
+
+    Examples
+    --------
+    >>> broken = write_recording("dead", duration=1.0, n_units=2, n_channels=16, faults=ChannelFaults(dead=(3,)))
+    >>> np.ptp(broken.recording().read(0, 1_000), axis=0)[2:5]
+    array([324,   0, 264], dtype=int16)
     """
 
     dead: tuple[int, ...] = ()

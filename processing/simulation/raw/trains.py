@@ -29,6 +29,13 @@ class TrainModel:
         Relative SD of the amplitudes of a unit's spikes.
     tuned_share
         Share of units tuned to the direction of gratings (2 s shown every 3 s, 8 directions).
+
+    Examples
+    --------
+    >>> slow = TrainModel(rate_range=(0.5, 2.0))
+    >>> few = write_recording("slow_units", duration=2.0, n_units=4, n_channels=16, trains=slow)
+    >>> bool(few.units["firing_rate"].max() < 5)
+    True
     """
 
     rate_range: tuple[float, float] = (0.3, 30.0)

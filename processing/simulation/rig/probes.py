@@ -48,6 +48,12 @@ class RigProbe:
         Of each unit (degrees).
     lfp_sink_um
         Depth at which the LFP after a flash changes its sign.
+
+    Examples
+    --------
+    >>> probe = RigProbe("probeA", 5.0, 30_000.5, recorded, preferred_orientation=np.zeros(6), lfp_sink_um=500.0)
+    >>> probe.samples([6.0]), probe.seconds([30_000.5])
+    (array([30000.5]), array([6.]))
     """
 
     name: str
@@ -58,11 +64,25 @@ class RigProbe:
     lfp_sink_um: float
 
     def samples(self, seconds: npt.ArrayLike) -> Floats:
-        """Return the sample number, with its fraction, of session times."""
+        """Return the sample number, with its fraction, of session times.
+
+        Examples
+        --------
+        >>> probe = RigProbe("probeA", 5.0, 30_000.5, recorded, np.zeros(6), 500.0)
+        >>> probe.samples([5.0, 6.0])
+        array([    0. , 30000.5])
+        """
         return (np.asarray(seconds, dtype=np.float64) - self.start) * self.rate
 
     def seconds(self, samples: npt.ArrayLike) -> Floats:
-        """Return the session time of sample numbers."""
+        """Return the session time of sample numbers.
+
+        Examples
+        --------
+        >>> probe = RigProbe("probeA", 5.0, 30_000.5, recorded, np.zeros(6), 500.0)
+        >>> probe.seconds([0.0, 30_000.5])
+        array([5., 6.])
+        """
         return self.start + np.asarray(samples, dtype=np.float64) / self.rate
 
 
