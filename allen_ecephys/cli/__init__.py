@@ -118,7 +118,7 @@ def main(debug: bool) -> None:
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s")
 
 
-@main.command()
+@main.command(short_help="Print every setting, its environment variable and its value.")
 @AS_JSON
 def config(as_json: bool) -> None:
     """Print every setting: its environment variable, the value in force, and what it does."""

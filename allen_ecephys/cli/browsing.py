@@ -27,7 +27,7 @@ _CSV = click.option(
 )
 
 
-@click.command("sessions")
+@click.command("sessions", short_help="List the project's sessions, all or those that fit.")
 @where
 @click.option("--session-type", "session_types", multiple=True, help="Session type. May be repeated.")
 @click.option("--structure", "structures", multiple=True, help="Acronym, such as VISp. May be repeated.")
@@ -62,7 +62,7 @@ def list_sessions(
     _show(table, _OF_SESSIONS, "session", rows=rows, csv=csv, as_json=as_json)
 
 
-@click.command("units")
+@click.command("units", short_help="List the units of a file or the project, with their quality.")
 @click.argument("session", required=False, type=click.Path(exists=True, path_type=Path))
 @where
 @click.option(

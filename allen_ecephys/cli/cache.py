@@ -122,7 +122,7 @@ def cache() -> None:
     """
 
 
-@cache.command(name="plan")
+@cache.command(name="plan", short_help="Show what a selection needs, its bytes, and what is there.")
 @where
 @what
 @AS_JSON
@@ -143,7 +143,7 @@ def plan_command(cache_dir: Path | None, source: str | None, as_json: bool, **ch
     )
 
 
-@cache.command(name="build")
+@cache.command(name="build", short_help="Fetch all files of a selection.")
 @where
 @what
 @click.option("--jobs", type=click.IntRange(1, 16), default=2, show_default=True, help="Files fetched at once.")
@@ -166,7 +166,7 @@ def build_command(
     _tell(done, report, as_json=as_json)
 
 
-@cache.command(name="verify")
+@cache.command(name="verify", short_help="Compare every byte with what was published or arrived.")
 @where
 @click.option("--repair", is_flag=True, help="Move damaged files away and fetch them again.")
 @click.option("--deep", is_flag=True, help="Also read NWB files without a published digest to their end.")
@@ -184,7 +184,7 @@ def verify_command(
     _tell(verify(open_existing(cache_dir, source), repair=repair, deep=deep), report, as_json=as_json)
 
 
-@cache.command(name="export")
+@cache.command(name="export", short_help="Copy a selection to a new folder or tar, with its digests.")
 @click.argument("target", type=click.Path(path_type=Path))
 @where
 @what
@@ -229,7 +229,7 @@ def _export_tables(project: EcephysProjectCache, target: Path, session_ids: tupl
     click.echo(f"{(written['message'] == '').sum()} files in {target}; schema.json tells what each column holds")
 
 
-@cache.command(name="index")
+@cache.command(name="index", short_help="Index session files for questions to all sessions at once.")
 @where
 @click.option("--session", "session_ids", type=int, multiple=True, help="Session id. May be repeated. [default: all]")
 @click.option("--stream", is_flag=True, help="Also index session files that are not in the cache, by ranges of bytes.")
@@ -257,7 +257,7 @@ def index_command(
         sys.exit(1)
 
 
-@cache.command(name="add")
+@cache.command(name="add", short_help="Put a session of your own into a project.")
 @click.argument("nwb", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--cache-dir",
@@ -322,7 +322,7 @@ def _new_project(cache_dir: Path) -> EcephysProjectCache:
     return EcephysProjectCache(cache_dir, remote=None)
 
 
-@cache.command(name="status")
+@cache.command(name="status", short_help="Show what is there, unfinished, and moved away.")
 @where
 @AS_JSON
 def status_command(cache_dir: Path | None, source: str | None, as_json: bool) -> None:

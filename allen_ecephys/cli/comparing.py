@@ -22,7 +22,7 @@ ROWS = 8
 PAGE, TOLD = "comparison.html", "comparison.json"
 
 
-@click.command("compare")
+@click.command("compare", short_help="Compare published units with those found again.")
 @click.argument("found", type=click.Path(exists=True, path_type=Path))
 @click.argument("published", type=click.Path(exists=True, path_type=Path))
 @click.option(

@@ -27,7 +27,7 @@ _SIMULATED = (("brain_observatory_1.1", 0.15), ("functional_connectivity", 0.03)
 _UNITS = 600
 
 
-@click.command()
+@click.command(short_help="Fetch, read, align and decode: the whole path in one go.")
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),

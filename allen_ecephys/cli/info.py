@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from allen_ecephys import EcephysSession
 
 
-@click.command()
+@click.command(short_help="Say what an NWB file holds: units, probes, structures.")
 @click.argument("session", type=click.Path(exists=True, path_type=Path))
 @click.option("--all-units", is_flag=True, help="Show every unit of the file, not only those of the quality filter.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with subject, rig, probes and stimuli.")

@@ -9,7 +9,7 @@ import click
 from .speaking import announce_compiling
 
 
-@click.command()
+@click.command(short_help="Compute the stimulus metrics of a file's units as a table.")
 @click.argument("session", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--output",

@@ -74,7 +74,7 @@ def migrated_file(text: str, notebook: bool) -> tuple[str, list[Finding]]:
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n", findings
 
 
-@click.command()
+@click.command(short_help="Make code written for AllenSDK import this package.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--write", is_flag=True, help="Change the files; without it the changes are shown.")
 def migrate(files: tuple[Path, ...], write: bool) -> None:

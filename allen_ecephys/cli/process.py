@@ -21,7 +21,7 @@ from .spike_band import simulate_command, spike_band_command
 from .units import package_command, units_command
 
 
-@click.group()
+@click.group(short_help="Produce: from raw probe data to measured units and NWB files.")
 def process() -> None:
     """Produce: from raw probe data to cleaned, measured units and NWB files, one probe or whole sessions."""
     # A run takes hours: where no progress bar can be drawn, its log says which stage it is at.

@@ -68,7 +68,7 @@ def overwrite_option(command: Command) -> Command:
     return click.option("--overwrite", is_flag=True, help="Replace what OUTPUT holds of another recording.")(command)
 
 
-@click.command("list")
+@click.command("list", short_help="Say what a folder holds: recorder, probes, bands, gaps.")
 @click.argument("raw", type=click.Path(path_type=Path))
 @file_options
 @AS_JSON

@@ -9,7 +9,7 @@ import click
 from .speaking import announce_compiling
 
 
-@click.command()
+@click.command(short_help="Write one HTML page on an NWB file: every unit, every signal.")
 @click.argument("session", type=click.Path(exists=True, path_type=Path))
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path), metavar="OUT.html")
 @click.option("--all-units", is_flag=True, help="Show every unit of the file, not only those of the quality filter.")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.command("session")
+@click.command("session", short_help="Process sessions: all stages of all probes, into a project.")
 @click.argument("files", nargs=-1, required=True, type=_FILE)
 @click.option("--workers", type=click.IntRange(1), help="Processes that work at once (dask, on this machine).")
 @click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler to hand the work to, as tcp://node1:8786.")
@@ -61,7 +61,7 @@ def session_command(files: tuple[Path, ...], workers: int | None, scheduler: str
         sys.exit(1)
 
 
-@click.command("status")
+@click.command("status", short_help="Show what is done of sessions, probe by stage.")
 @click.argument("files", nargs=-1, required=True, type=_FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status_command(files: tuple[Path, ...], as_json: bool) -> None:
@@ -85,7 +85,7 @@ def status_command(files: tuple[Path, ...], as_json: bool) -> None:
         click.echo(json.dumps(told, indent=1))
 
 
-@click.command("plan")
+@click.command("plan", short_help="Show what would run, and the time, memory and disk it takes.")
 @click.argument("files", nargs=-1, required=True, type=_FILE)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that work at once.")
 @click.option(
@@ -121,7 +121,7 @@ def plan_command(files: tuple[Path, ...], workers: int, like: tuple[Path, ...], 
     )
 
 
-@click.command("describe")
+@click.command("describe", short_help="Write a session's file from what a rig's folder holds.")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Default: FOLDER/session.toml.")
 @click.option(
@@ -143,7 +143,7 @@ def describe_command(folder: Path, output: Path | None, cache_dir: Path | None) 
     click.echo(f"written to {path}; look at it, then run `allen-ecephys process session {path}`", err=True)
 
 
-@click.command("log")
+@click.command("log", short_help="Print what happened to a session, stage by stage.")
 @click.argument("file", type=_FILE)
 @click.option("--tail", type=click.IntRange(1), metavar="N", help="Only the last N lines.")
 @click.option("--traceback", is_flag=True, help="Show where stages failed, too.")
@@ -167,7 +167,7 @@ def log_command(file: Path, tail: int | None, traceback: bool) -> None:
             click.echo(line["traceback"])
 
 
-@click.command("schema")
+@click.command("schema", short_help="Print the JSON Schema of a session's file.")
 def schema_command() -> None:
     """Print the JSON Schema of a session's file: every key, what it means and its default."""
     from allen_ecephys.processing import session_schema

@@ -9,7 +9,7 @@ import click
 from .speaking import announce_compiling
 
 
-@click.command()
+@click.command(short_help="Simulate a session of tuned neurons as an NWB file.")
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path), metavar="OUT.nwb")
 @click.option(
     "--session-type",

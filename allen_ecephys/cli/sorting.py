@@ -98,7 +98,7 @@ def _sorter_options(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-@click.command("sort")
+@click.command("sort", short_help="Sort the spikes of one probe into a phy folder.")
 @_sorter_options
 def sort_command(raw: Path, output: Path, sort: Sort, stream: str | None) -> None:
     """Sort the spikes of one probe into a phy folder, OUTPUT/sorting.
@@ -120,7 +120,7 @@ def sort_command(raw: Path, output: Path, sort: Sort, stream: str | None) -> Non
     click.echo(f"phy folder: {probe.sorting.folder}")
 
 
-@click.command("run")
+@click.command("run", short_help="Turn the raw data of one probe into a session file.")
 @_sorter_options
 @click.option(
     "--truth",
@@ -192,7 +192,7 @@ def run_command(
         click.echo(json.dumps(facts, indent=1))
 
 
-@click.command("sorters")
+@click.command("sorters", short_help="List the sorters that can run here.")
 @click.option("--python", metavar="INTERPRETER", help="Python whose SpikeInterface is asked, as in `process sort`.")
 @AS_JSON
 def sorters_command(python: str | None, as_json: bool) -> None:

@@ -16,7 +16,7 @@ from .speaking import announce_compiling
 MOST_SITES: Final = 100_000
 
 
-@click.command("simulate")
+@click.command("simulate", short_help="Simulate raw recordings with known spikes, or a whole rig.")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "--duration", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True, help="Length in seconds."
@@ -210,7 +210,7 @@ def _sites(text: str) -> list[int]:
     return sites
 
 
-@click.command("spike-band")
+@click.command("spike-band", short_help="Subtract medians, filter and whiten one probe's spike band.")
 @click.argument("raw", type=click.Path(exists=True, path_type=Path))
 @click.argument("output", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--no-median-subtracted", is_flag=True, help="Do not write the median-subtracted recording.")

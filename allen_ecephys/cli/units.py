@@ -54,7 +54,7 @@ def _counted(reasons: pd.Series) -> str:
     return f" ({', '.join(f'{name} {n}' for name, n in counts.items())})" if len(counts) else ""
 
 
-@click.command("units")
+@click.command("units", short_help="Clean and measure the units of one probe.")
 @click.argument("raw", type=click.Path(exists=True, path_type=Path))
 @click.argument("output", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
@@ -114,7 +114,7 @@ def units_command(
     say_units(table, output / "units" / "metrics.csv")
 
 
-@click.command("package")
+@click.command("package", short_help="Write measured units of probes into a session NWB file.")
 @click.argument("folders", nargs=-1, required=True, type=_FOLDER)
 @click.option(
     "--output", "-o", required=True, type=click.Path(dir_okay=False, path_type=Path), help="NWB file to write."

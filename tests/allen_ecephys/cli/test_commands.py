@@ -81,6 +81,13 @@ def test_help_lists_the_environment_variables() -> None:
     assert not {"h5py", "xarray", "matplotlib"} & set(loaded)
 
 
+def test_every_command_is_listed_with_a_whole_sentence() -> None:
+    for group in ([], ["cache"], ["process"]):
+        listed = run(*group, "--help").output.split("Commands:\n")[1].split("\n\n")[0].splitlines()
+        assert len(listed) > 5
+        assert [line for line in listed if not line.endswith(".") or line.endswith("...")] == []
+
+
 def test_a_report_is_an_html_file(session_file: Path, tmp_path: Path) -> None:
     done = run("report", str(session_file), str(tmp_path / "page.txt"))
     assert done.exit_code == 2
