@@ -78,7 +78,16 @@ class SpikeFeatures:
 
     @property
     def n_sites(self) -> int:
-        """Number of sites on which each spike is described."""
+        """Number of sites on which each spike is described.
+
+        Examples
+        --------
+        >>> from allen_ecephys.processing.waveforms import mean_waveforms
+        >>> band, spikes = bands.spike_band, recorded.sorted_spikes()
+        >>> features = spike_features(band, spikes, mean_waveforms(band, spikes))
+        >>> features.n_sites == features.pcs.shape[2]
+        True
+        """
         return int(self.pcs.shape[2])
 
 

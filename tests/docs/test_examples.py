@@ -128,6 +128,33 @@ SHOWN_ELSEWHERE = {
 }
 
 
+#: Classes of the processing without an example, and why; their methods go with them.
+MADE_BY_MINUTES_OF_WORK = {
+    "packaging.contents.SessionContents": "holds a whole session: write_session_nwb, docs/file_layout.md",
+    "packaging.lfp.LfpContents": "holds a whole LFP: write_lfp_nwb",
+    "packaging.session_description.SessionDescription": "needs a rig's files: from_the_rig_to_the_file",
+    "simulation.rig.session.RigTruth": "of a whole rig: from_the_rig_to_the_file",
+    "sorting.result.SortingResult": "of a sorting: docs/sorting.md",
+    "stages.probe.SortedProbe": "of a sorting: docs/from_the_rig.md",
+    "stages.session_file.SessionFile": "of a whole session: docs/pipeline.md",
+    "stages.session_plan": "of a whole session: docs/pipeline.md",
+    "recording.Recording.": "attributes of a protocol, which its class lists",
+    "pipeline.stage.Stage.edits": "of files that a person changed: docs/pipeline.md",
+    "pipeline.stage.Stage.identity": "decides what is made again: docs/pipeline.md",
+}
+
+
+def test_classes_of_the_processing_have_an_example_or_a_reason() -> None:
+    room = "allen_ecephys.processing."
+    without = [
+        name.removeprefix(room)
+        for name in lacking()
+        if name.startswith(room) and (inspect.isclass(ENTRIES[name][1]) or "." in ENTRIES[name][1].__qualname__)
+    ]
+    assert [name for name in without if not name.startswith(tuple(MADE_BY_MINUTES_OF_WORK))] == []
+    assert [start for start in MADE_BY_MINUTES_OF_WORK if not any(name.startswith(start) for name in without)] == []
+
+
 def test_functions_of_the_processing_have_an_example_or_a_reason() -> None:
     functions = [
         name
