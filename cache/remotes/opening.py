@@ -67,10 +67,12 @@ def remote_at(place: Remote | str | Path, *, storage_options: Mapping[str, Any] 
     if scheme in {"", "file", "local"}:
         return FolderRemote(text.partition("://")[2] if scheme else text)
     from fsspec import available_protocols
+    from fsspec.registry import registry
 
+    known = {*available_protocols(), *registry}  # those that fsspec names, and those that this process added
     for kind in scheme.split("::"):
-        if kind not in available_protocols():
-            near = suggest(kind, ["http", "https", "file", *available_protocols()])
+        if kind not in known:
+            near = suggest(kind, sorted(known))
             msg = f"{text!r} is no address: addresses do not begin with {kind}://{near}"
             raise InvalidValueError(msg)
     return FsspecRemote(text, storage_options=storage_options)
