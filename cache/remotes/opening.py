@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from allen_ecephys.errors import InvalidTypeError, InvalidValueError, suggest
+from allen_ecephys.errors import InvalidTypeError, InvalidValueError, UnknownNameError, suggest
 
-from .protocol import Remote
+from .protocol import Remote, without_credentials
 
 #: Bucket and folder of the release, and the hosts under which S3 serves it (AWS, "Virtual hosting of buckets").
 _PUBLIC_PLACE: Final = "allen-brain-observatory/visual-coding-neuropixels/ecephys-cache"
@@ -34,7 +34,9 @@ def remote_at(place: Remote | str | Path, *, storage_options: Mapping[str, Any] 
     Raises
     ------
     InvalidValueError
-        If it is no address, or one of a kind that fsspec does not know.
+        If it is no address.
+    UnknownNameError
+        If it is of a kind that fsspec does not know.
     InvalidTypeError
         If it is neither text nor a path nor a remote.
     """
@@ -73,8 +75,8 @@ def remote_at(place: Remote | str | Path, *, storage_options: Mapping[str, Any] 
     for kind in scheme.split("::"):
         if kind not in known:
             near = suggest(kind, sorted(known))
-            msg = f"{text!r} is no address: addresses do not begin with {kind}://{near}"
-            raise InvalidValueError(msg)
+            msg = f"{without_credentials(text)} is no address that fsspec knows: none begins with {kind}://{near}"
+            raise UnknownNameError(msg)
     return FsspecRemote(text, storage_options=storage_options)
 
 

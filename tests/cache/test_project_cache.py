@@ -220,7 +220,7 @@ def test_repr(project, tmp_path):
         ({"manifest": __file__}, ManifestError, "neither a manifest"),
         ({"remote": 5}, InvalidTypeError, "a URL, a folder or a Remote"),
         ({"remote": ""}, InvalidTypeError, "a URL, a folder or a Remote"),
-        ({"remote": "htp://somewhere.org/"}, InvalidValueError, "did you mean 'http'"),
+        ({"remote": "htp://somewhere.org/"}, UnknownNameError, "did you mean 'http'"),
         ({"remote": "nowhere"}, MissingFileError, "no folder .*nowhere to fetch from"),
         ({"mirrors": "https://somewhere.org/"}, InvalidTypeError, "mirrors are a list"),
         ({"mirrors": [5]}, InvalidTypeError, "a URL, a folder or a Remote"),
