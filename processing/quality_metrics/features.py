@@ -176,10 +176,10 @@ def spike_features(
     order = np.lexsort((spikes.unit_index, spikes.samples)).astype(np.int64)
     starts = spikes.samples[order] - PRE_SAMPLES
     whole = (starts >= 0) & (starts + FEATURE_SAMPLES <= recording.n_samples)
-    rows = order[whole]
-    for chunk, first, part in read_windows(recording, starts[whole], FEATURE_SAMPLES, chunk_samples, desc="features"):
+    rows, starts = order[whole], starts[whole]
+    for chunk, first, part in read_windows(recording, starts, FEATURE_SAMPLES, chunk_samples, desc="features"):
         place = rows[part]
-        project(chunk, starts[whole][part] - first, spikes.unit_index[place], place, pcs, amplitudes)
+        project(chunk, starts[part] - first, spikes.unit_index[place], place, pcs, amplitudes)
     for row in order[~whole]:
         window = _padded_window(recording, int(spikes.samples[row]) - PRE_SAMPLES, channels, offsets)
         place = np.array([row])
