@@ -19,8 +19,8 @@ SESSIONS, PROBES, HOURS, CHANNELS, RATE = 58, 6, 2.6, 384, 30_000
 PROBE = Size(HOURS * 3600, CHANNELS)
 SESSION = Size(HOURS * 3600, CHANNELS * PROBES)
 RAW = PROBE.work * RATE * 2
-#: How often a stage reads the spike band: once for its digest, and once to subtract medians; the sorter's passes.
-PASSES = {"median_subtraction": 2, "sorting": 4, "mean_waveforms": 1, "features": 1, "lfp": 2 / 12}
+#: How often a stage reads the spike band after its digest was taken: to find medians, and in the passes of the sorter.
+PASSES = {"median_subtraction": 1, "sorting": 4, "mean_waveforms": 1, "features": 1, "lfp": 2 / 12}
 
 
 def tasks() -> tuple[list[Task], dict[str, float]]:

@@ -44,6 +44,8 @@ class Rate:
         Per second and channel.
     memory
         Bytes per channel.
+    channel_seconds
+        Per channel, however long the recording: of looking at excerpts, of learning templates.
     fixed_seconds, fixed_memory
         Of starting, compiling and libraries.
     """
@@ -51,13 +53,14 @@ class Rate:
     seconds: float
     disk: float
     memory: float
+    channel_seconds: float = 0.0
     fixed_seconds: float = 0.0
     fixed_memory: float = 4e8
 
     def of(self, size: Size) -> Cost:
         """Return what a recording of this size costs."""
         return Cost(
-            self.fixed_seconds + self.seconds * size.work,
+            self.fixed_seconds + self.channel_seconds * size.channels + self.seconds * size.work,
             self.fixed_memory + self.memory * size.channels,
             self.disk * size.work,
         )
@@ -90,17 +93,20 @@ def rates_of(records: Iterable[tuple[str, Size, Mapping[str, Any]]]) -> dict[str
     }
 
 
-#: Seconds of one core, where no record says more: measured on simulated rigs of 16 to 128 channels, a minute or two.
+#: Seconds of one core, where no record says more: of two simulated probes of 384 channels and 80 neurons, 1 and 20
+#: minutes (``benchmarks/whole_session.py``). With more neurons sorting and what comes after it cost more.
 MEASURED: Final = {
-    "depth_estimation": Rate(seconds=1e-5, disk=0.0, memory=2e5, fixed_seconds=3.0),
-    "median_subtraction": Rate(seconds=4e-4, disk=62_500.0, memory=2e5, fixed_seconds=1.0),
-    "sorting": Rate(seconds=3.5e-3, disk=500.0, memory=1.5e6, fixed_seconds=5.0),
-    "double_counted_spikes": Rate(seconds=4e-5, disk=50.0, memory=3e5, fixed_seconds=0.1),
-    "mean_waveforms": Rate(seconds=7e-5, disk=50.0, memory=1e6, fixed_seconds=0.1),
-    "noise_units": Rate(seconds=1e-5, disk=1.0, memory=1e5, fixed_seconds=0.1),
-    "features": Rate(seconds=1.2e-4, disk=1000.0, memory=1e6, fixed_seconds=0.2),
-    "units": Rate(seconds=1.5e-3, disk=1.0, memory=1e6, fixed_seconds=1.0),
-    "lfp": Rate(seconds=1e-4, disk=800.0, memory=3e5, fixed_seconds=1.5),
-    "whole_session": Rate(seconds=1e-5, disk=300.0, memory=3e5, fixed_seconds=4.0),
-    "stimulus_metrics": Rate(seconds=5e-4, disk=1.0, memory=3e5, fixed_seconds=1.0),
+    "depth_estimation": Rate(seconds=5e-5, disk=0.2, memory=1e6, channel_seconds=0.03, fixed_seconds=0.5),
+    "median_subtraction": Rate(seconds=8e-5, disk=0.0, memory=2e5),
+    "sorting": Rate(seconds=2.85e-3, disk=570.0, memory=1.6e6, channel_seconds=0.11, fixed_seconds=1.0),
+    "double_counted_spikes": Rate(seconds=7e-6, disk=25.0, memory=4e5, fixed_seconds=1.0),
+    "mean_waveforms": Rate(seconds=5.8e-5, disk=90.0, memory=4e5, fixed_seconds=0.5),
+    "noise_units": Rate(seconds=1e-6, disk=0.1, memory=4e5, fixed_seconds=0.1),
+    "features": Rate(seconds=1.1e-4, disk=400.0, memory=7e5),
+    "units": Rate(seconds=1.5e-5, disk=0.1, memory=8e5, fixed_seconds=0.6),
+    "lfp": Rate(seconds=9.2e-5, disk=640.0, memory=1.3e6, fixed_seconds=1.0),
+    "whole_session": Rate(seconds=5e-6, disk=90.0, memory=2e5, fixed_seconds=2.0),
+    "stimulus_metrics": Rate(seconds=1e-6, disk=0.2, memory=2e5, fixed_seconds=0.5),
 }
+#: What it adds to write the band less its medians (and to digest it), where that is asked for.
+WRITING_MEDIANS: Final = Rate(seconds=3e-4, disk=60_000.0, memory=0.0)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..pipeline.costs import MEASURED, Cost, Rate, Size, rates_of
+from ..pipeline.costs import MEASURED, WRITING_MEDIANS, Cost, Rate, Size, rates_of
 from ..pipeline.stage import read_manifest
 from ..pipeline.tasks import Task, TaskResult
 from ..readers.raw_folder import open_bands
@@ -128,9 +128,7 @@ def plan_sessions(files: Sequence[Name], *, workers: int = 1, like: Sequence[Nam
                 n_done += 1
                 continue
             tasks.append(task)
-            cost = rates[task.stage].of(_size(task, sizes))
-            if task.stage == median_subtraction.STAGE.name and not session.parameters.write_medians:
-                cost = replace(cost, disk=0.0)
+            cost = _cost(task, sizes, rates, writes_medians=session.parameters.write_medians)
             planned.append(PlannedStage(status, cost))
     seconds = {task.key: stage.cost.seconds for task, stage in zip(tasks, planned, strict=True)}
     hungriest = heapq.nlargest(workers, (stage.cost.memory for stage in planned))
@@ -190,6 +188,19 @@ def until_done(tasks: Sequence[Task], seconds: Mapping[str, float], workers: int
             if not waits[key]:
                 heapq.heappush(ready, (turn[key], key))
     return now
+
+
+def _cost(task: Task, sizes: Mapping[str, Size], rates: Mapping[str, Rate], *, writes_medians: bool) -> Cost:
+    rate, size = rates[task.stage], _size(task, sizes)
+    cost = rate.of(size)
+    if task.stage != median_subtraction.STAGE.name:
+        return cost
+    if not writes_medians:
+        return replace(cost, disk=0.0)
+    if rate is not MEASURED[task.stage]:
+        return cost
+    added = WRITING_MEDIANS.of(size)
+    return replace(cost, seconds=cost.seconds + added.seconds, disk=cost.disk + added.disk)
 
 
 def _size(task: Task, sizes: Mapping[str, Size]) -> Size:
