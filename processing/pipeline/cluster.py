@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from inspect import signature
 from pathlib import Path
 from shutil import which
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import uuid4
 
 from allen_ecephys.errors import AllenEcephysError, SchedulerError, UnknownNameError, in_words, missing_extra, suggest
@@ -30,6 +30,8 @@ QUEUES: Final = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluste
 #: How long a scheduler is waited for, and its first worker (s).
 CONNECT_S: Final = 10.0
 WORKERS_S: Final = 60.0
+#: How long until workers are counted anew while all are busy (s).
+LOOK_S: Final = 2.0
 #: Of the dashboard: several clusters on a machine do not quarrel about one.
 _ANY_PORT: Final = ":0"
 #: Stages map large files, whose pages the system takes back when it needs them: dask must not stop or kill for these.
@@ -151,6 +153,9 @@ def run_on(
 ) -> list[TaskResult]:
     """Run tasks on the workers of a client; those that wait for a failed one are not reached.
 
+    Workers get a task when one of their threads is free and what it waits for is done, the first in order first: a
+    scheduler that does not know how long tasks take would queue one behind a sorting of hours while others are idle.
+
     Parameters
     ----------
     client
@@ -167,25 +172,32 @@ def run_on(
     SchedulerError
         If workers have another version of the package or of Python, do not see the folders, or have too little memory.
     """
-    _, distributed = _dask()
     ordered = in_order(tasks)
     check_workers(client, sorted({task.output.parent for task in ordered}))
     large = _workers_for(client, ordered)
     run = uuid4().hex[:8]
-    futures: dict[str, Any] = {}
-    for task in ordered:
-        # The dashboard groups tasks by the name before the first number: the stage.
-        name = "-".join((task.stage, task.session, task.probe or "session", run))
-        earlier = [futures[key] for key in task.after]
-        where = {"workers": large[task.key]} if large[task.key] else {}
-        futures[task.key] = client.submit(_perform_after, prepare, task, *earlier, key=name, pure=False, **where)
-    keys = {future.key: key for key, future in futures.items()}
+    waiting = {task.key: task for task in ordered}
+    running: dict[Any, str] = {}
     results: dict[str, TaskResult] = {}
+
+    def have(result: TaskResult) -> None:
+        results[result.key] = result
+        tell(result)
+
     with client.as_current():
-        for future in distributed.as_completed(futures.values(), raise_errors=False):
-            key = keys[future.key]
-            results[key] = _result_of(future, key)
-            tell(results[key])
+        while waiting or running:
+            for task in [task for task in waiting.values() if results.keys() >= set(task.after)]:
+                if (refused := blocked(task, results)) is not None:
+                    del waiting[task.key]
+                    have(refused)
+                elif len(running) < max(_threads(client), 1):
+                    # The dashboard groups tasks by the name before the first number: the stage.
+                    name = "-".join((task.stage, task.session, task.probe or "session", run))
+                    where = {"workers": large[task.key]} if large[task.key] else {}
+                    running[client.submit(_perform, prepare, task, key=name, pure=False, **where)] = task.key
+                    del waiting[task.key]
+            for future in _finished(list(running)):
+                have(_result_of(future, running.pop(future)))
     return [results[task.key] for task in ordered]
 
 
@@ -253,10 +265,24 @@ def _workers_for(client: Client, tasks: Sequence[Task]) -> dict[str, list[str]]:
     return found
 
 
-def _perform_after(prepare: Callable[[], None] | None, task: Task, *earlier: TaskResult) -> TaskResult:
+def _perform(prepare: Callable[[], None] | None, task: Task) -> TaskResult:
     if prepare is not None:
         prepare()
-    return blocked(task, {result.key: result for result in earlier}) or perform(task)
+    return perform(task)
+
+
+def _threads(client: Client) -> int:
+    told: Mapping[str, int] = cast("Any", client).nthreads()
+    return sum(told.values())
+
+
+def _finished(futures: list[Any]) -> list[Any]:
+    """Return the futures that have come to an end, waiting some seconds for the first; workers may join meanwhile."""
+    _, distributed = _dask()
+    if futures:
+        with suppress(TimeoutError, distributed.CancelledError):
+            distributed.wait(futures, timeout=LOOK_S, return_when="FIRST_COMPLETED")
+    return [future for future in futures if future.done()]
 
 
 def _result_of(future: Any, key: str) -> TaskResult:

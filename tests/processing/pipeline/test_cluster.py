@@ -97,6 +97,35 @@ def scheduler(tmp_path: Path, sums: Any) -> Iterator[SimpleNamespace]:
         process.wait(timeout=30)
 
 
+def test_no_task_waits_behind_a_long_one_while_a_worker_is_idle(tmp_path: Path, sums: Any, scheduler: Any) -> None:
+    scheduler.worker(), scheduler.worker()
+    out = tmp_path / "out"
+
+    def stage(probe: str, name: str, *sources: str, seconds: float) -> Task:
+        (out / probe).mkdir(exist_ok=True)
+        run = partial(sums.add, out / probe, name, sources, seconds=seconds)
+        return Task("1", probe, name, out / probe, out, tuple(f"1/{probe}/{source}" for source in sources), run)
+
+    tasks = []
+    for probe in "ab":
+        tasks += [
+            stage(probe, "first", seconds=0.3),
+            stage(probe, "second", "first", seconds=0.3 if probe == "a" else 0.1),
+            stage(probe, "long", "first", "second", seconds=6.0),
+        ]
+    tasks += [stage(probe, "aside", "first", seconds=1.0) for probe in "ab"]
+    worker: dict[str, str] = {}
+
+    def tell(result: TaskResult) -> None:
+        worker[result.key] = (out / f"{result.key.partition('/')[2]}.pid").read_text()
+
+    with running_scheduler(scheduler.address) as client:
+        client.wait_for_workers(2)
+        results = run_on(client, tasks, tell)
+    assert [r.outcome for r in results] == ["done"] * len(tasks)
+    assert worker["1/a/long"] != worker["1/b/long"]
+
+
 def test_a_scheduler_a_failure_and_a_worker_that_is_killed(tmp_path: Path, sums: Any, scheduler: Any) -> None:
     workers = {process.pid: process for process in (scheduler.worker(), scheduler.worker())}
     place = tmp_path / "out"
