@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..pipeline.costs import MEASURED, WRITING_MEDIANS, Cost, Rate, Size, rates_of
+from ..pipeline.costs import AROUND_STAGES, MEASURED, WRITING_MEDIANS, Cost, Rate, Size, rates_of
 from ..pipeline.stage import read_manifest
 from ..pipeline.tasks import Task, TaskResult
 from ..readers.raw_folder import open_bands
@@ -135,7 +135,7 @@ def plan_sessions(files: Sequence[Name], *, workers: int = 1, like: Sequence[Nam
     return SessionPlan(
         stages=tuple(planned),
         n_done=n_done,
-        seconds=until_done(tasks, seconds, workers),
+        seconds=until_done(tasks, seconds, workers) + (AROUND_STAGES if tasks else 0.0),
         workers=workers,
         memory=float(sum(hungriest)),
         disk=float(sum(stage.cost.disk for stage in planned)),

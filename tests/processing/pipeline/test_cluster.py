@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import stat
 import subprocess
@@ -222,3 +223,24 @@ def test_a_job_queue(tmp_path: Path, sums: Any, monkeypatch: pytest.MonkeyPatch)
         job_queue("slurm", 1, {}).__enter__()
     with pytest.raises(SchedulerError, match="there is no command bsub here"):
         job_queue("lsf", 1, options).__enter__()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives memory back as a nanny asks it to")
+def test_workers_keep_freed_memory() -> None:
+    """An array of a block is not given back to the system each time, although a nanny's setting asks for that."""
+    code = """
+import resource, sys
+import numpy as np
+from allen_ecephys.processing.pipeline.cluster import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+for _ in range(200):
+    np.ones(500_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+    asked = os.environ | {"MALLOC_TRIM_THRESHOLD_": "65536"}
+    faults = {
+        how: int(subprocess.run([sys.executable, "-c", code, how], env=asked, capture_output=True, check=True).stdout)
+        for how in ("kept", "given back")
+    }
+    assert faults["kept"] < 0.5 * faults["given back"], faults

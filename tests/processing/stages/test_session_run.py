@@ -25,6 +25,7 @@ from allen_ecephys.processing import (
     write_session_page,
 )
 from allen_ecephys.processing.pipeline import TaskResult, read_log
+from allen_ecephys.processing.pipeline.costs import AROUND_STAGES
 from allen_ecephys.processing.simulation.raw.recording import read_ground_truth
 from allen_ecephys.processing.simulation.rig import write_rig
 from allen_ecephys.processing.sorting import sorters
@@ -215,7 +216,7 @@ def test_the_plan_scales_what_was_measured(session: Path) -> None:
     assert (len(plan.stages), plan.n_done) == (20, 0)
     measured = {status.key[7:]: status.cost for status in session_status(session)}
     spent = sum(cost["seconds"] for cost in measured.values() if cost)
-    assert plan.seconds == pytest.approx(spent, rel=0.1)
+    assert plan.seconds - AROUND_STAGES == pytest.approx(spent, rel=0.1)
     two = plan_sessions([other], like=[session], workers=2)
     assert 0.4 * plan.seconds < two.seconds < plan.seconds
     assert two.memory > plan.memory
