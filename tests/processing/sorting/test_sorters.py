@@ -91,9 +91,15 @@ def test_run_sorter_hands_everything_to_the_sorter_of_that_name(
     truth: RawGroundTruth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[tuple[Any, ...]] = []
-    monkeypatch.setitem(sorters.SORTERS, "mine", lambda *given: calls.append(given))
     recording = truth.recording()
-    run_sorter(recording, tmp_path / "new" / "work", "mine", {"a": 1})
+    found = result_from_spikes(recording, [], [], 0, tmp_path)
+
+    def mine(*given: Any) -> SortingResult:
+        calls.append(given)
+        return found
+
+    monkeypatch.setitem(sorters.SORTERS, "mine", mine)
+    assert run_sorter(recording, tmp_path / "new" / "work", "mine", {"a": 1}) is found
     assert calls == [(recording, tmp_path / "new" / "work", {"a": 1})]
     assert (tmp_path / "new" / "work").is_dir()
 
