@@ -258,7 +258,7 @@ def test_a_recording_without_a_file_needs_inputs(truth: RawGroundTruth, truth_so
         """The same samples, from nowhere."""
 
         def __getattr__(self, name: str) -> Any:
-            if name in {"path", "columns", "n_columns", "offset"}:
+            if name in {"path", "files", "columns", "n_columns", "offset"}:
                 raise AttributeError(name)
             return getattr(recording, name)
 
