@@ -15,7 +15,7 @@ N_UNITS = 60
 @pytest.fixture(scope="module", params=["brain_observatory_1.1", "functional_connectivity"])
 def simulated(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("tuned") / "session.nwb"
-    return write_session(path, request.param, scale=0.2, n_units=N_UNITS, n_probes=3, seed=11, has_lfp=True)
+    return write_session(path, request.param, scale=0.3, n_units=N_UNITS, n_probes=3, seed=11, has_lfp=True)
 
 
 @pytest.fixture(scope="module")
