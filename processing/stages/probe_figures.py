@@ -196,7 +196,10 @@ def quality(probe: ProbeOutputs) -> bytes | None:
 
 def _whole_decades(ax: Axes, values: Floats) -> None:
     """Let an axis reach from decade to decade: ticks within one are too many to be read."""
-    low, high = np.log10([values.min(), values.max()])
+    drawn = values[np.isfinite(values) & (values > 0)]
+    if not drawn.size:
+        return
+    low, high = np.log10([drawn.min(), drawn.max()])
     ax.set_xlim(10 ** np.floor(low - 0.05), 10 ** np.ceil(high + 0.05))
 
 

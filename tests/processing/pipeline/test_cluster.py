@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -92,7 +93,7 @@ def scheduler(tmp_path: Path, sums: Any) -> Iterator[SimpleNamespace]:
     def worker(*options: str) -> subprocess.Popen[bytes]:
         return start("dask_worker", address, "--nthreads", "1", "--no-dashboard", "--no-nanny", *options)
 
-    yield SimpleNamespace(address=address, worker=worker)
+    yield SimpleNamespace(address=address, worker=worker, process=processes[0])
     for process in reversed(processes):
         process.kill()
         process.wait(timeout=30)
@@ -157,6 +158,35 @@ def test_a_scheduler_a_failure_and_a_worker_that_is_killed(tmp_path: Path, sums:
     assert results["1/last"].report == {"total": 4, "threads": "3"}
     assert int((place / "slow.pid").read_text()) != killed[0]
     assert sorted(path.name for path in place.glob(".*.draft")) == []
+
+
+def test_tasks_for_one_large_worker_do_not_keep_small_ones_idle(tmp_path: Path, sums: Any, scheduler: Any) -> None:
+    scheduler.worker("--memory-limit", "4GB"), scheduler.worker("--memory-limit", "1GB")
+    place = tmp_path / "out"
+    large = [task(sums, place, f"large{number}", memory=3_000_000_000, seconds=1.5) for number in range(3)]
+    small = [task(sums, place, f"small{number}", seconds=0.1) for number in range(3)]
+    ended: list[str] = []
+    with running_scheduler(scheduler.address) as client:
+        client.wait_for_workers(2, timeout=60)
+        results = run_on(client, [*large, *small], lambda result: ended.append(result.key))
+    assert {result.outcome for result in results} == {"done"}
+    assert len({(place / f"large{number}.pid").read_text() for number in range(3)}) == 1
+    assert ended.index("1/small2") < ended.index("1/large1")
+
+
+def test_a_scheduler_that_goes(tmp_path: Path, sums: Any, scheduler: Any) -> None:
+    scheduler.worker()
+    place = tmp_path / "out"
+    tasks = [task(sums, place, "a"), task(sums, place, "slow", "a", seconds=60.0), task(sums, place, "last", "slow")]
+
+    def tell(result: TaskResult) -> None:
+        if result.key == "1/a":
+            threading.Timer(1.0, scheduler.process.kill).start()
+
+    with running_scheduler(scheduler.address) as client:
+        results = run_on(client, tasks, tell)
+    assert [result.outcome for result in results] == ["done", "failed", "not reached"]
+    assert "scheduler" in results[1].message
 
 
 def test_workers_that_cannot_do_the_work(
