@@ -1,13 +1,13 @@
 """A session of simulated probes from the rig's folder to the project that serves it: expected and real cost, and yield.
 
     python benchmarks/whole_session.py RIG [--repeats 82] [--channels 384] [--units 80] [--workers 2] [--like FILE]
-        [--result FILE.json]
+        [--compress] [--noise 0.5] [--result FILE.json]
 
 Makes the rig's folder where there is none (13 to 14 s for each repeat and probe, 25 MB a second), asks what processing
 it is expected to take (by what a stage costs in the sessions of `--like`, other results of this script), processes it
 with that many workers, and tells what it took: time, CPU, memory of all processes together (their proportional set
-sizes, twice a second) stage by stage, and how many of the true units each probe's sorting found. A run that was killed
-goes on, but then its times tell only of the rest.
+sizes, every two seconds) stage by stage, and how many of the true units each probe's sorting found. A run that was
+killed goes on, but then its times tell only of the rest.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ import numpy as np
 
 #: Tenths of the recording over which a unit's recall is told.
 PARTS = 10
+#: Memory is looked at as often as this (the kernel counts pages for it: twice a second was 4 % more time).
+EVERY_S = 2.0
 
 
 def session_file(rig: Path, workers: int) -> Path:
@@ -72,7 +75,7 @@ def run(command: list[str]) -> dict[str, float]:
     process = subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     while process.poll() is None:
         peak = max(peak, sum(map(memory_of, processes_of(process.pid))))
-        time.sleep(0.5)
+        time.sleep(EVERY_S)
     after = os.times()
     if process.returncode:
         sys.exit(f"{' '.join(command)} ended with {process.returncode}")
@@ -90,6 +93,14 @@ def stages_of(output: Path) -> dict[str, dict[str, float]]:
         row["cpu_s"] += cost["cpu_seconds"]
         row["peak_gb"] = max(row["peak_gb"], cost["peak_memory_bytes"] / 1e9)
     return found
+
+
+def probes_took(output: Path) -> float:
+    """Return the wall seconds from the beginning of the first stage of a probe to the end of the last one."""
+    records = sorted(output.glob("*/*/stage.json"))
+    ends = np.array([record.stat().st_mtime for record in records])
+    seconds = [json.loads(record.read_text(encoding="utf-8"))["cost"]["seconds"] for record in records]
+    return float(ends.max() - (ends - seconds).min())
 
 
 def yield_of(rig: Path, output: Path, probe: str) -> dict[str, Any]:
@@ -115,7 +126,7 @@ def yield_of(rig: Path, output: Path, probe: str) -> dict[str, Any]:
 def main() -> None:
     """Do it and print what it took."""
     from allen_ecephys.processing import plan_sessions
-    from allen_ecephys.processing.simulation import write_rig
+    from allen_ecephys.processing.simulation import NoiseModel, write_rig
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rig", type=Path)
@@ -124,13 +135,17 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=384)
     parser.add_argument("--units", type=int, default=80)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--compress", action="store_true", help="files of SpikeGLX, compressed")
+    parser.add_argument("--noise", type=float, default=1.0, help="of the default's")
     parser.add_argument("--like", type=Path, action="append", default=[])
     parser.add_argument("--result", type=Path)
     chosen = parser.parse_args()
     if not chosen.rig.exists():
+        sizes = {name: chosen.noise * uv for name, uv in asdict(NoiseModel()).items() if name.endswith("_uv")}
         write_rig(
             chosen.rig, repeats=chosen.repeats, n_probes=chosen.probes, n_units=chosen.units,
-            n_channels=chosen.channels, barcode_interval=30.0,
+            n_channels=chosen.channels, barcode_interval=30.0, noise=NoiseModel(**sizes), compress=chosen.compress,
+            recorder="spikeglx" if chosen.compress else "open_ephys",
         )  # fmt: skip
     path = session_file(chosen.rig, chosen.workers)
     told = json.loads(path.read_text(encoding="utf-8"))
@@ -141,7 +156,8 @@ def main() -> None:
     took = run([*command, "--workers", str(chosen.workers), "--threads", "1"])
     left = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
     result = {
-        "workers": chosen.workers, "expected": expected, "took": took | {"disk_gb": left / 1e9},
+        "workers": chosen.workers, "expected": expected,
+        "took": took | {"disk_gb": left / 1e9, "probes_wall_s": probes_took(output)},
         "stages": stages_of(output),
         "probes": {probe["name"]: yield_of(chosen.rig, output, probe["name"]) for probe in told["probes"]},
     }  # fmt: skip

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zlib
 from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
@@ -34,7 +33,7 @@ DESCRIPTION: Final = ".ch"
 _KEPT_BYTES: Final = 192_000_000
 #: Version of the format that is written, and the first number of those that are read.
 _VERSION: Final = "1.0"
-#: Samples of a probe look much alike to deflate: level 6 takes eight times as long as level 1 for 7 % less.
+#: Of isal, 0 to 3: samples of a probe look much alike to deflate, and zlib's level 6 makes them only 7 % smaller.
 _LEVEL: Final = 1
 
 
@@ -170,10 +169,12 @@ class CompressedSamples:
     def _inflated(self, number: int) -> npt.NDArray[Any]:
         n_samples = int(self.bounds[number + 1] - self.bounds[number])
         n_bytes = n_samples * self.n_columns * self.dtype.itemsize
-        inflate = zlib.decompressobj()
+        from isal import isal_zlib  # the same bytes as zlib, in half the time
+
+        inflate = isal_zlib.decompressobj()
         try:
             stored = inflate.decompress(self._stored(number), n_bytes + 1)
-        except zlib.error as error:
+        except isal_zlib.error as error:  # type: ignore[misc]  # its stub takes the class for an instance
             raise self._damaged(number, str(error)) from error
         if len(stored) != n_bytes or not inflate.eof or inflate.unused_data:
             raise self._damaged(number, f"it inflates to {len(stored):,} bytes or more, not {n_bytes:,}")
@@ -281,10 +282,12 @@ class CompressedFile:
 
     def append(self, samples: npt.NDArray[np.int16]) -> None:
         """Write the samples (n, columns) that come next."""
+        from isal import isal_zlib
+
         seconds = range(0, len(samples), max(1, round(self.sampling_rate)))
         for chunk in (samples[first : first + seconds.step] for first in seconds):
             differences = np.concatenate([chunk[:1], np.diff(chunk, axis=0)])
-            stored = zlib.compress(differences.tobytes(order="F"), _LEVEL)
+            stored = isal_zlib.compress(differences.tobytes(order="F"), _LEVEL)
             self._file.write(stored)
             self._digests["sha1_compressed"].update(stored)
             self._digests["sha1_uncompressed"].update(np.ascontiguousarray(chunk).data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -160,6 +161,15 @@ def _new_file(path: Path, n_samples: int, columns: int, rate: float) -> SampleFi
     return CompressedFile(path, columns, rate) if is_compressed(path) else SampleFile(path, 2 * n_samples * columns)
 
 
+def _made_ahead(blocks: Iterator[tuple[int, Float32]]) -> Iterator[tuple[int, Float32]]:
+    """Yield blocks, the next of which another thread makes while one is written."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = pool.submit(next, blocks, None)
+            yield block
+
+
 def sync_words(start: int, stop: int, rate: float, square_wave: tuple[float, float]) -> npt.NDArray[np.int16]:
     """Return what the imec card writes beside samples: a square wave of 1 Hz on bit 6, up for a second's latter half.
 
@@ -310,7 +320,7 @@ class ProbeSignal:
             _new_file(path, n_samples, columns, rate) as file,
             progress_bar(total=n_samples / rate, desc=f"simulating {path.name}", unit="s") as bar,
         ):
-            for start, block in blocks:
+            for start, block in _made_ahead(blocks):
                 self._break(block, start, rate)
                 counts = np.zeros((len(block), columns), np.int16)
                 digitise(block, offsets, step, scale, self.n_channels, half_range, counts)

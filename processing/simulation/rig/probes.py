@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ...readers.binary import BinaryRecording
+    from ..raw.noise import NoiseModel
 
 Floats = npt.NDArray[np.float64]
 
@@ -100,6 +101,7 @@ def record_probe(
     seed: int,
     spikeglx: bool = False,
     compress: bool = False,
+    noise: NoiseModel | None = None,
 ) -> RigProbe:
     """Record a probe from session time `start` to `stop` with a clock that is `ppm` parts in a million too fast.
 
@@ -116,6 +118,7 @@ def record_probe(
         folder, duration=duration, n_units=n_units, n_channels=n_channels, seed=seed,
         form="spikeglx" if spikeglx else "open_ephys", amplitude_range=(120.0, 300.0), surface_channel=surface,
         trains=trains, faults=ChannelFaults(references=(n_channels // 2,)), compress=compress, square_wave=(start, ppm),
+        noise=noise,
     )  # fmt: skip
     probe = RigProbe(name, start, rate, truth, preferred, float(truth.geometry[:surface, 1].mean()))
     flashes = presentations.loc[presentations["stimulus_name"] == "flashes", "start_time"].to_numpy(np.float64)

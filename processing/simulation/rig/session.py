@@ -23,6 +23,8 @@ from .camstim import write_python2_pickle
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..raw.noise import NoiseModel
+
 Floats = npt.NDArray[np.float64]
 
 #: When the stimulus computer begins, on the session's clock (s).
@@ -81,6 +83,7 @@ def write_rig(
     seed: int = 0,
     recorder: str = "open_ephys",
     compress: bool = False,
+    noise: NoiseModel | None = None,
 ) -> RigTruth:
     """Simulate a session on a rig and write all that its computers leave behind.
 
@@ -105,6 +108,8 @@ def write_rig(
         (``rig_g0_t0.nidq.bin``) and whose streams have a square wave in common.
     compress
         Whether samples of SpikeGLX are written compressed (``.cbin`` + ``.ch``).
+    noise
+        Of the probes' spike bands.
 
     Returns
     -------
@@ -176,6 +181,7 @@ def write_rig(
                 seed=1000 * seed + k,
                 spikeglx=spikeglx,
                 compress=compress,
+                noise=noise,
             )
             for k in range(n_probes)
         )

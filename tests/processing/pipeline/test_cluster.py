@@ -224,6 +224,8 @@ def test_workers_of_this_machine(tmp_path: Path, sums: Any) -> None:
     place = tmp_path / "out"
     with local_workers(2) as client:
         results = run_on(client, [task(sums, place, "a"), task(sums, place, "b"), task(sums, place, "c", "a", "b")])
+        watched = client.run(lambda dask_worker: "profile" in dask_worker.periodic_callbacks)
+    assert not any(watched.values()), "dask's profiler looks at every thread a hundred times a second"
     assert [result.outcome for result in results] == ["done"] * 3
     assert results[-1].report is not None
     assert results[-1].report["total"] == 3
