@@ -15,6 +15,8 @@ reader needs. Besides them:
     What each unit probably is, and its shares of false and missed spikes with intervals (:mod:`.units.estimates`).
 ``suggested_merges.csv``
     Pairs of units that may be parts of one neuron, with the evidence (:mod:`.units.suggestions`).
+``suggested_splits.csv``
+    Units that may hold two neurons, with the evidence.
 """
 
 from __future__ import annotations
@@ -37,11 +39,12 @@ from ..recording import Recording, chunk_bounds
 from ..waveforms.location import NEAR_UM
 from .result import SortingResult, peak_channels
 from .units.estimates import ESTIMATES, KINDS, estimate_units
-from .units.suggestions import suggested_merges
+from .units.suggestions import suggested_merges, suggested_splits
 
 DETAILS_FILE: Final = "sorting.json"
 DRIFT_FILE: Final = "drift_um.npy"
 MERGES_FILE: Final = "suggested_merges.csv"
+SPLITS_FILE: Final = "suggested_splits.csv"
 #: Spikes whose features, and units whose templates, are copied at a time: about 25 MB of 32 or 384 channels.
 CHUNK_SPIKES, CHUNK_UNITS = 65_536, 200
 
@@ -90,8 +93,13 @@ def write_phy(
         (place / DETAILS_FILE).write_text(
             json.dumps(details, indent=1, sort_keys=True, default=_plain), encoding="utf-8"
         )
-        merges = suggested_merges(result.samples / result.sampling_rate, result.units, result.similarity)
+        times = result.samples / result.sampling_rate
+        merges = suggested_merges(times, result.units, result.similarity)
         merges.to_csv(place / MERGES_FILE, index=False, float_format="%.4g")
+        splits = suggested_splits(
+            times, result.units, result.pc_features, result.pc_feature_ind, n_channels=len(result.channel_map)
+        )
+        splits.to_csv(place / SPLITS_FILE, index=False, float_format="%.4g")
         if result.drift_um is not None:
             np.save(place / DRIFT_FILE, np.asarray(result.drift_um, dtype=np.float64))
     return target

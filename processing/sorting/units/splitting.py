@@ -12,8 +12,11 @@ from allen_ecephys.errors import InvalidContentsError
 
 from .bimodal_pursuit import RunningAverage, expect, leading_axes, project, project_on, pursue
 from .correlograms import checked_spikes, rows_by_unit, train_statistics
+from .merging import PROOF, RefractoryEvidence, refractory_evidence
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import ArrayLike, NDArray
 
     Floats = NDArray[np.float64]
@@ -31,6 +34,10 @@ Q_REFRACTORY, R_REFRACTORY = 0.25, 0.05
 TOGETHER = 0.25
 ALIKE, SAME_SIZE = 0.9, 0.2
 SAME_SHAPE = 0.98
+#: Halves purer than this are no neuron's spikes in two places, and need only be of two shapes.
+CLEARLY_APART = 0.95
+#: Share of the coincidences of independent neurons that halves have at least if they are two, whatever their shapes.
+AS_INDEPENDENT = 0.7
 #: Spread of amplitudes of a neuron's spikes, and how much wider than noise and that its spikes may lie.
 AMPLITUDE_SPREAD, COMPACT = 0.1, 1.3
 #: Least share of a half.
@@ -89,10 +96,12 @@ def split_units(
     * It looks for the direction among all 96 features, where some direction is bimodal by chance: with 1,200 spikes of
       one neuron in 9 cases of 10, with 600 in all. Here it is sought among the first 12 principal components (one for
       every 40 spikes if fewer). None of these is cut, and halves may be smaller than its 300 spikes.
-    * Halves whose waveforms correlate above 0.98, whatever their norms, stay one unit: the first and the later spikes
-      of bursts. Correlations are of waveforms without the noise that the mean of few spikes holds.
+    * Halves whose waveforms correlate above 0.98, whatever their norms, stay one unit: first and later spikes of
       bursts. Correlations are of waveforms without the noise that the mean of few spikes holds. Parts for which this
       holds after several cuts are joined again.
+    * Halves of more than 95 % purity and correlations up to 0.98 are cut whatever their sizes, unless they coincide too
+      seldom for two neurons: in simulated recordings five of five such units held two neurons near one another. Halves
+      of any shapes are cut that coincide as often as two neurons do, where one neuron's would not (p < 0.001).
     * The smaller half must be compact: on the line to the other, its SD is at most 1.3 times that of noise and a tenth
       of its own norm together. Spikes that overlap others that were not found lie farther apart.
     * Halves that are active together less than a quarter as often as independent ones (Q00 and Q01 < 0.25) stay one
@@ -134,7 +143,7 @@ def split_units(
     times, units = checked_spikes(times_s, unit, len(channels))
     _, templates = checked_spikes(times_s, template, len(channels))
     _check_features(features, channels, waveforms, times.size, n_channels)
-    spikes = _Spikes(times, features, channels, templates, waveforms, n_channels, AUCsplit, minimum_spikes)
+    spikes = UnitSpikes(times, features, channels, templates, waveforms, n_channels, AUCsplit, minimum_spikes)
     labels, parents = units.copy(), list(range(len(channels)))
     for u, rows in enumerate(rows_by_unit(times, units, len(channels))):
         for part in _cut_repeatedly(rows, u, spikes)[1:]:
@@ -143,7 +152,7 @@ def split_units(
     return SplitUnits(labels, np.array(parents, dtype=np.int64))
 
 
-def _cut_repeatedly(rows: Integers, unit: int, spikes: _Spikes) -> list[Integers]:
+def _cut_repeatedly(rows: Integers, unit: int, spikes: UnitSpikes) -> list[Integers]:
     """Return the spikes of each part of a unit, the largest part first."""
     waiting, parts = [rows], []
     while waiting:
@@ -160,7 +169,7 @@ def _cut_repeatedly(rows: Integers, unit: int, spikes: _Spikes) -> list[Integers
     return sorted(parts, key=lambda part: (-part.size, part[0] if part.size else 0))
 
 
-def _pair_of_one_neuron(parts: list[Integers], unit: int, spikes: _Spikes) -> tuple[int, int] | None:
+def _pair_of_one_neuron(parts: list[Integers], unit: int, spikes: UnitSpikes) -> tuple[int, int] | None:
     """Return two parts, among three or more, that were cut apart only on the way to another cut."""
     if len(parts) < 3:
         return None
@@ -168,13 +177,72 @@ def _pair_of_one_neuron(parts: list[Integers], unit: int, spikes: _Spikes) -> tu
     for second in range(1, len(parts)):
         for first in range(second):
             trains = spikes.times[parts[first]], spikes.times[parts[second]]
-            if _is_one_neuron(trains, (points[first], points[second]), spikes.basis):
+            if _is_one_neuron(trains, (points[first], points[second]), spikes.basis, 1.0):
                 return first, second
     return None
 
 
-def _first_half(rows: Integers, unit: int, spikes: _Spikes) -> NDArray[np.bool_] | None:
+def _first_half(rows: Integers, unit: int, spikes: UnitSpikes) -> NDArray[np.bool_] | None:
     """Return which of a unit's spikes to cut off, or None if it is to stay whole."""
+    for halves in bimodal_halves(rows, unit, spikes):
+        if (
+            halves.n_smaller > max(spikes.minimum, SMALLEST_SHARE * rows.size)
+            and halves.purity > spikes.purity
+            and halves.is_compact
+            and not _is_one_neuron(halves.trains(spikes.times[rows]), halves.parts, spikes.basis, halves.purity)
+        ):
+            return halves.first
+    return None
+
+
+@dataclass(frozen=True, eq=False)
+class Halves:
+    """A unit's spikes in two, by a direction along which they are bimodal.
+
+    Attributes
+    ----------
+    first
+        bool (n,): which spikes are in the first half.
+    purity
+        Mean probability of a half's spikes to belong there, the lower of both.
+    parts
+        float32 (n_first, d) and (n_second, d): features of spikes of each half, as many as were fitted.
+    still
+        The same without the drift of the whole unit.
+    """
+
+    first: NDArray[np.bool_]
+    purity: float
+    parts: tuple[NDArray[np.float32], NDArray[np.float32]]
+    still: tuple[NDArray[np.float32], NDArray[np.float32]]
+
+    @property
+    def n_smaller(self) -> int:
+        """Spikes of the smaller half."""
+        n_first = int(np.count_nonzero(self.first))
+        return min(n_first, self.first.size - n_first)
+
+    @property
+    def is_compact(self) -> bool:
+        """Tell whether the smaller half spreads, on the line to the other, little more than noise and a neuron."""
+        k = 0 if 2 * np.count_nonzero(self.first) <= self.first.size else 1
+        towards = _mean(self.still[1 - k]) - _mean(self.still[k])
+        spread = float(project(self.still[k], towards / np.linalg.norm(towards)).std())
+        return spread < COMPACT * math.hypot(1.0, AMPLITUDE_SPREAD * float(np.linalg.norm(_mean(self.parts[k]))))
+
+    def trains(self, times: Floats) -> tuple[Floats, Floats]:
+        """Return the spike times of each half."""
+        return times[self.first], times[~self.first]
+
+
+def bimodal_halves(rows: Integers, unit: int, spikes: UnitSpikes) -> Iterator[Halves]:
+    """Yield the halves that a unit's spikes fall into along each direction that is found, if there are spikes in both.
+
+    Parameters
+    ----------
+    rows
+        int64 (n,): the unit's spikes, in order of time.
+    """
     fitted = _evenly(rows.size)
     points, fill = spikes.points(rows[fitted], unit)
     drift = RunningAverage.over(points, fitted)
@@ -192,15 +260,9 @@ def _first_half(rows: Integers, unit: int, spikes: _Spikes) -> NDArray[np.bool_]
         expect(projections, mixture, likely)
         half = likely > 0.5
         chosen = half[fitted]
-        if not _is_bimodal(likely, half, spikes) or chosen.all() or not chosen.any():
-            continue
-        smaller = chosen if 2 * np.count_nonzero(half) <= half.size else ~chosen
-        trains = spikes.times[rows[half]], spikes.times[rows[~half]]
-        if _is_compact(still[smaller], points[smaller], still[~smaller]) and not _is_one_neuron(
-            trains, (points[chosen], points[~chosen]), spikes.basis
-        ):
-            return half
-    return None
+        if chosen.any() and not chosen.all():
+            purity = float(min(likely[half].mean(), 1.0 - likely[~half].mean()))
+            yield Halves(half, purity, (points[chosen], points[~chosen]), (still[chosen], still[~chosen]))
 
 
 def _evenly(n: int) -> Integers:
@@ -209,49 +271,46 @@ def _evenly(n: int) -> Integers:
     return np.arange(n_fitted) * n // max(n_fitted, 1)
 
 
-def _is_bimodal(likely: Floats, half: NDArray[np.bool_], spikes: _Spikes) -> bool:
-    """Tell whether both halves are large enough, and their spikes belong where they are."""
-    n_half = int(np.count_nonzero(half))
-    smaller = min(n_half, half.size - n_half)
-    if smaller <= max(spikes.minimum, SMALLEST_SHARE * half.size):
-        return False
-    return bool(min(likely[half].mean(), 1.0 - likely[~half].mean()) > spikes.purity)
+def _mean(points: NDArray[np.float32]) -> Floats:
+    return np.asarray(points.mean(axis=0, dtype=np.float64))
 
 
-def _is_compact(part: NDArray[np.float32], points: NDArray[np.float32], rest: NDArray[np.float32]) -> bool:
-    """Tell whether spikes, on the line to the rest, spread little more than noise and a neuron's own amplitudes."""
-    towards = rest.mean(axis=0, dtype=np.float64) - part.mean(axis=0, dtype=np.float64)
-    spread = float(project(part, towards / np.linalg.norm(towards)).std())
-    size = float(np.linalg.norm(points.mean(axis=0, dtype=np.float64)))
-    return spread < COMPACT * math.hypot(1.0, AMPLITUDE_SPREAD * size)
+def fire_as_two(evidence: RefractoryEvidence) -> bool:
+    """Tell whether two groups of spikes coincide as often as those of two neurons, which no one neuron's would."""
+    return evidence.p_one_neuron < PROOF and evidence.observed > AS_INDEPENDENT * evidence.expected
 
 
 def _is_one_neuron(
-    trains: tuple[Floats, Floats], parts: tuple[NDArray[np.float32], NDArray[np.float32]], basis: Floats
+    trains: tuple[Floats, Floats],
+    parts: tuple[NDArray[np.float32], NDArray[np.float32]],
+    basis: Floats,
+    purity: float,
 ) -> bool:
     """Tell whether two groups of spikes are refractory to each other, take turns, or have one shape."""
     statistics = train_statistics(*trains)
     if statistics.is_refractory(Q_REFRACTORY, R_REFRACTORY) or max(statistics.q00, statistics.q01) < TOGETHER:
         return True
-    shapes = [basis @ part.mean(axis=0, dtype=np.float64).reshape(basis.shape[1], -1) for part in parts]
-    return _is_one_shape(shapes[0], shapes[1], np.array([part.shape[1] / len(part) for part in parts]))
+    evidence = refractory_evidence(*trains)
+    if fire_as_two(evidence):
+        return False
+    alike, sizes = likeness(parts, basis)
+    same_size = abs(sizes[0] - sizes[1]) < SAME_SIZE * sizes.mean()
+    apart = purity > CLEARLY_APART and evidence.verdict != "one neuron"
+    return alike > SAME_SHAPE or (alike > ALIKE and same_size and not apart)
 
 
-def _is_one_shape(first: Floats, second: Floats, noise: Floats) -> bool:
-    """Tell whether two mean waveforms are alike and of similar size.
-
-    `noise` is the energy that noise of SD 1 in each feature leaves in each mean.
-    """
+def likeness(parts: tuple[NDArray[np.float32], NDArray[np.float32]], basis: Floats) -> tuple[float, Floats]:
+    """Return the correlation of two groups' mean waveforms, and their sizes, both without the noise in the means."""
+    first, second = (basis @ _mean(part).reshape(basis.shape[1], -1) for part in parts)
+    # Noise of SD 1 in each feature leaves this energy in each mean.
+    noise = np.array([part.shape[1] / len(part) for part in parts])
     energies = np.array([(first**2).sum(), (second**2).sum()])
     sizes = np.sqrt(np.maximum(energies - noise, 0.01 * energies))
-    alike = float((first * second).sum() / sizes.prod())
-    if alike > SAME_SHAPE:
-        return True
-    return alike > ALIKE and abs(sizes[0] - sizes[1]) < SAME_SIZE * sizes.mean()
+    return float((first * second).sum() / sizes.prod()), sizes
 
 
 @dataclass(eq=False)
-class _Spikes:
+class UnitSpikes:
     """All spikes, what is known of each, and what is asked of halves."""
 
     times: Floats

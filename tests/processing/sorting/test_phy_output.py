@@ -176,6 +176,19 @@ def test_amplitudes_are_those_of_the_waveforms_in_the_file(recording: BinaryReco
     assert table.loc[0, "Amplitude"] == pytest.approx(78.0, abs=0.05)
 
 
+def test_a_unit_in_two_groups_is_suggested_to_be_split(recording: BinaryRecording, tmp_path: Path) -> None:
+    result = sorting(800, 2)
+    second = np.random.default_rng(1).random(800) < 0.4
+    features = result.pc_features.copy()
+    features[:, 0] += np.float32(6)
+    apart = np.flatnonzero(second & (result.units == 0))
+    features[apart, 1, 0] += np.float32(6)
+    folder = write_phy(tmp_path / "phy", replace(result, pc_features=features), recording)
+    table = pd.read_csv(folder / "suggested_splits.csv")
+    assert table["cluster_id"].tolist() == [0]
+    assert table["n_smaller"][0] == pytest.approx(len(apart), rel=0.1)
+
+
 @pytest.mark.parametrize(("n_spikes", "n_units"), [(0, 0), (0, 3), (1, 1)])
 def test_empty_sortings_are_well_formed(
     recording: BinaryRecording, tmp_path: Path, n_spikes: int, n_units: int
@@ -200,8 +213,9 @@ def test_features_are_copied_from_a_memory_map_in_pieces(
     class Watched:
         shape = mapped.shape
 
-        def __getitem__(self, part: slice) -> Any:
-            sizes.append(part.stop - part.start)
+        def __getitem__(self, part: Any) -> Any:
+            if isinstance(part, slice):  # else spikes of one unit
+                sizes.append(part.stop - part.start)
             return mapped[part]
 
     monkeypatch.setattr("allen_ecephys.processing.sorting.phy_output.CHUNK_SPIKES", 128)

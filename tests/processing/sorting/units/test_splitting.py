@@ -224,24 +224,49 @@ def test_halves_that_never_fire_together_stay_one() -> None:
     assert split(times, (shapes[rng.permutation(turns)] + noise).astype(np.float32)).parents.size == 2
 
 
-@pytest.mark.parametrize(("cosine", "ratio", "n_units"), [(1, 0.85, 1), (1, 0.5, 1), (0.94, 0.85, 1), (0.94, 0.7, 2)])
-def test_halves_of_one_shape_stay_one(cosine: float, ratio: float, n_units: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "cosine", "ratio", "n_units"),
+    [
+        (120, 1.0, 0.85, 1), (120, 1.0, 0.5, 1),  # bursts
+        (9, 0.96, 0.85, 1),  # hardly apart
+        (120, 0.94, 0.85, 2), (120, 0.94, 0.7, 2), (12, 0.92, 0.5, 2),
+    ],
+)  # fmt: skip
+def test_halves_of_one_shape_stay_one(size: float, cosine: float, ratio: float, n_units: int) -> None:
     rng = np.random.default_rng(9)
-    first = template(rng, 120)
+    first = template(rng, size)
     shapes = np.stack([first, ratio * turned(first, cosine, rng)])
     features = shapes[rng.integers(0, 2, 3000)] + rng.standard_normal((3000, 3, 32))
-    assert split(np.sort(rng.uniform(0, 100, 3000)), features.astype(np.float32)).parents.size == n_units
+    # A spike a second: coincidences say nothing.
+    assert split(neuron(rng, 3000, 3000), features.astype(np.float32)).parents.size == n_units
+
+
+def test_halves_of_one_shape_that_fire_as_two_neurons_are_cut() -> None:
+    rng = np.random.default_rng(9)
+    first = template(rng, 30)
+    features = rng.choice([1.0, 0.6], 3000)[:, None, None] * first + rng.standard_normal((3000, 3, 32))
+    assert split(neuron(rng, 3000, 100), features.astype(np.float32)).parents.size == 1
+    assert split(np.sort(rng.uniform(0, 100, 3000)), features.astype(np.float32)).parents.size == 2
+
+
+def test_clear_halves_that_do_not_coincide_stay_one() -> None:
+    """A neuron of 15 Hz that moves to and fro faster than correlograms see."""
+    rng = np.random.default_rng(12)
+    first = template(rng, 60)
+    shapes = np.stack([first, 0.95 * turned(first, 0.96, rng)])
+    features = (shapes[rng.integers(0, 2, 1200)] + rng.standard_normal((1200, 3, 32))).astype(np.float32)
+    assert split(neuron(rng, 1200, 80), features).parents.size == 1
+    assert split(np.sort(rng.uniform(0, 80, 1200)), features).parents.size == 2
 
 
 def test_noise_in_the_means_of_few_spikes_is_no_difference_of_shape() -> None:
     rng = np.random.default_rng(10)
-    waveform, noise = template(rng, 6).ravel(), 96 / np.array([60, 240])
-    halves = [
-        waveform * size + rng.standard_normal(96) * np.sqrt(share / 96)
-        for size, share in zip((1, 0.6), noise, strict=True)
-    ]
-    assert np.corrcoef(*halves)[0, 1] < splitting.SAME_SHAPE
-    assert splitting._is_one_shape(*halves, noise)
+    waveform = template(rng, 6).ravel()
+    parts = [(size * waveform + rng.standard_normal((n, 96))).astype(np.float32) for size, n in ((1.0, 60), (0.6, 240))]
+    assert np.corrcoef(parts[0].mean(axis=0), parts[1].mean(axis=0))[0, 1] < splitting.SAME_SHAPE
+    alike, sizes = splitting.likeness((parts[0], parts[1]), BASIS)
+    assert alike > splitting.SAME_SHAPE
+    np.testing.assert_allclose(sizes, [6.0, 3.6], rtol=0.1)
 
 
 def test_overlapped_spikes_are_no_second_neuron() -> None:
