@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
 
 
-def read_written_table(path: str | os.PathLike[str], needed: Iterable[str] = ()) -> pd.DataFrame:
+def read_written_table(
+    path: str | os.PathLike[str], needed: Iterable[str] = (), *, may_be_empty: bool = False
+) -> pd.DataFrame:
     r"""Return the table in a CSV file, or in one that ends in ``.parquet``.
 
     Parameters
@@ -26,6 +28,8 @@ def read_written_table(path: str | os.PathLike[str], needed: Iterable[str] = ())
         The file. A byte order mark and Windows' ends of lines do not matter.
     needed
         Columns that it must have.
+    may_be_empty
+        Whether a table of columns without a row will do.
 
     Raises
     ------
@@ -60,7 +64,7 @@ def read_written_table(path: str | os.PathLike[str], needed: Iterable[str] = ())
         raise FileFormatError(msg) from error
     columns = [str(column) for column in table.columns]
     lacking = [column for column in needed if column not in columns]
-    if lacking or not len(table):
+    if lacking or not (len(table) or may_be_empty):
         other = next((word for mark, word in _OTHER_SEPARATORS.items() if len(columns) == 1 and mark in columns[0]), "")
         hint = f"; its values are separated by {other}: save it with commas" if other else ""
         wrong = f"has no column {lacking[0]!r}" if lacking else "has no row"

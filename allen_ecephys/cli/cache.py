@@ -309,7 +309,7 @@ def add_to_project(
     if metrics is not None:
         from allen_ecephys.written_tables import read_written_table
 
-        read = read_written_table(metrics)
+        read = read_written_table(metrics, may_be_empty=True)  # of a session without units
         table = read.set_index(read.columns[0])
     project = EcephysProjectCache(cache_dir, remote=None) if cache_dir.exists() else _new_project(cache_dir)
     return project.add_session(nwb, metrics=table, lfp=lfp, replace=replace, move=move), project.root

@@ -145,6 +145,9 @@ def _typed(table: pd.DataFrame, path: Path, schema: TableSchema) -> pd.DataFrame
     if schema.index not in table:
         msg = f"{path} is no table of {schema.name}: it has no column {schema.index!r}. {_REPLACE}"
         raise FileFormatError(msg)
+    if table.empty:  # no value tells of a type: a project whose sessions have no units
+        kinds = dict.fromkeys((schema.index, *schema.ids), "int64") | dict.fromkeys(schema.numbers, "float64")
+        table = table.astype({name: kind for name, kind in kinds.items() if name in table})
     for name in (schema.index, *schema.ids):
         if name in table and table[name].dtype != np.int64:
             _reject(table, name, path, "whole numbers")

@@ -171,8 +171,8 @@ def read_session_description(path: str | os.PathLike[str]) -> SessionDescription
     MissingFileError
         If the description, or a file it names, is not there.
     FileFormatError
-        If something needed is missing, something is unknown, two probes have one name, a time has no zone, or a probe's
-        clock lacks what it rests on.
+        If something needed is missing, something is unknown, two probes have one name or one recording, a time has no
+        zone, or a probe's clock lacks what it rests on.
     """
     place = Path(path)
     if not place.is_file():
@@ -214,6 +214,7 @@ def session_description(told: Any, path: str | os.PathLike[str]) -> SessionDescr
         twice = sorted({name for name in names if names.count(name) > 1})
         msg = f"{place} names {'no probe' if not names else f'the probe {twice[0]} twice'}; each has a name of its own"
         raise FileFormatError(msg)
+    _check_recordings(probes, place)
     _check_clocks(told, probes, place)
     invalid = _list(told, "invalid_times", place)
     for row in invalid:
@@ -314,6 +315,21 @@ def _session_id(value: Any, place: Path) -> int:
         msg = f"{place}: {error}"
         raise FileFormatError(msg) from error
     return int(value)
+
+
+def _check_recordings(probes: tuple[ProbeDescription, ...], place: Path) -> None:
+    """Raise where two probes are of one recording: its spikes would be served twice."""
+    for number, probe in enumerate(probes):
+        for other in probes[:number]:
+            # A recording that needs no stream holds one probe.
+            streams = {one.stream for one in (probe, other)}
+            if probe.recording.resolve() == other.recording.resolve() and (len(streams) == 1 or None in streams):
+                of_stream = f" (stream {probe.stream!r})" if probe.stream == other.stream and probe.stream else ""
+                msg = (
+                    f"{place}: the probes {other.name} and {probe.name} are of one recording, {probe.recording}"
+                    f"{of_stream}; each has a recording of its own, or a stream of its own in it"
+                )
+                raise FileFormatError(msg)
 
 
 def _check_clocks(told: Mapping[str, Any], probes: tuple[ProbeDescription, ...], place: Path) -> None:

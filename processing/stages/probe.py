@@ -70,22 +70,9 @@ class SortedProbe:
     bands: RawBands | None = None
 
     def probe_data(self) -> ProbeData:
-        """Return what measuring the units starts from: clusters as they are in the phy folder now, curated or not.
-
-        Raises
-        ------
-        MissingDataError
-            If the sorting holds no spike.
-        """
+        """Return what measuring the units starts from: clusters as they are in the phy folder now, curated or not."""
         found = read_phy(self.sorting.folder, n_samples=self.recording.n_samples)
         spikes = spikes_apart_from_gaps(found.spikes, self.recording.timeline)
-        if not len(spikes):
-            msg = (
-                f"no units were found in {duration(self.recording):.1f} s of {self.sorting.report['n_channels']} "
-                f"channels; {self.sorting.folder} is an empty sorting, and there is nothing to measure. Look at the "
-                "raw data: do they hold spikes?"
-            )
-            raise MissingDataError(msg)
         trains = (self.sorting.folder / f"spike_{name}.npy" for name in ("times", "clusters"))
         files = (self.medians.folder, self.depth.folder, *trains)
         return ProbeData(
@@ -100,8 +87,16 @@ class SortedProbe:
         MissingDataError
             If the sorting holds no spike.
         """
+        data = self.probe_data()
+        if not len(data.spikes):
+            msg = (
+                f"no units were found in {duration(self.recording):.1f} s of {self.sorting.report['n_channels']} "
+                f"channels; {self.sorting.folder} is an empty sorting, and there is nothing to measure. Look at the "
+                "raw data: do they hold spikes?"
+            )
+            raise MissingDataError(msg)
         parameters = UnitParameters(subtract_medians=False, quality=QualitySettings(seed=seed), seed=seed)
-        return measure_units(self.probe_data(), self.folder, parameters, depth=self.depth)
+        return measure_units(data, self.folder, parameters, depth=self.depth)
 
     def package(
         self, *, session_start_time: datetime, session_id: int | None = None, name: str | None = None, lfp: bool = True

@@ -162,6 +162,11 @@ def write_whole_session(
     probes = [synchronized_probe(clock, k, folders[probe.name]) for k, probe in enumerate(told.probes)]
     for probe in probes:
         _explain(probe.clock, place)
+        if not len(probe.packaged.units):
+            logger.warning(
+                "%s has no units: the session's files hold its channels%s and none of its spikes",
+                probe.packaged.name, " and its LFP" if lfp else "",
+            )  # fmt: skip
     stop = _end(sync, probes)
     shown = Shown.of(told, sync)
     if not shown.is_told:

@@ -104,6 +104,8 @@ def test_parameters_of_every_stage(rig: Path) -> None:
         ("", "[[probes]]\nname = 'probea'\nrecording = 'probeB'", "probes[1].name is 'probea', as another probe's"),
         ("", "[[probes]]\nname = 'session'\nrecording = 'probeB'", "as a folder of the session; choose another"),
         ("", "[[probes]]\nname = '../x'\nrecording = 'probeB'", "probes[1].name is '../x'; needed is a text that"),
+        ("", "[[probes]]\nname = 'B'\nrecording = './probeA'", "the probes B and probeA are of one recording, {rig}/"),
+        ("", "[[probes]]\nname = 'B'\nrecording = 'probeA'\nstream = 'x'", "B and probeA are of one recording"),
         ("", "[[probes]]\nrecording = 'probeB'", "probes[1].name is missing: as probeA; each probe has a name of its"),
         ("", "[subject]\nsex = 'f'", "subject.sex is 'f'; needed is one of 'M', 'F', 'U', 'O' (M, F, U (looked"),
         ("", "[stages.sortign]", "stages.sortign is no key; did you mean 'sorting'?"),
@@ -138,6 +140,11 @@ def test_a_file_that_is_none(rig: Path) -> None:
     write(rig).write_text(TOLD.format(more="", tables="").replace("-08:00", ""))
     with pytest.raises(FileFormatError, match="has no time zone"):
         read_session_file(rig / "session.toml")
+
+
+def test_two_streams_of_one_folder_are_two_probes(rig: Path) -> None:
+    path = write(rig, "", "stream = 'x'\n[[probes]]\nname = 'B'\nrecording = 'probeA'\nstream = 'y'")
+    assert [probe.stream for probe in read_session_file(path).told.probes] == ["y", "x"]
 
 
 def test_sessions_that_would_write_into_one_another(rig: Path) -> None:
