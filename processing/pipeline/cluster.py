@@ -6,11 +6,13 @@ stage with it: its tasks run again elsewhere, find what was finished, and go on 
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import logging
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from inspect import signature
 from pathlib import Path
@@ -20,6 +22,7 @@ from uuid import uuid4
 
 from allen_ecephys.errors import AllenEcephysError, SchedulerError, UnknownNameError, in_words, missing_extra, suggest
 
+from .log import log_to
 from .tasks import Task, TaskResult, blocked, in_order, perform
 
 if TYPE_CHECKING:
@@ -32,6 +35,11 @@ QUEUES: Final = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluste
 #: How long a scheduler is waited for, and its first worker (s).
 CONNECT_S: Final = 10.0
 WORKERS_S: Final = 60.0
+#: What is said of tasks whose end nobody is told any more.
+_GONE: Final = (
+    "the dask scheduler is gone, or the connection to it; start one and run the same command again: stages that are "
+    "finished on disk are kept"
+)
 #: How long until workers are counted anew while all are busy (s).
 LOOK_S: Final = 2.0
 #: Names of limits in malloc.h, and the largest that glibc would choose for the first.
@@ -42,6 +50,7 @@ _ANY_PORT: Final = ":0"
 #: Stages map large files, whose pages the system takes back when it needs them: dask must not stop or kill for these.
 #: Its profiler looks at every thread a hundred times a second, which made sorting take a tenth more CPU time.
 _WORKERS: Final = {
+    "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "warning",
     **{f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause", "terminate")},
     "distributed.worker.profile.enabled": False,
 }
@@ -73,6 +82,9 @@ def running_scheduler(address: str) -> Iterator[Client]:
     """
     _, distributed = _dask()
     try:
+        # Asked first: a client that could not connect goes on trying when it is collected.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, _greet(address)).result()
         client = distributed.Client(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         why = in_words(error)
@@ -81,6 +93,15 @@ def running_scheduler(address: str) -> Iterator[Client]:
     with client:
         _wait_for_workers(client, 1, f"the scheduler at {address}", "start one with `dask worker ADDRESS`")
         yield client
+
+
+async def _greet(address: str) -> None:
+    """Connect to a scheduler and leave again."""
+    from distributed.comm import core
+
+    connect: Any = core.connect
+    connection = await connect(address, timeout=CONNECT_S)
+    await connection.close()
 
 
 @contextmanager
@@ -170,7 +191,7 @@ def run_on(
     client
         Connected to a scheduler that has workers.
     tasks
-        In any order.
+        In any order; their paths are absolute, since workers run in folders of their own.
     tell
         Is called with each result as it comes.
     prepare
@@ -182,7 +203,7 @@ def run_on(
         If workers have another version of the package or of Python, do not see the folders, or have too little memory.
     """
     ordered = in_order(tasks)
-    check_workers(client, sorted({task.output.parent for task in ordered}))
+    check_workers(client, sorted({path for task in ordered for path in (task.output.parent, *task.reads)}))
     large = _workers_for(client, ordered)
     run = uuid4().hex[:8]
     waiting = {task.key: task for task in ordered}
@@ -193,9 +214,13 @@ def run_on(
         results[result.key] = result
         tell(result)
 
-    with client.as_current():
+    with client.as_current(), _saying_what_is_interrupted(running, ordered):
         while waiting or running:
             threads = _threads(client)
+            if threads is None:
+                for key in [*running.values(), *waiting]:
+                    have(TaskResult(key, "failed" if key in running.values() else "not reached", _GONE))
+                break
             for task in [task for task in waiting.values() if results.keys() >= set(task.after)]:
                 if (refused := blocked(task, results)) is not None:
                     del waiting[task.key]
@@ -207,17 +232,31 @@ def run_on(
                     running[client.submit(_perform, prepare, task, key=name, pure=False, **where)] = task.key
                     del waiting[task.key]
             for future in _finished(list(running)):
-                have(_result_of(future, running.pop(future)))
+                if not (future.cancelled() and _is_gone(client)):
+                    have(_result_of(future, running.pop(future)))
     return [results[task.key] for task in ordered]
 
 
-def check_workers(client: Client, folders: Sequence[Path]) -> None:
+@contextmanager
+def _saying_what_is_interrupted(running: Mapping[Any, str], tasks: Sequence[Task]) -> Iterator[None]:
+    """Log that tasks are interrupted which run when this process is told to stop: their workers may not get to it."""
+    try:
+        yield
+    except BaseException:
+        for task in tasks:
+            if task.key in running.values():
+                with log_to(task.output, task.key) as log:
+                    log("interrupted", message="the process that handed it to a worker was stopped")
+        raise
+
+
+def check_workers(client: Client, paths: Sequence[Path]) -> None:
     """Raise if a worker cannot do the work, saying which and why.
 
     Raises
     ------
     SchedulerError
-        If a worker has another Python, no or another version of the package, or does not see a folder.
+        If a worker has another Python, no or another version of the package, or does not see a file or folder.
     """
     from allen_ecephys.version import __version__
 
@@ -228,7 +267,7 @@ def check_workers(client: Client, folders: Sequence[Path]) -> None:
         if found != ours:
             msg = f"worker {address} runs Python {found}, and this is {ours}; start workers of the same Python"
             raise SchedulerError(msg)
-    for address, told in client.run(_about_worker, [str(folder) for folder in folders], on_error="return").items():
+    for address, told in client.run(_about_worker, [str(path) for path in paths], on_error="return").items():
         if isinstance(told, Exception):
             msg = f"worker {address} cannot import allen_ecephys ({told}); install {__version__} where it runs"
             raise SchedulerError(msg)
@@ -243,10 +282,10 @@ def check_workers(client: Client, folders: Sequence[Path]) -> None:
             raise SchedulerError(msg)
 
 
-def _about_worker(folders: Sequence[str]) -> dict[str, Any]:
+def _about_worker(paths: Sequence[str]) -> dict[str, Any]:
     from allen_ecephys.version import __version__
 
-    return {"version": __version__, "missing": [folder for folder in folders if not Path(folder).is_dir()]}
+    return {"version": __version__, "missing": [path for path in paths if not Path(path).exists()]}
 
 
 def _workers_for(client: Client, tasks: Sequence[Task]) -> dict[str, list[str]]:
@@ -298,13 +337,18 @@ def _perform(prepare: Callable[[], None] | None, task: Task) -> TaskResult:
     return perform(task)
 
 
-def _threads(client: Client) -> Mapping[str, int]:
-    """Return how many threads each worker has; none if the scheduler does not answer."""
+def _threads(client: Client) -> Mapping[str, int] | None:
+    """Return how many threads each worker has, or None if the scheduler is gone."""
     try:
         told: Mapping[str, int] = cast("Any", client).nthreads()
-    except OSError:  # what was handed out comes back as lost
-        return {}
+    except (OSError, RuntimeError):  # the second is what a closed pool of connections raises
+        return None if _is_gone(client) else {}
     return told
+
+
+def _is_gone(client: Client) -> bool:
+    """Tell whether the connection to the scheduler is lost, and all that it was told with it."""
+    return bool(client.status != "running")
 
 
 def _is_room(allowed: Sequence[str], threads: Mapping[str, int], running: Sequence[Sequence[str]]) -> bool:
@@ -348,6 +392,8 @@ def _say_where_to_watch(client: Client) -> None:
 
 
 def _wait_for_workers(client: Client, number: int, what: str, advice: str) -> None:
+    if len(client.scheduler_info(n_workers=-1)["workers"]) < number:
+        logger.warning("%s has no worker yet; waiting up to %g s for one (%s)", what, WORKERS_S, advice)
     try:
         client.wait_for_workers(number, timeout=WORKERS_S)
     except TimeoutError as error:
@@ -358,7 +404,10 @@ def _wait_for_workers(client: Client, number: int, what: str, advice: str) -> No
 def _dask() -> tuple[Any, Any]:
     try:
         import dask
-        import distributed
+
+        # Its loggers are set up when it is first imported. What it tells of workers that come and go is not for users.
+        with dask.config.set(logging={"distributed": "warning"} | dask.config.get("logging", {})):
+            import distributed
     except ImportError as error:
         raise missing_extra(library="dask", extra="distributed", purpose="work on several processes") from error
     return dask, distributed

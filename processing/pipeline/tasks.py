@@ -42,6 +42,8 @@ class Task:
         Runs the stage or reuses what is there. It must be picklable.
     memory
         Bytes that it is expected to need; 0 where nobody knows.
+    reads
+        Files and folders besides `output` that must be there where it runs.
 
     Examples
     --------
@@ -58,6 +60,7 @@ class Task:
     after: tuple[str, ...]
     run: Callable[[], StageResult]
     memory: int = 0
+    reads: tuple[Path, ...] = ()
 
     @property
     def key(self) -> str:

@@ -79,7 +79,9 @@ def process_sessions(
     with _threads(where.threads), _client(where) as client:
         if client is None:
             return run_here([task for session in sessions for task in session_tasks(session)], tell)
-        tasks = [task for session in sessions for task in with_memory(session)]
+        # Workers run in folders of their own, where a relative name is another folder's.
+        named = [read_session_file(Path(path).absolute()) for path in files]
+        tasks = [task for session in named for task in with_memory(session)]
         return run_on(client, tasks, tell, prepare=partial(_use_threads, where.threads) if where.threads else None)
 
 

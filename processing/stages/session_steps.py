@@ -17,7 +17,7 @@ from typing import Final
 
 from allen_ecephys.errors import UnknownNameError
 
-from ..packaging.session_description import ProbeDescription
+from ..packaging.session_description import ProbeDescription, SessionDescription
 from ..pipeline.digests import notes_in
 from ..pipeline.stage import StageResult, input_files
 from ..pipeline.tasks import Task
@@ -52,19 +52,28 @@ def session_tasks(session: SessionFile) -> list[Task]:
     """Return every stage of every probe of a session, and of the session, as tasks."""
     name = str(session.told.metadata.session_id)
     tasks = []
+    reads = _named_paths(session.told)
     stages = stages_of_a_probe(session)
     for probe in session.told.probes:
         for stage, after in stages.items():
             keys = tuple(f"{name}/{probe.name}/{earlier}" for earlier in after)
             place = session.output / probe.name
-            tasks.append(Task(name, probe.name, stage, place, session.output, keys, _step(session, probe.name, stage)))
+            run = _step(session, probe.name, stage)
+            tasks.append(Task(name, probe.name, stage, place, session.output, keys, run, reads=reads))
     # Behind all others, so that a worker takes them when none of the stages on the way to the units is to be done.
     tasks.sort(key=lambda task: task.stage == probe_lfp.STAGE.name)
     before = tuple(f"{name}/{probe.name}/{stage}" for probe in session.told.probes for stage in stages)
     for stage in OF_A_SESSION:
-        tasks.append(Task(name, "", stage, session.output, session.output, before, _step(session, "", stage)))
+        run = _step(session, "", stage)
+        tasks.append(Task(name, "", stage, session.output, session.output, before, run, reads=reads))
         before = (f"{name}/{stage}",)
     return tasks
+
+
+def _named_paths(told: SessionDescription) -> tuple[Path, ...]:
+    """Return the files and folders that a session's description names."""
+    named = [value for part in (told, *told.probes) for value in vars(part).values() if isinstance(value, Path)]
+    return tuple(dict.fromkeys(named))
 
 
 def stages_of_a_probe(session: SessionFile) -> dict[str, tuple[str, ...]]:

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ import pytest
 from allen_ecephys.errors import SchedulerError, UnknownNameError
 from allen_ecephys.processing.pipeline import cluster
 from allen_ecephys.processing.pipeline.cluster import job_queue, local_workers, run_on, running_scheduler
+from allen_ecephys.processing.pipeline.log import read_log
 from allen_ecephys.processing.pipeline.tasks import Task, TaskResult
 
 # What workers run must be importable where they are: a module beside the tasks, which their PYTHONPATH names.
@@ -186,7 +188,8 @@ def test_a_scheduler_that_goes(tmp_path: Path, sums: Any, scheduler: Any) -> Non
     with running_scheduler(scheduler.address) as client:
         results = run_on(client, tasks, tell)
     assert [result.outcome for result in results] == ["done", "failed", "not reached"]
-    assert "scheduler" in results[1].message
+    assert results[1].message == results[2].message
+    assert results[1].message.startswith("the dask scheduler is gone")
 
 
 def test_workers_that_cannot_do_the_work(
@@ -199,6 +202,8 @@ def test_workers_that_cannot_do_the_work(
             run_on(client, [task(sums, place, "a", memory=3_000_000_000)])
         with pytest.raises(SchedulerError, match=r"does not see .*nowhere; workers and this process need the same"):
             run_on(client, [task(sums, tmp_path / "nowhere" / "out", "a")])
+        with pytest.raises(SchedulerError, match=r"does not see .*stimuli\.csv; workers and this process"):
+            run_on(client, [replace(task(sums, place, "a"), reads=(place, tmp_path / "stimuli.csv"))])
         with monkeypatch.context() as patch:
             patch.setattr("allen_ecephys.version.__version__", "9.9")
             with pytest.raises(SchedulerError, match=r"has allen-ecephys \S+, and this is 9\.9; install the same"):
@@ -210,7 +215,42 @@ def test_workers_that_cannot_do_the_work(
     assert not (place / "a").exists()
 
 
-def test_a_scheduler_that_is_not_there_and_one_without_workers(scheduler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheduler_that_is_not_there_leaves_no_complaint_behind_its_error() -> None:
+    code = """
+from allen_ecephys.errors import SchedulerError
+from allen_ecephys.processing.pipeline import cluster
+cluster.CONNECT_S = 0.5
+try:
+    with cluster.running_scheduler("tcp://127.0.0.1:9"):
+        pass
+except SchedulerError as error:
+    print(error)
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.startswith("no dask scheduler answers at 'tcp://127.0.0.1:9'")
+    assert told.stderr == ""
+
+
+def test_a_run_that_is_stopped_logs_what_its_workers_were_at(tmp_path: Path, sums: Any, scheduler: Any) -> None:
+    scheduler.worker()
+    place = tmp_path / "out"
+    tasks = [task(sums, place, "a"), task(sums, place, "slow", "a", seconds=3.0)]
+
+    def stop(task_name: str) -> None:
+        wait_for(place / f"{task_name}.pid")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=stop, args=("slow",)).start()
+    with pytest.raises(KeyboardInterrupt), running_scheduler(scheduler.address) as client:
+        run_on(client, tasks)
+    events = [(line["task"], line["event"]) for line in read_log(place)]
+    assert events[-1] == ("1/slow", "interrupted")
+    assert ("1/a", "interrupted") not in events
+
+
+def test_a_scheduler_that_is_not_there_and_one_without_workers(
+    scheduler: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(cluster, "CONNECT_S", 0.5)
     monkeypatch.setattr(cluster, "WORKERS_S", 0.5)
     for address in ("tcp://127.0.0.1:9", "nonsense://x"):
@@ -218,6 +258,7 @@ def test_a_scheduler_that_is_not_there_and_one_without_workers(scheduler: Any, m
             pass
     with pytest.raises(SchedulerError, match=r"has no worker after 0\.5 s"), running_scheduler(scheduler.address):
         pass
+    assert f"the scheduler at {scheduler.address} has no worker yet; waiting up to 0.5 s for one" in caplog.text
 
 
 def test_workers_of_this_machine(tmp_path: Path, sums: Any) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +27,14 @@ from allen_ecephys.processing import (
     session_status,
     write_session_page,
 )
-from allen_ecephys.processing.pipeline import TaskResult, read_log
+from allen_ecephys.processing.pipeline import Task, TaskResult, read_log
 from allen_ecephys.processing.pipeline.costs import AROUND_STAGES
+from allen_ecephys.processing.pipeline.tasks import run_here
 from allen_ecephys.processing.simulation.raw.recording import read_ground_truth
 from allen_ecephys.processing.simulation.rig import write_rig
 from allen_ecephys.processing.sorting import sorters
 from allen_ecephys.processing.sorting.spikes_to_result import result_from_spikes
+from allen_ecephys.processing.stages import session_run
 from allen_ecephys.processing.stages.session_steps import OF_A_PROBE, session_tasks
 
 STAGES = """
@@ -129,6 +134,22 @@ def test_nothing_runs_twice_and_nothing_is_served_twice(session: Path) -> None:
     again = CliRunner().invoke(main, ["process", "session", str(session)])
     for done in (served, again):
         assert done.exit_code == 0, done.output
+
+
+def test_tasks_for_workers_in_other_folders_name_absolute_paths(session: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    handed: list[Task] = []
+    monkeypatch.setattr(session_run, "running_scheduler", lambda _: nullcontext("a client"))
+    monkeypatch.setattr(session_run, "run_on", lambda _, tasks, *__, **___: handed.extend(tasks) or [])
+    monkeypatch.chdir(session.parents[1])
+    process_sessions([Path("rig/session.toml")], scheduler="tcp://node1:8786")
+    assert ran(Path("rig/session.toml")) == set()
+    elsewhere = session.parents[1] / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert {result.outcome for result in run_here(pickle.loads(pickle.dumps(handed)))} == {"reused"}
+    assert list(elsewhere.iterdir()) == []
+    read = {os.path.relpath(path, session.parent) for path in handed[0].reads}
+    assert {"probeA", "probeB", json.loads((session.parent / "session.json").read_text())["sync"]} <= read
 
 
 def test_a_changed_parameter_redoes_what_depends_on_it(session: Path) -> None:
