@@ -336,7 +336,9 @@ class StageError(AllenEcephysError, RuntimeError):
 
 def suggest(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
     """Return ``"; did you mean 'x'?"`` if a known name is as alike to `name` as that (0 to 1), else an empty string."""
-    close = get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=likeness)
+    names = [str(k) for k in known]
+    close = [k for k in names if k.casefold() == str(name).casefold()]
+    close = close or get_close_matches(str(name), names, n=1, cutoff=likeness)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -34,6 +34,10 @@ CLOCKS: Final = ("barcodes", "square_wave", "recorder")
 _SEXES: Final = (None, "M", "F", "U", "O")
 #: Names of probes become names of files.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]*")
+LONGEST_NAME: Final = 100
+#: Keys that name files of the session; of a probe, with whether a folder will do.
+_FILES: Final = ("sync", "stimulus", "presentations", "optotagging", "eye_ellipses")
+_FILES_OF_A_PROBE: Final = {"recording": True, "channels": False, "events": True, "settings": False}
 _INVALID: Final = ("start_time", "stop_time", "type", "id", "label")
 
 
@@ -208,6 +212,7 @@ def session_description(told: Any, path: str | os.PathLike[str]) -> SessionDescr
         raise FileFormatError(msg)
     _number(subject, "age_in_days", f"{place}, subject", least=0.0)
     _number(told, "monitor_lag", f"{place}")
+    _check_files(told, place)
     probes = tuple(sorted((_probe(p, place) for p in _list(told, "probes", place)), key=lambda p: p.name))
     names = [probe.name for probe in probes]
     if not names or len(set(names)) < len(names):
@@ -220,6 +225,9 @@ def session_description(told: Any, path: str | os.PathLike[str]) -> SessionDescr
     for row in invalid:
         where = f"{place}, invalid_times"
         _check_names(row, _INVALID, where, _INVALID)
+        if row["id"] is None:
+            msg = f"{where}: id is null; say what is invalid, as its number or name"
+            raise FileFormatError(msg)
         start, stop = (_number(row, name, where, least=0.0) or 0.0 for name in ("start_time", "stop_time"))
         if not start < stop:
             msg = f"{where}: an interval stops at {stop} s and starts at {start} s; it must stop after it starts"
@@ -234,10 +242,7 @@ def session_description(told: Any, path: str | os.PathLike[str]) -> SessionDescr
             **subject,
         ),
         rig=None if rig is None else _rig(rig, place),
-        **{
-            name: None if told.get(name) is None else _file(told[name], place)
-            for name in ("sync", "stimulus", "presentations", "optotagging", "eye_ellipses")
-        },
+        **{name: _path(told, name, place) for name in _FILES},
         invalid_times=tuple(invalid),
         monitor_lag=told.get("monitor_lag"),
         square_wave=told.get("square_wave"),
@@ -263,18 +268,18 @@ def _check_names(told: Any, known: tuple[str, ...], where: str, needed: tuple[st
 def _probe(told: Any, place: Path) -> ProbeDescription:
     _check_names(told, _PROBE, f"{place}, probes", ("name", "recording"))
     name = str(told["name"])
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         msg = f"{place}, probes: {name!r} is no name of a probe, after which files are named; write it as probeA"
         raise FileFormatError(msg)
     return ProbeDescription(
         name=name,
-        recording=_file(told["recording"], place, folder=True),
-        channels=None if told.get("channels") is None else _file(told["channels"], place),
-        events=None if told.get("events") is None else _file(told["events"], place, folder=True),
+        recording=place.parent / str(told["recording"]),
+        channels=_path(told, "channels", place),
+        events=_path(told, "events", place),
         stream=told.get("stream"),
         clock=told.get("clock", "barcodes"),
         start=_number(told, "start", f"{place}, {name}"),
-        settings=None if told.get("settings") is None else _file(told["settings"], place),
+        settings=_path(told, "settings", place),
         part_number=None if told.get("part_number") is None else str(told["part_number"]),
     )
 
@@ -302,8 +307,10 @@ def _number(told: Mapping[str, Any], name: str, where: str, least: float = -math
 def _lines(told: Any, place: Path) -> dict[str, str | int]:
     _check_names(told, tuple(LINE_NAMES), f"{place}, lines")
     for purpose, line in told.items():
-        if isinstance(line, bool) or not isinstance(line, str | int):
-            msg = f"{place}, lines: {purpose} is {line!r}; give the name of a line of the sync file, or its bit"
+        if isinstance(line, bool) or not isinstance(line, str | int) or (isinstance(line, int) and not 0 <= line < 64):
+            msg = (
+                f"{place}, lines: {purpose} is {line!r}; give the name of a line of the sync file, or its bit (0 to 63)"
+            )
             raise FileFormatError(msg)
     return dict(told)
 
@@ -376,16 +383,27 @@ def _rig(told: Mapping[str, Any], place: Path) -> RigGeometry:
     return RigGeometry(equipment=str(told["equipment"]), **vectors)
 
 
-def _file(name: Any, place: Path, *, folder: bool = False) -> Path:
-    """Return where a file is, or a folder or a file in it."""
-    path = place.parent / str(name)
-    if not path.exists():
-        msg = f"{place} names {name}, and there is no {path}"
-        raise MissingFileError(msg)
-    if not str(name) or (path.is_dir() and not folder):
-        msg = f"{place} names {str(name)!r}, which is a folder; name the file in it"
-        raise MissingFileError(msg)
-    return path
+def _path(told: Mapping[str, Any], name: str, place: Path) -> Path | None:
+    return None if told.get(name) is None else place.parent / str(told[name])
+
+
+def _check_files(told: Mapping[str, Any], place: Path) -> None:
+    """Raise if files that are named are not there, each on a line of its own."""
+    named = [(name, told.get(name), False) for name in _FILES]
+    for number, probe in enumerate(_list(told, "probes", place)):
+        if isinstance(probe, Mapping):
+            named += [(f"probes[{number}].{k}", probe.get(k), folder) for k, folder in _FILES_OF_A_PROBE.items()]
+    faults = []
+    for key, name, folder in named:
+        path = place.parent / str(name)
+        if name is None:
+            continue
+        if not path.exists():
+            faults.append(f"{place}: {key} names {name}, and there is no {path}")
+        elif not str(name) or (path.is_dir() and not folder):
+            faults.append(f"{place}: {key} names {str(name)!r}, which is a folder; name the file in it")
+    if faults:
+        raise MissingFileError("\n".join(faults))
 
 
 def _start(text: Any, place: Path) -> datetime:

@@ -6,6 +6,7 @@ message needs no manual.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -38,14 +39,27 @@ def check(told: Any, schema: Schema, path: Path) -> None:
     FileFormatError
         If `told` is not what the schema describes; each line names file, key, what was found and what is needed.
     """
-    faults = [f"{path}: {fault}" for fault in faults_of(told, schema)]
+    try:
+        faults = [f"{path}: {fault}" for fault in faults_of(told, schema)]
+    except RecursionError as error:
+        msg = f"{path} is nested too deeply to be read"
+        raise FileFormatError(msg) from error
     if faults:
         raise FileFormatError("\n".join(faults))
 
 
 def faults_of(told: Any, schema: Schema, key: str = "") -> Iterator[str]:
-    """Yield what is wrong with a value: keys that are unknown or missing, and values of the wrong kind or range."""
+    """Yield what is wrong with a value: keys that are unknown or missing, and values of the wrong kind or range.
+
+    Where the schema says nothing, too: numbers that are not finite, and texts that no file can hold.
+    """
     kind = schema.get("type")
+    if isinstance(told, float) and not math.isfinite(told):
+        yield _fault(key, told, "a finite number", schema)
+        return
+    if isinstance(told, str) and not _is_text(told):
+        yield _fault(key, told, "a text without NUL or halves of characters (surrogates)", schema)
+        return
     if kind is not None and not _is(told, kind):
         yield _fault(key, told, _NAMES[kind], schema)
         return
@@ -53,26 +67,29 @@ def faults_of(told: Any, schema: Schema, key: str = "") -> Iterator[str]:
         near = suggest(str(told), map(str, schema["enum"]))
         yield _fault(key, told, "one of " + ", ".join(map(repr, schema["enum"])) + near, schema)
     if "pattern" in schema and not re.search(schema["pattern"], told):
-        yield _fault(key, told, f"a text that matches {schema['pattern']}", schema)
+        yield _fault(key, told, schema.get("$comment", f"a text that matches {schema['pattern']}"), schema)
     yield from _wrong_size(told, schema, key)
-    if kind == "object":
+    if isinstance(told, dict):
         yield from _wrong_keys(told, schema, key)
-    if kind == "array" and "items" in schema:
+    if isinstance(told, list | tuple):
         for number, item in enumerate(told):
-            yield from faults_of(item, schema["items"], f"{key}[{number}]")
+            yield from faults_of(item, schema.get("items", {}), f"{key}[{number}]")
 
 
 def _wrong_keys(told: Mapping[str, Any], schema: Schema, key: str) -> Iterator[str]:
     known, others = schema.get("properties", {}), schema.get("additionalProperties", True)
     for name, value in told.items():
-        inner = f"{key}.{name}" if key else name
-        if name in known:
+        shown = name if name.isprintable() else repr(name)
+        inner = f"{key}.{shown}" if key else shown
+        if not _is_text(name):
+            yield f"{inner} is no key: it holds NUL or halves of characters (surrogates)"
+        elif name in known:
             yield from faults_of(value, known[name], inner)
-        elif isinstance(others, dict):
-            yield from faults_of(value, others, inner)
-        elif not others:
-            near = suggest(name, known) or f"; known are {', '.join(known)}"
-            yield f"{inner} is no key{near}. Remove it, or correct its name"
+        elif others:
+            yield from faults_of(value, others if isinstance(others, dict) else {}, inner)
+        else:
+            near = suggest(name, known) or f"; known are {', '.join(known)}."
+            yield f"{inner} is no key{near} Remove it, or correct its name"
     for name in schema.get("required", ()):
         if name not in told:
             about = known.get(name, {}).get("description", "")
@@ -87,6 +104,7 @@ def _wrong_size(told: Any, schema: Schema, key: str) -> Iterator[str]:
         ("minItems", lambda least: len(told) >= least, "{} values or more"),
         ("maxItems", lambda most: len(told) <= most, "{} values or fewer"),
         ("minLength", lambda least: len(told) >= least, "a text that is not empty"),
+        ("maxLength", lambda most: len(told) <= most, "a text of {} characters or fewer"),
     )
     for rule, holds, words in rules:
         if rule in schema and not holds(schema[rule]):
@@ -96,9 +114,11 @@ def _wrong_size(told: Any, schema: Schema, key: str) -> Iterator[str]:
 def _is(value: Any, kind: str) -> bool:
     if isinstance(value, bool):
         return kind == "boolean"
-    if kind == "number" and value != value:
-        return False
     return isinstance(value, _KINDS[kind])
+
+
+def _is_text(value: str) -> bool:
+    return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _fault(key: str, told: Any, needed: str, schema: Schema) -> str:

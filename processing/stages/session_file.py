@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import date, datetime, time
 from pathlib import Path
@@ -159,17 +159,20 @@ def check_session_files(sessions: Sequence[SessionFile]) -> None:
                 raise InvalidValueError(msg)
 
 
-def _parsed(place: Path) -> dict[str, Any]:
+def _parsed(place: Path) -> Any:
     if not place.is_file():
         msg = f"there is no session file {place}; `allen-ecephys process describe` writes one from a rig's folder"
         raise MissingFileError(msg)
+    kind = "JSON" if place.suffix.casefold() == ".json" else "TOML"
     try:
-        text = place.read_text(encoding="utf-8")
-        contents = json.loads(text) if place.suffix == ".json" else tomllib.loads(text)
+        text = place.read_text(encoding="utf-8-sig")
+        return _plain(json.loads(text) if kind == "JSON" else tomllib.loads(text))
     except ValueError as error:  # of both formats, and of bytes that are no UTF-8
-        msg = f"{place} is no {'JSON' if place.suffix == '.json' else 'TOML'}: {error}"
+        msg = f"{place} is no {kind}: {error}"
         raise FileFormatError(msg) from error
-    return dict(_plain(contents)) if isinstance(contents, dict) else contents
+    except RecursionError as error:
+        msg = f"{place} is nested too deeply to be read"
+        raise FileFormatError(msg) from error
 
 
 def _plain(value: Any) -> Any:
@@ -225,30 +228,34 @@ def _overlap(one: Path, other: Path) -> bool:
 def _parameters(stages: Mapping[str, Any], seed: int, place: Path) -> SessionParameters:
     sorting, averaging = stages.get("sorting", {}), stages.get("mean_waveforms", {})
     sorter, given = sorting.get("sorter", NATIVE), sorting.get("parameters", {})
-    try:
-        if sorter == NATIVE:
-            native_parameters(given)
-        epochs = {name: (float(start), float(stop)) for name, (start, stop) in averaging.get("epochs", {}).items()}
-        per_unit = {"spikes_per_unit": averaging["spikes_per_unit"]} if "spikes_per_unit" in averaging else {}
-        units = UnitParameters(
-            subtract_medians=False,
-            **per_unit,
-            epochs=epochs,
-            noise=_changed(NoiseThresholds(), stages.get("noise_units", {})),
-            quality=_changed(QualitySettings(seed=seed), stages.get("units", {})),
-            seed=seed,
-        )
-        depth = _changed(DepthParameters(), stages.get("depth_estimation", {}))
-    except ValueError as error:  # the errors of parameters are ValueErrors, all of them
-        msg = f"{place}, stages: {error}"
-        raise FileFormatError(msg) from error
+    faults: list[str] = []
+
+    def taken(key: str, take: Callable[[], Any]) -> Any:
+        try:
+            return take()
+        except ValueError as error:  # the errors of parameters are ValueErrors, all of them
+            faults.append(f"{place}: stages.{key}: {error}")
+            return None
+
+    if sorter == NATIVE:
+        taken("sorting.parameters", lambda: native_parameters(given))
+    epochs = {name: (float(start), float(stop)) for name, (start, stop) in averaging.get("epochs", {}).items()}
+    per_unit = {"spikes_per_unit": averaging["spikes_per_unit"]} if "spikes_per_unit" in averaging else {}
+    units = taken(
+        "mean_waveforms", lambda: UnitParameters(subtract_medians=False, **per_unit, epochs=epochs, seed=seed)
+    )
+    noise = taken("noise_units", lambda: _changed(NoiseThresholds(), stages.get("noise_units", {})))
+    quality = taken("units", lambda: _changed(QualitySettings(seed=seed), stages.get("units", {})))
+    depth = taken("depth_estimation", lambda: _changed(DepthParameters(), stages.get("depth_estimation", {})))
+    if faults:
+        raise FileFormatError("\n".join(faults))
     return SessionParameters(
         depth=depth,
         write_medians=stages.get("median_subtraction", {}).get("write", True),
         sorter=sorter,
         sorter_parameters=given,
         python=sorting.get("python"),
-        units=units,
+        units=replace(units, noise=noise, quality=quality),
         lfp=stages.get("whole_session", {}).get("lfp", True),
         stimulus_metrics={"seed": seed, **stages.get("stimulus_metrics", {})},
     )

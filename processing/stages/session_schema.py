@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ..packaging.session_description import CLOCKS
+from ..packaging.session_description import CLOCKS, LONGEST_NAME
 from ..pipeline.schema import Schema, schema_of, table
 from ..quality_metrics import QualitySettings
 from ..spike_band.probe_info import DepthParameters
@@ -132,7 +132,12 @@ def _probe() -> Schema:
     return table(
         "one probe",
         {
-            "name": _text("as probeA; each probe has a name of its own", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"),
+            "name": _text(
+                "as probeA; each probe has a name of its own",
+                pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+                maxLength=LONGEST_NAME,
+            )
+            | {"$comment": "a text of letters, digits, '_', '.' and '-' that begins with a letter or a digit"},
             "recording": _file("folder of its raw data"),
             "channels": _file("table (CSV) of where its channels are in the brain"),
             "events": _file("folder with the events of its barcode line"),

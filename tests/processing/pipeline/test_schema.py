@@ -61,7 +61,7 @@ SCHEMA = table(
         ({"n": 1.0}, "n is 1.0; needed is a whole number (how many)"),
         ({"n": 0}, "n is 0; needed is 1 or more (how many)"),
         ({"n": 1, "rate": 0}, "rate is 0; needed is more than 0"),
-        ({"n": 1, "rate": float("nan")}, "rate is nan; needed is a number"),
+        ({"n": 1, "rate": float("nan")}, "rate is nan; needed is a finite number"),
         ({"n": 1, "kind": "lefft"}, "kind is 'lefft'; needed is one of 'left', 'right'; did you mean 'left'?"),
         ({"n": 1, "name": ""}, "name is ''; needed is a text that is not empty"),
         ({"n": 1, "name": "A"}, "name is 'A'; needed is a text that matches ^[a-z]*$"),

@@ -103,12 +103,32 @@ def test_parameters_of_every_stage(rig: Path) -> None:
         ("stimulus = 'gone.pkl'", "", "names gone.pkl, and there is no {rig}/gone.pkl"),
         ("", "[[probes]]\nname = 'probea'\nrecording = 'probeB'", "probes[1].name is 'probea', as another probe's"),
         ("", "[[probes]]\nname = 'session'\nrecording = 'probeB'", "as a folder of the session; choose another"),
-        ("", "[[probes]]\nname = '../x'\nrecording = 'probeB'", "probes[1].name is '../x'; needed is a text that"),
+        (
+            "",
+            "[[probes]]\nname = '../x'\nrecording = 'probeB'",
+            "probes[1].name is '../x'; needed is a text of letters, digits",
+        ),
         ("", "[[probes]]\nname = 'B'\nrecording = './probeA'", "the probes B and probeA are of one recording, {rig}/"),
         ("", "[[probes]]\nname = 'B'\nrecording = 'probeA'\nstream = 'x'", "B and probeA are of one recording"),
         ("", "[[probes]]\nrecording = 'probeB'", "probes[1].name is missing: as probeA; each probe has a name of its"),
-        ("", "[subject]\nsex = 'f'", "subject.sex is 'f'; needed is one of 'M', 'F', 'U', 'O' (M, F, U (looked"),
-        ("", "[stages.sortign]", "stages.sortign is no key; did you mean 'sorting'?"),
+        ("", "[subject]\nsex = 'f'", "subject.sex is 'f'; needed is one of 'M', 'F', 'U', 'O'; did you mean 'F'? (M"),
+        ("", "[stages.sortign]", "stages.sortign is no key; did you mean 'sorting'? Remove it, or correct its name"),
+        (
+            "",
+            "[stages.sorting]\nparameters = { th = 3 }",
+            ": stages.sorting.parameters: the native sorter has no parameter",
+        ),
+        ("", "[stages.sorting]\nparameters = { th = 3 }", "no parameter 'th'; did you mean 'Th'?"),
+        ("", "[stages.sorting]\nparameters = { Th = [inf, 4] }", "sorting.parameters.Th[0] is inf; needed is a finite"),
+        ("", f"[[probes]]\nname = '{'p' * 300}'\nrecording = 'probeB'", "needed is a text of 100 characters or fewer"),
+        ("monitor_lag = inf", "", "monitor_lag is inf; needed is a finite number"),
+        ('output = "a\\u0000b"', "", "output is 'a\\x00b'; needed is a text without NUL"),
+        ('"a\\u0000" = 3', "", "'a\\x00' is no key"),
+        (
+            f"lines = {{ frames = {10**30} }}",
+            "",
+            "lines: frames is 1000000000000000000000000000000; give the name of a line",
+        ),
         ("", "[stages.sorting]\nparameters = { Thh = 3 }", "no parameter 'Thh'; did you mean 'Th'?"),
         ("", "[stages.sorting]\nparameters = { Th = [4, 9] }", "Th is (4.0, 9.0); give (learning, extraction)"),
         ("", "[stages.mean_waveforms.epochs]\na = [9, 1]", "the epoch 'a' goes from 9.0 to 1.0 s"),
@@ -140,6 +160,47 @@ def test_a_file_that_is_none(rig: Path) -> None:
     write(rig).write_text(TOLD.format(more="", tables="").replace("-08:00", ""))
     with pytest.raises(FileFormatError, match="has no time zone"):
         read_session_file(rig / "session.toml")
+
+
+def test_every_missing_file_is_told_at_once(rig: Path) -> None:
+    path = write(rig, "stimulus = 'a.pkl'", "channels = 'b.csv'\n[[probes]]\nname = 'B'\nrecording = 'gone'")
+    with pytest.raises(MissingFileError) as caught:
+        read_session_file(path)
+    assert str(caught.value).splitlines() == [
+        f"{path}: stimulus names a.pkl, and there is no {rig / 'a.pkl'}",
+        f"{path}: probes[0].channels names b.csv, and there is no {rig / 'b.csv'}",
+        f"{path}: probes[1].recording names gone, and there is no {rig / 'gone'}",
+    ]
+
+
+def test_every_wrong_parameter_is_told_at_once(rig: Path) -> None:
+    path = write(rig, "", "[stages.sorting.parameters]\nThh = 3\n[stages.mean_waveforms.epochs]\na = [9, 1]")
+    with pytest.raises(FileFormatError) as caught:
+        read_session_file(path)
+    assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == [
+        "stages.sorting.parameters",
+        "stages.mean_waveforms",
+    ]
+
+
+def test_json_as_other_programs_write_it(rig: Path) -> None:
+    told = {"session_id": 7, "session_start_time": "2019-01-19T08:54:18-08:00", "sync": "rig.sync"}
+    path = rig / "SESSION.JSON"
+    path.write_text(json.dumps(told | {"probes": [{"name": "A", "recording": "probeA"}]}), encoding="utf-8-sig")
+    assert read_session_file(path).told.probes[0].name == "A"
+    path.write_text("[" * 100_000)
+    with pytest.raises(FileFormatError, match="is nested too deeply to be read"):
+        read_session_file(path)
+    path.write_text('{"institution": "\\udc80", "rig": {"equipment": "\\udc80"}}')
+    with pytest.raises(FileFormatError, match=r"institution is '.*'; needed is a text without NUL or halves") as caught:
+        read_session_file(path)
+    str(caught.value).encode()
+    deep: list[object] = []
+    for _ in range(700):
+        deep = [deep]
+    path.write_text(json.dumps({"stages": {"sorting": {"parameters": {"a": deep}}}}))
+    with pytest.raises(FileFormatError):
+        read_session_file(path)
 
 
 def test_two_streams_of_one_folder_are_two_probes(rig: Path) -> None:
