@@ -8,10 +8,11 @@ named in a comment where it belongs.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -20,16 +21,27 @@ from allen_ecephys.errors import AllenEcephysError, MissingFileError
 from allen_ecephys.files import read_json, write_atomically
 
 from ..behavior.eye_tracking import read_ellipses
+from ..packaging.identities import LARGEST_SESSION_ID
+from ..pipeline.schema import check
 from ..readers.finding import files_below
 from ..readers.raw_folder import ProbeListing, list_probes, open_bands
 from ..stimulus_table import open_stimulus_pickle, read_restricted_pickle
 from ..synchronization import open_sync_file, probe_event_files
 from ..synchronization.ni_daq import is_ni_file, saw_square_wave
 from ..synchronization.probe_events import recorder_times_file
+from .session_file import is_json, parsed, session_of
+from .session_schema import session_schema
+
+logger = logging.getLogger(__name__)
 
 SESSION_NAME: Final = "session.toml"
 #: A stimulus pickle of hours is large, and is all that is read whole.
 _MOST_BYTES: Final = 4 << 30
+#: Characters of a table's header that are looked at.
+_LONGEST_HEADER: Final = 1 << 16
+#: Keys whose values name a file or folder.
+_PATHS: Final = ("sync", "stimulus", "presentations", "optotagging", "eye_ellipses", "output", "cache")
+_PATHS_OF_A_PROBE: Final = ("recording", "channels", "events", "settings")
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,8 @@ def describe_folder(
     folder
         Where the rig's computers left a session.
     output
-        File to write, by default ``session.toml`` in the folder; one that is there is not replaced.
+        File to write, by default ``session.toml`` in the folder; one that is there is not replaced. A name that ends in
+        ``.json`` gets JSON, and what is not known is logged.
     cache
         Folder of the project cache that is to serve the session.
 
@@ -72,6 +85,8 @@ def describe_folder(
     ------
     MissingFileError
         If the folder holds no recording of a probe.
+    FileFormatError
+        If a description that the rig wrote says what no session's file may say; every fault is told, with its key.
     AlreadyPresentError
         If the file is there.
 
@@ -86,7 +101,19 @@ def describe_folder(
     found = look_into(place, target.parent)
     if cache is not None:
         found.facts["cache"] = _relative(Path(cache), target.parent)
-    write_atomically(target, as_toml(found), replace=False)
+    write = as_json if is_json(target) else as_toml
+    check(found.facts, session_schema(), target)
+    contents = parsed(write(found).encode("utf-8"), target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        session_of(contents, target)
+    except AllenEcephysError as error:
+        wrong = (f"to be mended before it can be processed: {line}" for line in str(error).splitlines())
+        found = replace(found, open_questions=(*found.open_questions, *wrong))
+    write_atomically(target, write(found), replace=False)
+    if is_json(target):  # which holds no comments
+        for question in found.open_questions:
+            logger.warning("%s: not known from the files: %s", target, question)
     return target
 
 
@@ -99,7 +126,7 @@ def look_into(folder: Path, base: Path) -> Found:
         If it holds no recording of a probe.
     """
     told, source = _told_by_rig(folder)
-    named = {name for name in ("sync", "stimulus", "optotagging", "eye_ellipses", "presentations") if name in told}
+    named = {name for name in _PATHS if name in told}
     facts: dict[str, Any] = {}
     reasons: dict[str, str] = {}
     questions: list[str] = []
@@ -121,6 +148,8 @@ def look_into(folder: Path, base: Path) -> Found:
             "which lines of the NI card saw the stimulus, the light and the cameras: [lines] with frames, photodiode, "
             'optotagging, eye_camera, such as frames = "XD2"'
         )
+    if "session_type" not in facts:
+        questions.append("session_type, the set of stimuli, such as brain_observatory_1.1: a project cache asks for it")
     if "subject" not in facts:
         questions.append("who was recorded: [subject] with specimen_name, subject_id, age_in_days, sex, full_genotype")
     if "rig" not in facts and "eye_ellipses" in facts:
@@ -131,22 +160,33 @@ def look_into(folder: Path, base: Path) -> Found:
 
 def as_toml(found: Found) -> str:
     """Return what was found as TOML, where each value comes from beside it, and what is open at the top."""
-    lines = ["# A session of allen-ecephys. `allen-ecephys process schema` says what else may stand here.", "#"]
-    lines += ["# Not known from the files:", *(f"#   {question}" for question in found.open_questions), ""]
-    first = ("session_id", "session_start_time")
-    facts = {name: found.facts[name] for name in first} | found.facts
+    lines = ["# A session of allen-ecephys. `allen-ecephys process schema` says what else may stand here."]
+    if found.open_questions:
+        lines += ["#", "# Not known from the files:"]
+        lines += [f"#   {_comment(question)}" for question in found.open_questions]
+    lines.append("")
+    facts = _ids_first(found.facts)
     tables = {name: value for name, value in facts.items() if isinstance(value, dict)}
     rows = {name: value for name, value in facts.items() if _is_rows(value)}
     for name, value in facts.items():
         if name not in tables and name not in rows and value not in (None, []):
-            why = f"  # {found.reasons[name]}" if found.reasons.get(name) else ""
+            why = f"  # {_comment(found.reasons[name])}" if found.reasons.get(name) else ""
             lines.append(f"{name} = {_value(value)}{why}")
     for name, table in tables.items():
-        lines += ["", f"[{name}]", *(f"{key} = {_value(value)}" for key, value in table.items() if value is not None)]
+        lines += ["", f"[{name}]", *(f"{_key(key)} = {_value(value)}" for key, value in table.items())]
     for name, listed in rows.items():
         for row in listed:
-            lines += ["", f"[[{name}]]", *(f"{key} = {_value(v)}" for key, v in row.items() if v is not None)]
+            lines += ["", f"[[{name}]]", *(f"{key} = {_value(v)}" for key, v in row.items())]
     return "\n".join(lines) + "\n"
+
+
+def as_json(found: Found) -> str:
+    """Return what was found as JSON, which has no room for where it comes from."""
+    return json.dumps(_ids_first(found.facts), indent=1) + "\n"
+
+
+def _ids_first(facts: dict[str, Any]) -> dict[str, Any]:
+    return {name: facts[name] for name in ("session_id", "session_start_time")} | facts
 
 
 def _told_by_rig(folder: Path) -> tuple[dict[str, Any], str]:
@@ -157,8 +197,17 @@ def _told_by_rig(folder: Path) -> tuple[dict[str, Any], str]:
         except (OSError, ValueError):
             continue
         if isinstance(told, dict) and {"session_id", "probes"} <= set(told):
+            told = _without_nulls(told)
+            check(told, session_schema() | {"required": []}, path)
             return told, path.name
     return {}, ""
+
+
+def _without_nulls(value: Any) -> Any:
+    """Leave out what JSON says is not there: TOML has no word for it."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _rig_files(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -206,16 +255,17 @@ def _is_shown(path: Path) -> bool:
 
 
 def _header(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
     with path.open(encoding="utf-8", errors="replace") as file:
-        return file.readline().strip().split(",")
+        return file.readline(_LONGEST_HEADER).strip().split(",")
 
 
 def _probes(
     folder: Path, base: Path, told: Iterable[dict[str, Any]], has_sync: bool, questions: list[str]
 ) -> list[dict[str, Any]]:
     rows = [
-        row | {key: _relative(folder / row[key], base) for key in ("recording", "channels", "events") if row.get(key)}
-        for row in told
+        row | {key: _relative(folder / row[key], base) for key in _PATHS_OF_A_PROBE if row.get(key)} for row in told
     ]
     if rows:
         return rows
@@ -290,30 +340,47 @@ def _start_time(folder: Path, base: Path, probes: list[dict[str, Any]]) -> tuple
     """Return when it was recorded and where that is said; the clock's time zone is this machine's."""
     # The folder of the session's file need not be there yet.
     places = [Path(os.path.normpath(base.absolute() / row["recording"])) for row in probes]
-    for place in [folder, *places]:
-        for path in sorted((place if place.is_dir() else place.parent).rglob("*.meta")):
-            said = re.search(r"^fileCreateTime=(\S+)", path.read_text(encoding="utf-8", errors="replace"), re.M)
-            if said:
-                return _zoned(datetime.fromisoformat(said[1])), f"{path.name}, in the time zone of this machine"
-    for path in sorted(folder.rglob("settings*.xml")):
-        said = re.search(r"<DATE>([^<]+)</DATE>", path.read_text(encoding="utf-8", errors="replace"))
-        if said:
-            when = datetime.strptime(said[1].strip(), "%d %b %Y %H:%M:%S").astimezone()
-            return when.isoformat(), f"{path.name}, in the time zone of this machine"
+    unread = ""
+    for path, said in _dates(folder, places):
+        try:
+            when = _date(said)
+            return (
+                when if when.tzinfo else when.astimezone()
+            ).isoformat(), f"{path.name}, in the time zone of this machine"
+        except (ValueError, OverflowError, OSError):
+            unread = unread or f" ({path.name} says {said!r}, which is no date that can be read)"
     oldest = min(path.stat().st_mtime for path in [places[0], *places[0].rglob("*")])
     when = datetime.fromtimestamp(oldest, UTC).replace(microsecond=0)
-    return when.isoformat(), "NOT TOLD: when the oldest raw file was last written; mend it"
+    return when.isoformat(), f"NOT TOLD{unread}: when the oldest raw file was last written; mend it"
 
 
-def _zoned(when: datetime) -> str:
-    return (when if when.tzinfo else when.astimezone()).isoformat()
+def _dates(folder: Path, places: list[Path]) -> Iterator[tuple[Path, str]]:
+    """Yield what recorders say of when they started: SpikeGLX in its ``.meta``, Open Ephys in its settings."""
+    for place in [folder, *places]:
+        for path in sorted((place if place.is_dir() else place.parent).rglob("*.meta")):
+            yield from ((path, said) for said in _said(path, r"^fileCreateTime=(\S+)"))
+    for path in sorted(folder.rglob("settings*.xml")):
+        yield from ((path, said) for said in _said(path, r"<DATE>([^<]+)</DATE>"))
+
+
+def _said(path: Path, pattern: str) -> list[str]:
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return [said.strip() for said in re.findall(pattern, text, re.M)[:1]]
+
+
+def _date(said: str) -> datetime:
+    try:
+        return datetime.fromisoformat(said)
+    except ValueError:
+        return datetime.strptime(said, "%d %b %Y %H:%M:%S")
 
 
 def _session_id(folder: Path, start: str) -> tuple[int, str]:
-    numbers = re.findall(r"\d{4,12}", folder.resolve().name)
+    numbers = [n for n in re.findall(r"\d{4,12}", folder.resolve().name) if 0 < int(n) <= LARGEST_SESSION_ID]
     if numbers:
         return int(max(numbers, key=len)), "from the folder's name"
-    return int(re.sub(r"\D", "", start)[:10]), "NOT TOLD: from the start; mend it if the session has an id"
+    digits = re.sub(r"\D", "", start)[:10]
+    return max(int(digits or 1), 1), "NOT TOLD: from the start; mend it if the session has an id"
 
 
 def _relative(path: Path, base: Path) -> str:
@@ -325,5 +392,18 @@ def _is_rows(value: Any) -> bool:
 
 
 def _value(value: Any) -> str:
-    """Return a value as TOML: text, numbers, true and false, and lists of these are written as JSON writes them."""
-    return json.dumps(value, ensure_ascii=False)
+    """Return a value as TOML: text, numbers, true and false are written as JSON writes them, objects on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_key(key)} = {_value(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _value(name)
+
+
+def _comment(text: str) -> str:
+    """Return a text as a comment can hold it: on one line, without what is no character."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)

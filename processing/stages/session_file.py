@@ -121,8 +121,22 @@ def read_session_file(path: str | os.PathLike[str]) -> SessionFile:
     allen_ecephys.errors.MissingFileError: there is no session file session.toml; `allen-ecephys process describe` ...
     """
     place = Path(path)
-    contents = _parsed(place)
+    if not place.is_file():
+        msg = f"there is no session file {place}; `allen-ecephys process describe` writes one from a rig's folder"
+        raise MissingFileError(msg)
+    contents = parsed(place.read_bytes(), place)
     check(contents, session_schema(), place)
+    return session_of(contents, place)
+
+
+def session_of(contents: Mapping[str, Any], place: Path) -> SessionFile:
+    """Return what a session's file at `place` says, whose contents are as its schema wants them.
+
+    Raises
+    ------
+    MissingFileError, FileFormatError
+        As :func:`read_session_file`.
+    """
     _check_probe_names(contents["probes"], place)
     told = session_description({name: value for name, value in contents.items() if name not in _HOW}, place)
     told = replace(told, metadata=replace(told.metadata, file_create_date=_made(contents, told, place)))
@@ -159,13 +173,22 @@ def check_session_files(sessions: Sequence[SessionFile]) -> None:
                 raise InvalidValueError(msg)
 
 
-def _parsed(place: Path) -> Any:
-    if not place.is_file():
-        msg = f"there is no session file {place}; `allen-ecephys process describe` writes one from a rig's folder"
-        raise MissingFileError(msg)
-    kind = "JSON" if place.suffix.casefold() == ".json" else "TOML"
+def is_json(place: Path) -> bool:
+    """Tell whether a session's file of this name is JSON, not TOML."""
+    return place.suffix.casefold() == ".json"
+
+
+def parsed(content: bytes, place: Path) -> Any:
+    """Return what the bytes of a session's file say, TOML or JSON by its name; dates and times as text.
+
+    Raises
+    ------
+    FileFormatError
+        If they are neither.
+    """
+    kind = "JSON" if is_json(place) else "TOML"
     try:
-        text = place.read_text(encoding="utf-8-sig")
+        text = content.decode("utf-8-sig").replace("\r\n", "\n")
         return _plain(json.loads(text) if kind == "JSON" else tomllib.loads(text))
     except ValueError as error:  # of both formats, and of bytes that are no UTF-8
         msg = f"{place} is no {kind}: {error}"

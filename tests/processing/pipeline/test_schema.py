@@ -73,7 +73,7 @@ SCHEMA = table(
         ({"n": 1, "items": [{"id": 1}] * 3}, "needed is 2 values or fewer"),
         ({"n": 1, "items": {"id": 1}}, "items is {'id': 1}; needed is a list"),
         ({"n": 1, "more": {"a": 10}}, "more.a is 10; needed is 9 or less"),
-        ({"n": 1, "nmae": "x"}, "nmae is no key; did you mean 'name'?. Remove it, or correct its name"),
+        ({"n": 1, "nmae": "x"}, "nmae is no key; did you mean 'name'? Remove it, or correct its name"),
         ([1], "the file is [1]; needed is a table"),
     ],
 )
