@@ -157,7 +157,10 @@ def log_command(file: Path, tail: int | None, traceback: bool) -> None:
     from allen_ecephys.processing import read_session_file
     from allen_ecephys.processing.pipeline import read_log
 
-    lines = read_log(read_session_file(file).output)
+    output = read_session_file(file).output
+    lines = read_log(output)
+    if not lines:
+        click.echo(f"nothing has happened to this session yet: {output} holds no log", err=True)
     for line in lines[-tail:] if tail else lines:
         when = datetime.fromtimestamp(line["time"]).astimezone().isoformat(" ", "seconds")
         cost = f"  {_cost(line)}" if "seconds" in line else ""
@@ -198,7 +201,9 @@ def _told_with_rest(files: Sequence[Path], workers: int | None) -> Callable[[Tas
 
 
 def _cost(cost: dict[str, Any]) -> str:
-    return f"{cost['seconds']:,.1f} s ({cost['cpu_seconds']:,.1f} s of CPU, {cost['peak_memory_bytes'] / 1e9:.2f} GB)"
+    peak = cost.get("peak_memory_bytes")  # which not every system tells
+    memory = "" if peak is None else f", {peak / 1e9:.2f} GB"
+    return f"{cost['seconds']:,.1f} s ({cost['cpu_seconds']:,.1f} s of CPU{memory})"
 
 
 def _table(states: Sequence[StageStatus]) -> list[str]:

@@ -8,7 +8,8 @@ from allen_ecephys.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .log import read_log
-    from .stage import Stage, StageResult, read_manifest, verify_stage
+    from .manifest import read_manifest, verify_stage
+    from .stage import Stage, StageResult
     from .tasks import Task, TaskResult
 
 __all__ = [
@@ -29,7 +30,7 @@ __getattr__, __dir__ = lazy_names(
         "Task": ".tasks",
         "TaskResult": ".tasks",
         "read_log": ".log",
-        "read_manifest": ".stage",
-        "verify_stage": ".stage",
+        "read_manifest": ".manifest",
+        "verify_stage": ".manifest",
     },
 )

@@ -80,14 +80,14 @@ def rates_of(records: Iterable[tuple[str, Size, Mapping[str, Any]]]) -> dict[str
         linked = manifest["report"].get("linked", ())  # files of another stage, which take no room here
         left = sum(facts["size"] for name, facts in manifest["outputs"].items() if name not in linked)
         found.setdefault(stage, []).append(
-            (cost["seconds"] / size.work, left / size.work, float(cost["peak_memory_bytes"]))
+            (cost["seconds"] / size.work, left / size.work, float(cost.get("peak_memory_bytes") or 0.0))
         )
     return {
         stage: Rate(
             seconds=statistics.median(seconds for seconds, _, _ in rows),
             disk=statistics.median(disk for _, disk, _ in rows),
-            memory=0.0,
-            fixed_memory=max(memory for _, _, memory in rows),
+            memory=0.0 if any(memory for _, _, memory in rows) else MEASURED[stage].memory,
+            fixed_memory=max(memory for _, _, memory in rows) or MEASURED[stage].fixed_memory,
         )
         for stage, rows in found.items()
     }

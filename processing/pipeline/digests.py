@@ -1,4 +1,4 @@
-"""Digests of what stages read: contents decide whether a stage runs again, and are read once as long as a file stays.
+"""Digests of what stages read and leave: contents decide whether a stage runs again, and are read once if files stay.
 
 A raw file of hours is read in minutes, which is little beside its processing and too much for a look at what is done:
 what was read is noted beside the stages, one note a file, with the file's size and times, and is read again when these
@@ -55,9 +55,7 @@ def content_digest(path: Path, place: Path | None = None) -> str:
         If the file changed while it was read.
     """
     state = file_state(path)
-    name = str(path.absolute())
-    folder = _shared.get() or place
-    note = None if folder is None else folder / NOTES / f"{digest_of(name)[:24]}.json"
+    name, note = _note_of(path, place)
     known = _read(note)
     if known.get("path") == name and known.get("state") == list(state):
         return str(known["sha256"])
@@ -65,11 +63,25 @@ def content_digest(path: Path, place: Path | None = None) -> str:
     if file_state(path) != state:
         msg = f"{path} changed while it was read; wait until it is complete, and run again"
         raise StageError(msg)
-    if folder is not None and note is not None and folder.is_dir() and time.time() - max(state[1:]) / 1e9 > _SETTLED_S:
-        # A note saves work only: where none can be written, the file is read again.
-        with contextlib.suppress(AllenEcephysError, OSError):
-            write_atomically(note, json.dumps({"path": name, "state": state, "sha256": digest}), durable=False)
+    if time.time() - max(state[1:]) / 1e9 > _SETTLED_S:
+        note_digest(path, place, state, digest)
     return digest
+
+
+def note_digest(path: Path, place: Path | None, state: State, digest: str) -> None:
+    """Note the digest of a file that was in this state before it was read, where :func:`content_digest` looks."""
+    name, note = _note_of(path, place)
+    if note is None or not note.parents[1].is_dir():
+        return
+    # A note saves work only: where none can be written, the file is read again.
+    with contextlib.suppress(AllenEcephysError, OSError):
+        write_atomically(note, json.dumps({"path": name, "state": state, "sha256": digest}), durable=False)
+
+
+def _note_of(path: Path, place: Path | None) -> tuple[str, Path | None]:
+    """Return a file's absolute name and the file of its note, or None where nothing is noted."""
+    name, folder = os.path.normpath(path.absolute()), _shared.get() or place
+    return name, None if folder is None else folder / NOTES / f"{digest_of(name)[:24]}.json"
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

@@ -12,7 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from .manifest import is_cost
+
 LOG: Final = "log.jsonl"
+#: Of the year 9999, beyond which nothing has a date (s since 1970).
+_LAST_TIME: Final = 253_370_000_000
 
 Line = dict[str, Any]
 
@@ -42,7 +46,7 @@ def log_to(output: Path, key: str) -> Iterator[Callable[..., None]]:
 
 
 def read_log(output: str | os.PathLike[str]) -> list[Line]:
-    """Return what happened to a session, in the order of time; a line that was cut short is left out.
+    """Return what happened to a session, in the order of time; lines that are damaged are left out.
 
     Examples
     --------
@@ -57,9 +61,23 @@ def read_log(output: str | os.PathLike[str]) -> list[Line]:
     for line in text.splitlines():
         with contextlib.suppress(ValueError):
             told = json.loads(line)
-            if isinstance(told, dict) and {"time", "task", "event"} <= set(told):
+            if _is_line(told):
                 lines.append(told)
     return sorted(lines, key=lambda told: float(told["time"]))
+
+
+def _is_line(told: Any) -> bool:
+    """Tell whether a line is whole: its time is a date, its texts are texts, and its numbers are numbers."""
+    if not isinstance(told, dict):
+        return False
+    moment = told.get("time")
+    texts = (told.get("task"), told.get("event"), told.get("message", ""), told.get("traceback", ""))
+    return (
+        isinstance(moment, int | float)
+        and 0 <= moment < _LAST_TIME
+        and all(isinstance(text, str) for text in texts)
+        and ("seconds" not in told or is_cost(told))
+    )
 
 
 class _Warnings(logging.Handler):

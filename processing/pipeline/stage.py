@@ -20,23 +20,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
 
-from allen_ecephys.errors import AccessError, FileFormatError, StageError, explains_unknown_names
+from allen_ecephys.errors import AccessError, StageError, explains_unknown_names
 from allen_ecephys.files import (
     abandoned_drafts,
     draft_of,
     naming_a_full_disk,
-    read_json,
     remove_abandoned_drafts,
     sync_files,
     sync_folder,
     write_atomically,
 )
 
-from .digests import content_digest, digest_of, file_state, sha256
+from .digests import State, content_digest, digest_of, file_state, note_digest, sha256
+from .manifest import MANIFEST, Json, changed_output, read_manifest
 from .provenance import made_by, measured
 
 logger = logging.getLogger(__name__)
@@ -44,10 +43,8 @@ logger = logging.getLogger(__name__)
 #: Whether stages are only looked at: see :func:`looking_only`.
 _looking: ContextVar[bool] = ContextVar("_looking", default=False)
 
-MANIFEST: Final = "stage.json"
 #: Errors of a place where nothing can be written: no permission, a read-only disk, a file where a folder is to be.
 UNWRITABLE: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST})
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,7 @@ class Stage:
         Raises
         ------
         StageError
-            If it has not run to its end there.
+            If it has not run to its end there, or an output is not what it wrote.
 
         Examples
         --------
@@ -161,6 +158,9 @@ class Stage:
         manifest = read_manifest(self.folder(place))
         if manifest is None:
             msg = f"{place} holds no finished stage {self.name!r}"
+            raise StageError(msg)
+        if changed := changed_output(self.folder(place), manifest, self.editable):
+            msg = f"the stage {self.name} in {place} is to run again: {changed}"
             raise StageError(msg)
         return StageResult(self.folder(place), reused=True, manifest=manifest)
 
@@ -208,13 +208,12 @@ class Stage:
             return self._look(target, inputs, parameters)
         before = _states(inputs)
         key = self.identity(inputs, parameters, notes=Path(place))
+        name = "/".join(filter(None, (target.parent.name, self.name)))  # of which probe or session
         found = self._reusable(target, key)
         if found is not None:
-            logger.info("%s: reusing the outputs in %s", self.name, target)
+            logger.info("%s: reusing the outputs in %s", name, target)
             return StageResult(target, reused=True, manifest=found)
-        if target.exists() and not (target / MANIFEST).exists() and any(target.iterdir()):
-            msg = f"{target} holds files but no {MANIFEST}; no stage wrote it. Move it away, or name another folder."
-            raise StageError(msg)
+        self._refuse_foreign(target)
         temporary = draft_of(target)
         try:
             with naming_a_full_disk(target.parent):
@@ -229,24 +228,28 @@ class Stage:
             raise AccessError(msg) from error
         earlier = read_manifest(target)
         if earlier is None:
-            logger.info("%s: running", self.name)
+            logger.info("%s: running", name)
         else:
-            logger.info("%s: running, in place of what is in %s: %s", self.name, target, _why_not(earlier, key))
+            logger.info("%s: running, in place of what is in %s: %s", name, target, self._why_not(target, earlier, key))
         begun = time.monotonic()
         try:
             with measured() as cost, naming_a_full_disk(target.parent):
                 report = dict(work(temporary))
-            missing = [name for name in self.outputs if not (temporary / name).is_file()]
+            missing = [output for output in self.outputs if not (temporary / output).is_file()]
             if missing:
                 msg = f"the stage {self.name} did not write {', '.join(missing)}"
                 raise StageError(msg)
             self._refuse_changed(before, _states(inputs))
+            states = {str(path.relative_to(temporary)): file_state(path) for path in _files_below(temporary)}
             manifest = {**key, "report": report, "outputs": _outputs(temporary), "made_by": made_by(), "cost": cost}
             with naming_a_full_disk(target.parent):
                 sync_files(temporary)
                 write_atomically(temporary / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
-            logger.info("%s: done in %.1f s", self.name, time.monotonic() - begun)
-            return self._publish(temporary, target, key, manifest)
+            logger.info("%s: done in %.1f s", name, time.monotonic() - begun)
+            result = self._publish(temporary, target, key, manifest)
+            if not result.reused:
+                _note(target, states, manifest)
+            return result
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -299,12 +302,21 @@ class Stage:
         """Return the finished stage, or raise that it would run, and why."""
         manifest = read_manifest(target)
         if manifest is None:
+            self._refuse_foreign(target)
             raise StageNotCurrentError(self.name, "")
         key = self.identity(inputs, parameters, notes=target.parent)
         found = self._reusable(target, key)
         if found is None:
-            raise StageNotCurrentError(self.name, _why_not(manifest, key))
+            raise StageNotCurrentError(self.name, self._why_not(target, manifest, key))
         return StageResult(target, reused=True, manifest=found)
+
+    def _refuse_foreign(self, target: Path) -> None:
+        """Raise if a folder holds what no stage wrote: neither a manifest nor all that this stage leaves."""
+        if not target.is_dir() or (target / MANIFEST).exists() or not any(target.iterdir()):
+            return
+        if not self.outputs or any(not (target / name).is_file() for name in self.outputs):
+            msg = f"{target} holds files but no {MANIFEST}; no stage wrote it. Move it away, or name another folder."
+            raise StageError(msg)
 
     def _refuse_changed(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         changed = [name for name, state in before.items() if after[name] != state]
@@ -312,24 +324,26 @@ class Stage:
             msg = f"{', '.join(changed)} changed while the stage {self.name} read it; wait until it is complete"
             raise StageError(msg)
 
-    def _is_editable(self, output: str) -> bool:
-        return any(fnmatch(output, pattern) for pattern in self.editable)
-
     def _reusable(self, target: Path, key: Json) -> Json | None:
-        """Return the manifest of a folder with the same identity whose outputs are all there."""
+        """Return the manifest of a folder with the same identity whose outputs are all there, as they were written."""
         manifest = read_manifest(target)
         if manifest is None or any(manifest.get(name) != value for name, value in key.items()):
             return None
-        for name, facts in manifest["outputs"].items():
-            path = target / name
-            if path.is_file() and (self._is_editable(name) or path.stat().st_size == facts["size"]):
-                continue
-            logger.warning("%s is missing or has another size than its manifest says; the stage runs again", path)
-            return None
-        return manifest
+        return None if changed_output(target, manifest, self.editable) else manifest
+
+    def _why_not(self, target: Path, manifest: Json, key: Json) -> str:
+        """Return why what a manifest describes is not reused."""
+        same = all(manifest.get(name) == value for name, value in key.items())
+        return changed_output(target, manifest, self.editable) if same else _difference(manifest, key)
 
     def _refuse_to_replace_edited(self, target: Path) -> None:
         edits = self.edits(target) if self.editable else []
+        if edits and not (target / MANIFEST).exists():
+            msg = (
+                f"{target} has lost its {MANIFEST}, so that nobody can tell whether it was curated. Move it away, and "
+                "run again"
+            )
+            raise StageError(msg)
         if edits:
             msg = (
                 f"{target} was curated after it was made ({', '.join(edits)}), and inputs or parameters have changed "
@@ -400,53 +414,6 @@ def input_files(*recordings: Any) -> list[Path]:
     return [path.parent if (path.parent / MANIFEST).exists() else path for path in found]
 
 
-def read_manifest(folder: str | os.PathLike[str]) -> Json | None:
-    """Return the manifest of a stage's folder, or None if the stage is not finished.
-
-    One that is damaged is none: the stage runs again, and nothing is believed.
-
-    Examples
-    --------
-    >>> read_manifest("recording") is None  # no stage was run here
-    True
-    """
-    try:
-        manifest = read_json(Path(folder) / MANIFEST)
-    except (FileNotFoundError, NotADirectoryError, FileFormatError):
-        return None
-    return manifest if _is_manifest(manifest) else None
-
-
-def _is_manifest(found: Any) -> bool:
-    outputs = found.get("outputs") if isinstance(found, dict) else None
-    return (
-        isinstance(outputs, dict)
-        and isinstance(found.get("report"), dict)
-        and all(isinstance(facts, dict) and {"size", "sha256"} <= facts.keys() for facts in outputs.values())
-    )
-
-
-def verify_stage(folder: str | os.PathLike[str]) -> list[str]:
-    """Return the outputs of a finished stage that are missing or not the bytes that were written.
-
-    Raises
-    ------
-    StageError
-        If the folder holds no finished stage.
-    """
-    manifest = read_manifest(folder)
-    if manifest is None:
-        msg = f"{folder} holds no finished stage ({MANIFEST} is missing or damaged); run the stage again"
-        raise StageError(msg)
-    outputs: Json = manifest["outputs"]
-    damaged = []
-    for name, facts in outputs.items():
-        path = Path(folder) / name
-        if not path.is_file() or path.stat().st_size != facts["size"] or sha256(path) != facts["sha256"]:
-            damaged.append(name)
-    return damaged
-
-
 @contextmanager
 def looking_only() -> Iterator[None]:
     """Make every stage tell, in this block, whether it is up to date, and run none.
@@ -478,6 +445,9 @@ def _input_identity(path: Path, notes: Path | None) -> Json:
     """Tell one state of an input: the digest of a file, or of what a stage left in its folder."""
     manifest = read_manifest(path) if path.is_dir() else None
     if manifest is not None:
+        if changed := changed_output(path, manifest):
+            msg = f"{path} is not what its stage left: {changed}; run that stage again"
+            raise StageError(msg)
         return {"name": path.name, "sha256": digest_of(manifest["outputs"])}
     if path.is_dir():
         held = {str(file.relative_to(path)): content_digest(file, notes) for file in _files_below(path)}
@@ -494,12 +464,6 @@ def _states(inputs: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
         else:
             found[str(path)] = [file_state(file) for file in (_files_below(path) if path.is_dir() else [path])]
     return found
-
-
-def _why_not(manifest: Json, key: Json) -> str:
-    """Return why what a manifest describes is not reused."""
-    same = all(manifest.get(name) == value for name, value in key.items())
-    return "outputs are missing" if same else _difference(manifest, key)
 
 
 def _difference(manifest: Json, key: Json) -> str:
@@ -538,6 +502,12 @@ def _free_name(target: Path) -> Path:
 def _outputs(folder: Path) -> Json:
     files = _files_below(folder)
     return {str(path.relative_to(folder)): {"size": path.stat().st_size, "sha256": sha256(path)} for path in files}
+
+
+def _note(folder: Path, states: Mapping[str, State], manifest: Json) -> None:
+    """Note the digests of outputs that were just written, so that nobody reads them only to compare."""
+    for output, state in states.items():
+        note_digest(folder / output, folder.parent, state, manifest["outputs"][output]["sha256"])
 
 
 def _files_below(folder: Path) -> list[Path]:

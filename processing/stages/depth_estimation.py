@@ -19,7 +19,8 @@ import numpy as np
 from allen_ecephys.errors import AlreadyPresentError
 
 from ..pipeline.digests import digest_of
-from ..pipeline.stage import Stage, StageResult, input_files, read_manifest
+from ..pipeline.manifest import read_manifest
+from ..pipeline.stage import Stage, StageResult, input_files
 from ..readers.binary import BinaryRecording
 from ..recording import Recording, check_channel_count, header_facts
 from ..spike_band.depth_estimation import estimate_depth

@@ -12,7 +12,7 @@ import numpy as np
 
 from allen_ecephys.files import read_json
 
-from ..pipeline.stage import read_manifest
+from ..pipeline.manifest import read_manifest
 from ..recording import chunk_bounds
 from ..shanks import shanks_by_position
 from ..sorting.phy_output import DETAILS_FILE, DRIFT_FILE

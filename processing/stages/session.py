@@ -40,7 +40,8 @@ from ..packaging.identities import (
 )
 from ..packaging.session import write_session_nwb
 from ..pipeline.digests import digest_of
-from ..pipeline.stage import Stage, StageResult, input_files, read_manifest
+from ..pipeline.manifest import read_manifest
+from ..pipeline.stage import Stage, StageResult, input_files
 from ..probes import hardware_filters
 from ..spike_band.probe_info import read_probe_info
 from ..timeline import Timeline

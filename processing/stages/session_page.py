@@ -185,7 +185,8 @@ def _stage_row(name: str, state: str, cost: dict[str, Any]) -> dict[str, Any]:
     row = {"name": name, "state": state, "seconds": "", "cpu": "", "memory": ""}
     if cost:
         row |= {"seconds": f"{cost['seconds']:,.1f}", "cpu": f"{cost['cpu_seconds']:,.1f}"}
-        row["memory"] = f"{cost['peak_memory_bytes'] / 1e9:.2f}"
+        peak = cost.get("peak_memory_bytes")  # which not every system tells
+        row["memory"] = "" if peak is None else f"{peak / 1e9:.2f}"
     return row
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..pipeline.costs import AROUND_STAGES, MEASURED, WRITING_MEDIANS, Cost, Rate, Size, rates_of
-from ..pipeline.stage import read_manifest
+from ..pipeline.manifest import read_manifest
 from ..pipeline.tasks import Task, TaskResult
 from ..readers.raw_folder import open_bands
 from ..recording import duration

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from allen_ecephys.errors import AllenEcephysError
 
+from ..pipeline.manifest import read_manifest
 from ..pipeline.marks import read_mark
-from ..pipeline.stage import StageNotCurrentError, StageResult, looking_only, read_manifest
+from ..pipeline.stage import StageNotCurrentError, StageResult, looking_only
 from ..pipeline.tasks import Task, in_order
 from .session_file import SessionFile, read_session_file
 from .session_steps import session_tasks

@@ -16,7 +16,7 @@ from allen_ecephys import EcephysSession, UnitFilter
 from allen_ecephys.cli import main
 from allen_ecephys.cli.comparing import compare_with_published
 from allen_ecephys.processing.pipeline.digests import NOTES
-from allen_ecephys.processing.pipeline.stage import verify_stage
+from allen_ecephys.processing.pipeline.manifest import verify_stage
 from allen_ecephys.processing.readers.phy import read_phy
 from allen_ecephys.processing.simulation import write_session
 from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth, write_recording

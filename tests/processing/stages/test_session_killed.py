@@ -17,8 +17,8 @@ import pytest
 from allen_ecephys.processing import describe_folder
 from allen_ecephys.processing.pipeline.digests import NOTES
 from allen_ecephys.processing.pipeline.log import LOG
+from allen_ecephys.processing.pipeline.manifest import MANIFEST
 from allen_ecephys.processing.pipeline.marks import MARKS
-from allen_ecephys.processing.pipeline.stage import MANIFEST
 from allen_ecephys.processing.simulation.rig import write_rig
 from allen_ecephys.processing.stages.session_page import PAGE
 

@@ -168,6 +168,26 @@ def test_a_changed_parameter_redoes_what_depends_on_it(session: Path) -> None:
     assert set(states(session).values()) == {"done"}
 
 
+def test_an_output_that_was_changed_in_place_is_made_again(session: Path) -> None:
+    done = session.parents[1] / "done"
+    files = [done / "probeA" / "mean_waveforms" / "mean_waveforms.npy", done / "whole_session" / "session.nwb"]
+    before = [file.read_bytes() for file in files]
+    for file, held in zip(files, before, strict=True):
+        file.write_bytes(held[:-8] + bytes(8 * [held[-1] ^ 1]))
+    looked = {status.key.partition("/")[2]: (status.state, status.reason) for status in session_status(session)}
+    assert looked["probeA/mean_waveforms"] == ("stale", "its output mean_waveforms.npy was changed since")
+    assert looked["probeB/units"] == ("done", "")
+    assert ran(session) == {"probeA/mean_waveforms", "whole_session"}
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_the_log_of_a_session_to_which_nothing_happened_says_so(processed: Path, tmp_path: Path) -> None:
+    shutil.copytree(processed.parent, tmp_path / "rig")
+    told = CliRunner().invoke(main, ["process", "log", str(tmp_path / "rig" / "session.toml")])
+    assert told.exit_code == 0
+    assert "nothing has happened to this session yet" in told.output
+
+
 def test_the_lfp_waits_for_the_first_look_only_and_is_there_once(session: Path) -> None:
     done = session.parents[1] / "done"
     tasks = {task.key: task.after for task in session_tasks(read_session_file(session))}

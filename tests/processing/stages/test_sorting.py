@@ -16,7 +16,7 @@ import pytest
 from allen_ecephys.errors import MissingDataError, SortingError, StageError, TooFewChannelsError
 from allen_ecephys.nwb import layout
 from allen_ecephys.processing.pipeline.digests import NOTES
-from allen_ecephys.processing.pipeline.stage import MANIFEST, verify_stage
+from allen_ecephys.processing.pipeline.manifest import MANIFEST, verify_stage
 from allen_ecephys.processing.readers.phy import read_phy
 from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth, write_recording
 from allen_ecephys.processing.simulation.raw.signal import ChannelFaults

@@ -22,15 +22,9 @@ from allen_ecephys.errors import StageError
 from allen_ecephys.files import draft_of
 from allen_ecephys.processing.pipeline import digests
 from allen_ecephys.processing.pipeline.digests import NOTES, content_digest
+from allen_ecephys.processing.pipeline.manifest import MANIFEST, read_manifest, verify_stage
 from allen_ecephys.processing.pipeline.outputs import SampleFile
-from allen_ecephys.processing.pipeline.stage import (
-    MANIFEST,
-    Stage,
-    StageNotCurrentError,
-    looking_only,
-    read_manifest,
-    verify_stage,
-)
+from allen_ecephys.processing.pipeline.stage import Stage, StageNotCurrentError, looking_only
 from allen_ecephys.processing.readers import open_bands
 from allen_ecephys.processing.simulation.raw.recording import RawGroundTruth, write_recording
 from allen_ecephys.processing.spike_band.writing import WhiteningParameters, open_processed

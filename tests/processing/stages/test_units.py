@@ -26,7 +26,7 @@ from allen_ecephys.errors import (
     SpikeTrainError,
     StageError,
 )
-from allen_ecephys.processing.pipeline.stage import verify_stage
+from allen_ecephys.processing.pipeline.manifest import verify_stage
 from allen_ecephys.processing.quality_metrics import QUALITY_METRICS, QualitySettings
 from allen_ecephys.processing.simulation.raw.recording import TRUTH_FILE, read_ground_truth, write_recording
 from allen_ecephys.processing.simulation.raw.signal import ChannelFaults
