@@ -209,7 +209,7 @@ def describe(
             msg = f"session {session_id} has no probe {min(strangers)}; it has {', '.join(map(str, probes.index))}"
             raise UnknownIdError(msg)
         row = {
-            "date_of_acquisition": _utc(session.session_start_time),
+            "date_of_acquisition": _acquired(session.session_start_time, nwb),
             "published_at": _utc(datetime.now(UTC)),
             "specimen_id": specimen_id if specimen_id is not None else _number(session.subject_id),
             "session_type": session.session_type,
@@ -257,6 +257,14 @@ def _number(text: str | None) -> int | None:
 
 def _utc(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _acquired(when: datetime, nwb: Path) -> str:
+    try:
+        return _utc(when)
+    except OverflowError as error:
+        msg = f"{nwb} states {when.isoformat()} as session_start_time, before the year 1 in UTC; it is no real one"
+        raise FileFormatError(msg) from error
 
 
 def _metrics_of_session(metrics: pd.DataFrame, rows: SessionRows) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -15,7 +14,7 @@ import click
 
 from allen_ecephys.errors import AllenEcephysError
 
-from .cache import add_to_project
+from .serving import Served
 from .speaking import announce_compiling
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from allen_ecephys.processing.pipeline import TaskResult
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_REPLACE = click.option("--replace", is_flag=True, help="Replace a session of this id that the cache holds.")
 
 
 @click.command("session", short_help="Process sessions: all stages of all probes, into a project.")
@@ -30,12 +30,15 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--workers", type=click.IntRange(1), help="Processes that work at once (dask, on this machine).")
 @click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler to hand the work to, as tcp://node1:8786.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of each process. Default: ALLEN_ECEPHYS_THREADS.")
-def session_command(files: tuple[Path, ...], workers: int | None, scheduler: str | None, threads: int | None) -> None:
+@_REPLACE
+def session_command(
+    files: tuple[Path, ...], workers: int | None, scheduler: str | None, threads: int | None, replace: bool
+) -> None:
     """Process sessions: all stages of all probes, the session's files, its metrics, and its place in a project cache.
 
     FILES describe one session each (`process describe` writes one, `process schema` says what it may hold). What is
     done already is reused; a run that was stopped, however, goes on where it was. Exit status: 0 if everything is
-    there, 1 if a stage failed (what does not depend on it is done all the same).
+    there, 1 if a stage failed or a session is not served (what does not depend on it is done all the same).
 
     \b
     EXAMPLES
@@ -44,20 +47,35 @@ def session_command(files: tuple[Path, ...], workers: int | None, scheduler: str
       allen-ecephys process session monday.toml tuesday.toml --workers 4
     """
     from allen_ecephys.processing import process_sessions, read_session_file
+    from allen_ecephys.processing.stages.session_checks import check_sessions
 
+    sessions = [read_session_file(file) for file in files]
+    check_sessions(sessions)
+    refused = {} if replace else _not_served(sessions)
+    wanted = [session for session in sessions if session.path not in refused]
+    for error in refused.values():
+        if not wanted:
+            raise error
+        click.echo(f"not processed: {error}", err=True)
     announce_compiling()
+    paths = [session.path for session in wanted]
     results = process_sessions(
-        files, workers=workers, scheduler=scheduler, threads=threads, tell=_told_with_rest(files, workers)
+        paths, workers=workers, scheduler=scheduler, threads=threads, tell=_told_with_rest(paths, workers)
     )
     failed = [result for result in results if not result.ok]
-    for session in map(read_session_file, files):
+    for session in sessions:
         name = str(session.told.metadata.session_id)
-        if not any(result.key.startswith(f"{name}/") for result in failed):
-            _serve(session)
+        if session in wanted and not any(result.key.startswith(f"{name}/") for result in failed):
+            unserved = _serve(session, replace=replace)
+            if unserved is not None:
+                refused[session.path] = unserved
+        if session.path in refused:
+            click.echo(f"session {name} is not served: {refused[session.path]}", err=True)
         _write_page(session)
     if failed:
         done = len(results) - len(failed)
         click.echo(f"{done} of {len(results)} stages are done; the others are above, and in `process log`", err=True)
+    if failed or refused:
         sys.exit(1)
 
 
@@ -94,17 +112,20 @@ def status_command(files: tuple[Path, ...], as_json: bool) -> None:
     type=_FILE,
     help="File of a session that was processed on this machine: its records say what stages cost. May be repeated.",
 )
+@_REPLACE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def plan_command(files: tuple[Path, ...], workers: int, like: tuple[Path, ...], as_json: bool) -> None:
+def plan_command(files: tuple[Path, ...], workers: int, like: tuple[Path, ...], replace: bool, as_json: bool) -> None:
     """Show what would run, and the time, memory and disk it is expected to take. Runs nothing.
 
     \b
     EXAMPLES
       allen-ecephys process plan tuesday.toml --workers 4 --like monday.toml
     """
-    from allen_ecephys.processing import plan_sessions
+    from allen_ecephys.processing import plan_sessions, read_session_file
 
     plan = plan_sessions(files, workers=workers, like=like)
+    for error in () if replace else _not_served([read_session_file(file) for file in files]).values():
+        raise error
     if as_json:
         click.echo(json.dumps(asdict(plan), indent=1))
         return
@@ -223,34 +244,43 @@ def _table(states: Sequence[StageStatus]) -> list[str]:
 
 def _write_page(session: SessionFile) -> None:
     """Write the page of a session, whether or not everything went well; without its libraries, say so."""
-    from allen_ecephys.errors import MissingExtraError
     from allen_ecephys.processing import write_session_page
 
     try:
         click.echo(f"how it went: {write_session_page(session)}")
-    except MissingExtraError as error:
-        click.echo(f"no page: {error}", err=True)
+    except (AllenEcephysError, OSError) as error:  # the pages of other sessions are written all the same
+        click.echo(f"no page of session {session.told.metadata.session_id}: {error}", err=True)
 
 
-def _serve(session: SessionFile) -> None:
-    """Put a finished session into its project cache, unless it is there as it is."""
-    from allen_ecephys.processing import session_outputs
+def _served(session: SessionFile) -> Served | None:
+    return None if session.cache is None else Served(session, session.cache)
 
-    if session.cache is None:
-        return
-    from allen_ecephys.files import write_atomically
 
-    made, place = session_outputs(session), session.output / "served.json"
-    note = {"cache": os.path.relpath(session.cache, session.output), "digest": made.digest}
+def _not_served(sessions: Sequence[SessionFile]) -> dict[Path, Exception]:
+    """Return of which files the project cache will not take the session, and why."""
+    refused: dict[Path, Exception] = {}
+    for session in sessions:
+        try:
+            if (served := _served(session)) is not None:
+                served.check()
+        except (AllenEcephysError, OSError) as error:
+            refused[session.path] = error
+    return refused
+
+
+def _serve(session: SessionFile, *, replace: bool) -> Exception | None:
+    """Put a finished session into its project cache; return what went wrong, if something did."""
+    served = _served(session)
+    if served is None:
+        return None
     try:
-        before = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        before = {}
-    if before != note:
-        ours = before.get("cache") == note["cache"]  # what this run replaces is what an earlier one put there
-        add_to_project(session.cache, made.session, metrics=made.metrics, lfp=made.lfp, replace=ours)
-        write_atomically(place, json.dumps(note))
+        done = served.put(replace=replace)
+    except (AllenEcephysError, OSError) as error:
+        return error
+    if done:
+        click.echo(done)
     click.echo(
         f"session {session.told.metadata.session_id} is served: read it with "
         f"EcephysProjectCache.fixed({str(session.cache)!r})"
     )
+    return None

@@ -75,7 +75,7 @@ def run_depth_estimation(
 
     known = recording_identity(recording, lfp, files)
     if not overwrite:
-        _refuse_another(Path(folder), known)
+        refuse_another_recording(folder, known)
 
     def work(place: Path) -> dict[str, Any]:
         check_channel_count(recording)
@@ -131,16 +131,27 @@ def known_recording(folder: str | os.PathLike[str]) -> dict[str, Any]:
     return dict(facts) if isinstance(facts, dict) else {}
 
 
-def _refuse_another(folder: Path, wanted: dict[str, Any]) -> None:
+def refuse_another_recording(
+    folder: str | os.PathLike[str],
+    wanted: dict[str, Any],
+    advice: str = "Name another output folder, or pass overwrite=True (--overwrite) to replace them",
+) -> None:
+    """Raise if a probe's folder holds the results of another recording than `wanted` (see `recording_identity`).
+
+    Raises
+    ------
+    AlreadyPresentError
+        If it does; the message ends with `advice`.
+    """
     before = known_recording(folder)
     same = before.get("begins_with", wanted["begins_with"]) == wanted["begins_with"]
-    if same and ({before.get("probe", ""), wanted["probe"]} & {""} or before["probe"] == wanted["probe"]):
+    names = before.get("probe", ""), wanted["probe"]
+    if same and ("" in names or names[0] == names[1]):
         return
-    of_before, of_wanted = (
-        f"probe {facts['probe']!r}" if facts.get("probe") else "a probe" for facts in (before, wanted)
-    )
-    msg = (
-        f"{folder} holds the results of another recording: of {of_before}, whose samples are not those of {of_wanted} "
-        "that is to be processed now. Name another output folder, or pass overwrite=True (--overwrite) to replace them"
-    )
+    of_before = f"of probe {names[0]!r}, " if names[0] else ""
+    if all(names) and names[0] != names[1]:
+        now = f"and now probe {names[1]!r} is to be processed"
+    else:
+        now = "which begins with other samples than the one that is to be processed now"
+    msg = f"{os.fspath(folder)} holds the results of another recording: {of_before}{now}. {advice}"
     raise AlreadyPresentError(msg)

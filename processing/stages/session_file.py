@@ -231,16 +231,24 @@ def _check_probe_names(probes: Sequence[Mapping[str, Any]], place: Path) -> None
             msg = f"{place}: probes[{number}].name is {name!r}, as another probe's; give each a name of its own"
             raise FileFormatError(msg)
         if name.casefold() in RESERVED:
-            msg = f"{place}: probes[{number}].name is {name!r}, as a folder of the session; choose another"
+            msg = f"{place}: probes[{number}].name is {name!r}, as a folder or file of the session; choose another"
             raise FileFormatError(msg)
 
 
 def _check_apart(output: Path, told: SessionDescription, place: Path) -> None:
+    """Raise if anything would be written into a recording, or beside one in the folder of a probe's stages."""
     for probe in told.probes:
         recording = probe.recording.resolve()
-        if output.resolve() == recording or output.resolve().is_relative_to(recording):
+        if output.resolve().is_relative_to(recording):
             msg = f"{place}: output is {output}, within the recording of {probe.name}; name a folder outside of it"
             raise FileFormatError(msg)
+        for folder in (output / one.name for one in told.probes):
+            if _overlap(folder, recording):
+                msg = (
+                    f"{place}: output is {output}, so that {folder} gets what is made of a probe; it is, holds or lies "
+                    f"in the recording of {probe.name}; name another output"
+                )
+                raise FileFormatError(msg)
 
 
 def _overlap(one: Path, other: Path) -> bool:

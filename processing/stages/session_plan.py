@@ -14,7 +14,8 @@ from ..pipeline.tasks import Task, TaskResult
 from ..readers.raw_folder import open_bands
 from ..recording import duration
 from . import median_subtraction
-from .session_file import SessionFile, check_session_files, read_session_file
+from .session_checks import check_sessions
+from .session_file import SessionFile, read_session_file
 from .session_status import StageStatus, task_states
 from .session_steps import session_tasks
 
@@ -111,6 +112,8 @@ def plan_sessions(files: Sequence[Name], *, workers: int = 1, like: Sequence[Nam
     ------
     MissingFileError, FileFormatError
         As :func:`.session_file.read_session_file`, and if raw data cannot be opened.
+    InvalidValueError, FileFormatError, AccessError, AlreadyPresentError
+        If the sessions would be refused, as :func:`.session_run.process_sessions` does.
 
     Examples
     --------
@@ -118,7 +121,7 @@ def plan_sessions(files: Sequence[Name], *, workers: int = 1, like: Sequence[Nam
     0.0
     """
     sessions = [read_session_file(path) for path in files]
-    check_session_files(sessions)
+    check_sessions(sessions)
     rates = known_rates([*sessions, *(read_session_file(path) for path in like)])
     tasks, planned, n_done = [], list[PlannedStage](), 0
     for session in sessions:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from allen_ecephys.config import THREADS
+from allen_ecephys.errors import InvalidValueError
 
 from ..pipeline.cluster import job_queue, local_workers, run_on, running_scheduler
 from ..pipeline.digests import digest_of
@@ -18,7 +19,8 @@ from ..pipeline.tasks import TaskResult, run_here
 from ..sorting.sorters import check_sorter
 from . import sorting, stimulus_metrics, whole_session
 from .session import SESSION_FILE
-from .session_file import SessionFile, Where, check_session_files, read_session_file
+from .session_checks import check_sessions
+from .session_file import SessionFile, Where, read_session_file
 from .session_plan import with_memory
 from .session_steps import session_tasks
 
@@ -58,7 +60,10 @@ def process_sessions(
     MissingFileError, FileFormatError
         As :func:`.session_file.read_session_file`.
     InvalidValueError
-        If two sessions have one id, or write into one another's folders.
+        If two sessions have one id, or write into one another's folders, or `scheduler` is empty.
+    FileFormatError, AccessError, AlreadyPresentError
+        If a folder cannot be written, or holds another session or what was made of another recording, before anything
+        runs.
     UnknownNameError, MissingExtraError, SortingError
         If a sorter is not there, before anything runs.
     SchedulerError
@@ -69,8 +74,11 @@ def process_sessions(
     >>> process_sessions([])
     []
     """
+    if scheduler is not None and not scheduler.strip():
+        msg = "the address of the scheduler is empty; give one such as tcp://node1:8786, or none to work here"
+        raise InvalidValueError(msg)
     sessions = [read_session_file(path) for path in files]
-    check_session_files(sessions)
+    check_sessions(sessions)
     for session in sessions:
         _check_sorter(session)
     if not sessions:

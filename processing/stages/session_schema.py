@@ -13,7 +13,7 @@ from ..unit_cleaning import NoiseThresholds
 from .units import UnitParameters
 
 #: Names that a probe cannot have: its folder lies beside these.
-RESERVED: Final = ("whole_session", "stimulus_metrics", "session")
+RESERVED: Final = ("whole_session", "stimulus_metrics", "session", "session.html", "log.jsonl", "served.json")
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 _VECTOR: Final[Schema] = {"type": "array", "items": {"type": "number"}, "minItems": 3, "maxItems": 3}

@@ -166,7 +166,25 @@ class ProbeSteps:
         probe = SortedProbe(self.folder, recording, self.bands.lfp, info, self._depth, medians, done).probe_data()
         return UnitSteps(probe, recording, self.folder, self.session.parameters.units, self._depth)
 
+    def check_recording(self) -> None:
+        """Raise if the probe's folder holds what was made of another recording.
+
+        Raises
+        ------
+        AlreadyPresentError
+            If it does.
+        """
+        if not depth_estimation.known_recording(self.folder):
+            return
+        spike_band, lfp = self.bands.spike_band, self.bands.lfp
+        depth_estimation.refuse_another_recording(
+            self.folder,
+            depth_estimation.recording_identity(spike_band, lfp, input_files(spike_band, lfp)),
+            advice=f"Give {self.session.path} another `output`, or remove {self.folder}",
+        )
+
     def _depth_estimation(self) -> StageResult:
+        self.check_recording()
         return depth_estimation.run_depth_estimation(
             self.bands.spike_band, self.folder, lfp=self.bands.lfp, parameters=self.session.parameters.depth
         )

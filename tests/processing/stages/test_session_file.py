@@ -13,6 +13,7 @@ from allen_ecephys.processing import read_session_file, session_schema
 from allen_ecephys.processing.packaging import session_description
 from allen_ecephys.processing.packaging.contents import RigGeometry
 from allen_ecephys.processing.stages import session_file
+from allen_ecephys.processing.stages.session_checks import check_sessions
 from allen_ecephys.processing.stages.session_file import check_session_files
 from allen_ecephys.processing.stages.session_steps import OF_A_PROBE, OF_A_SESSION, session_tasks
 
@@ -100,9 +101,24 @@ def test_parameters_of_every_stage(rig: Path) -> None:
         ("seed = -1", "", "seed is -1; needed is 0 or more"),
         ("seed = ", "", "is no TOML: Invalid value"),
         ("output = 'probeA/out'", "", "output is {rig}/probeA/out, within the recording of probeA"),
+        ("output = '.'", "", "output is {rig}, so that {rig}/probeA gets what is made of a probe"),
         ("stimulus = 'gone.pkl'", "", "names gone.pkl, and there is no {rig}/gone.pkl"),
         ("", "[[probes]]\nname = 'probea'\nrecording = 'probeB'", "probes[1].name is 'probea', as another probe's"),
-        ("", "[[probes]]\nname = 'session'\nrecording = 'probeB'", "as a folder of the session; choose another"),
+        (
+            "",
+            "[[probes]]\nname = 'session'\nrecording = 'probeB'",
+            "as a folder or file of the session; choose another",
+        ),
+        (
+            "",
+            "[[probes]]\nname = 'log.jsonl'\nrecording = 'probeB'",
+            "as a folder or file of the session; choose another",
+        ),
+        (
+            "",
+            "[[probes]]\nname = 'session.HTML'\nrecording = 'probeB'",
+            "as a folder or file of the session; choose another",
+        ),
         (
             "",
             "[[probes]]\nname = '../x'\nrecording = 'probeB'",
@@ -217,6 +233,13 @@ def test_sessions_that_would_write_into_one_another(rig: Path) -> None:
     with pytest.raises(InvalidValueError, match="have the session_id 7; ids are unique"):
         check_session_files([one, same_id])
     check_session_files([one])
+
+
+def test_a_start_that_no_clock_of_utc_has(rig: Path) -> None:
+    path = write(rig)
+    path.write_text(path.read_text().replace("2019-01-19T08:54:18-08:00", "0001-01-01T00:00:00+08:00"))
+    with pytest.raises(FileFormatError, match=r"session_start_time 0001-01-01.* is before the year 1 in UTC"):
+        check_sessions([read_session_file(path)])
 
 
 def test_the_tasks_of_a_session(rig: Path) -> None:

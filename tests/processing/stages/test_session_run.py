@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from allen_ecephys.cache import EcephysProjectCache
 from allen_ecephys.cli import main
+from allen_ecephys.cli.serving import Served
+from allen_ecephys.errors import AlreadyPresentError
 from allen_ecephys.processing import (
     Remaining,
     plan_sessions,
@@ -316,3 +318,139 @@ def test_status_as_json_and_schema(session: Path) -> None:
     assert rows[0]["cost"]["seconds"] >= 0
     schema = json.loads(CliRunner().invoke(main, ["process", "schema"]).output)
     assert "probes" in schema["properties"]
+
+
+def run(*args: object) -> Result:
+    return CliRunner().invoke(main, ["process", "session", *map(str, args)])
+
+
+def change(path: Path, *changes: tuple[str, str], name: str = "") -> Path:
+    """Write a session's file that says something else, beside it or in its place."""
+    text = path.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path = path.with_name(name) if name else path
+    path.write_text(text)
+    return path
+
+
+def serve(path: Path, *, replace: bool = False) -> str:
+    session = read_session_file(path)
+    assert session.cache is not None
+    return Served(session, session.cache).put(replace=replace)
+
+
+def test_what_a_project_lost_is_put_back(session: Path) -> None:
+    project = session.parents[1] / "project"
+    assert "session 700000 is put into" in serve(session)
+    assert serve(session) == ""
+    next(project.glob("session_*/session_*.nwb")).unlink()
+    assert "was gone from" in serve(session)
+    next(project.glob("session_*/probe_*_lfp.nwb")).unlink()
+    assert "session 700000 is replaced in" in serve(session)
+    assert len(list(project.glob("session_*/probe_*_lfp.nwb"))) == 2
+    project.rename(project.with_name("away"))
+    assert "session 700000 is put into" in serve(session)
+    assert EcephysProjectCache.fixed(project).get_session_table().index.tolist() == [700_000]
+    # Back with what is in its place, and with other projects in between; a note that is none is no fault.
+    shutil.rmtree(project)
+    project.with_name("away").rename(project)
+    other = change(session, ("../project", "../other"), name="other.toml")
+    assert [bool(serve(path)) for path in (session, other, session)] == [False, True, False]
+    next(project.glob(".session_*_from.json")).write_text("[]")
+    assert serve(session) != ""  # the bytes tell that it is this one, and the note is written anew
+    assert serve(session) == ""
+
+
+def test_another_session_of_the_same_id_is_replaced_only_where_told(session: Path) -> None:
+    assert run(session).exit_code == 0
+    project = session.parents[1] / "project"
+    (held,) = project.glob("session_*/session_*.nwb")
+    before = held.read_bytes()
+    shutil.copytree(session.parents[1] / "done", session.parents[1] / "copy")
+    copy = change(session, ("../done", "../copy"), ("T08:", "T09:"), name="copy.toml")
+    log = session.parents[1] / "copy" / "log.jsonl"
+    lines = log.read_text()
+    plan = CliRunner().invoke(main, ["process", "plan", str(copy)])
+    for done in (run(copy), plan):
+        assert done.exit_code == 1
+        assert str(copy) in done.output
+        assert f"holds a session 700000 that {session.parents[1] / 'done'} put there" in done.output
+        assert "another `session_id` or `cache`" in done.output
+        assert "--replace" in done.output
+    assert log.read_text() == lines  # nothing ran
+    assert held.read_bytes() == before
+    # Other sessions are served, and all have their page.
+    fine = session.parents[1] / "fine" / "session.toml"
+    shutil.copytree(session.parent, fine.parent)
+    change(fine, ("../done", "../own"), ("700000", "700007"))
+    shutil.copytree(session.parents[1] / "done", session.parents[1] / "own")
+    shutil.rmtree(session.parents[1] / "own" / "whole_session")
+    (session.parents[1] / "copy" / "session.html").unlink()
+    both = run(copy, fine)
+    assert both.exit_code == 1
+    assert "session 700000 is not served: " in both.output
+    assert "session 700007 is served" in both.output
+    assert all((session.parents[1] / name / "session.html").is_file() for name in ("copy", "own"))
+    assert held.read_bytes() == before
+    done = CliRunner().invoke(main, ["process", "plan", str(copy), "--replace"])
+    assert done.exit_code == 0
+    assert "session 700000 is replaced in" in serve(copy, replace=True)
+    assert serve(copy) == ""
+    with pytest.raises(AlreadyPresentError, match=f"that {session.parents[1] / 'copy'} put there"):
+        serve(session)
+    # A file that somebody else put in its place is not this folder's any more.
+    held.write_bytes(before + b"x")
+    with pytest.raises(AlreadyPresentError, match="--replace"):
+        serve(copy)
+
+
+def test_what_is_wrong_is_told_before_anything_runs(session: Path) -> None:
+    (session.parents[1] / "file").touch()
+    for changes, said in (
+        (("../project", "../file"), "`cache` needs the folder"),
+        (("../project", "../file/below"), "file is a file; name another place"),
+        (("../done", "../file"), "`output` needs the folder"),
+        (("../done", "../file/below"), "file is a file; name another place"),
+        (('session_type = "brain_observatory_1.1"\n', ""), "session_type is missing: set of stimuli"),
+        (("700000", "700001"), "done holds session 700000, and"),
+    ):
+        path = change(session, changes, name="wrong.toml")
+        for command in ("session", "plan"):
+            done = CliRunner().invoke(main, ["process", command, str(path)])
+            assert done.exit_code == 1
+            assert said in done.output
+            assert str(path) in done.output
+            assert "failed" not in done.output
+    assert "address of the scheduler is empty" in run(session, "--scheduler", "").output
+
+
+def test_folders_that_cannot_be_written_are_told_before_anything_runs(
+    session: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = session.parents[1] / "done"
+    monkeypatch.setattr(os, "access", lambda path, _: path not in (done, session.parents[1] / "closed"))
+    refused = run(session)
+    assert refused.exit_code == 1
+    assert f"{session}: `output` needs the folder" in refused.output
+    assert "which cannot be written; name another place" in refused.output
+    (session.parents[1] / "closed").mkdir()
+    path = change(session, ("../done", "../new"), ("../project", "../closed/project"))
+    refused = run(path)
+    assert f"{session}: `cache` needs the folder" in refused.output
+    assert f"cannot be made, as {session.parents[1] / 'closed'} cannot be written" in refused.output
+
+
+def test_a_probe_of_another_recording_is_refused_before_anything_runs(session: Path) -> None:
+    raw = next((session.parent / "probeB").rglob("continuous.dat"))
+    raw.write_bytes(bytes(64) + raw.read_bytes()[64:])
+    for command in ("session", "plan"):
+        done = CliRunner().invoke(main, ["process", command, str(session)])
+        assert done.exit_code == 1
+        assert re.search(
+            r"done/probeB holds the results of another recording: .*begins with other samples", done.output
+        )
+        assert re.search(r"Give .*session\.toml another `output`, or remove .*done/probeB", done.output)
+        assert "--overwrite" not in done.output
+        assert "would run" not in done.output
