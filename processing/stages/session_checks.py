@@ -10,7 +10,7 @@ from typing import Literal
 
 from allen_ecephys.errors import AccessError, AllenEcephysError, AlreadyPresentError, FileFormatError
 
-from ..pipeline.stage import read_manifest
+from ..pipeline.manifest import read_manifest
 from . import stimulus_metrics, whole_session
 from .session_file import SessionFile, check_session_files
 from .session_steps import ProbeSteps
