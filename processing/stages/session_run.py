@@ -22,6 +22,7 @@ from .session import SESSION_FILE
 from .session_checks import check_sessions
 from .session_file import SessionFile, Where, read_session_file
 from .session_plan import with_memory
+from .session_rig_files import check_rig_files
 from .session_steps import session_tasks
 
 Name = str | os.PathLike[str]
@@ -58,7 +59,7 @@ def process_sessions(
     Raises
     ------
     MissingFileError, FileFormatError
-        As :func:`.session_file.read_session_file`.
+        As :func:`.session_file.read_session_file`; or if a file that a session names holds something else.
     InvalidValueError
         If two sessions have one id, or write into one another's folders, or `scheduler` is empty.
     FileFormatError, AccessError, AlreadyPresentError
@@ -81,6 +82,7 @@ def process_sessions(
     check_sessions(sessions)
     for session in sessions:
         _check_sorter(session)
+        check_rig_files(session)
     if not sessions:
         return []
     where = _where(sessions[0].where, Where(workers=workers, scheduler=scheduler, threads=threads))

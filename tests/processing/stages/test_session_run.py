@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from allen_ecephys.cache import EcephysProjectCache
 from allen_ecephys.cli import main
 from allen_ecephys.cli.serving import Served
-from allen_ecephys.errors import AlreadyPresentError
+from allen_ecephys.errors import AlreadyPresentError, FileFormatError
 from allen_ecephys.processing import (
     Remaining,
     plan_sessions,
@@ -247,6 +247,24 @@ def test_a_sorter_that_is_not_there_is_told_before_anything_runs(session: Path) 
     assert done.exit_code == 1
     assert "kilosrt4" in done.output
     assert not (session.parents[1] / "done").exists()
+
+
+def test_files_of_another_kind_are_told_before_anything_runs(session: Path) -> None:
+    rig = session.parent
+    (rig / "bad.csv").write_text("channel;structure_acronym\n0;VISp\n")
+    text = told(rig, output="../other", stimulus="optotagging.pkl", optotagging="stimulus.pkl")
+    session.write_text(text.replace("probeB_channels.csv", "bad.csv"))
+    with pytest.raises(FileFormatError) as caught:
+        process_sessions([session])
+    stimulus, light, channels = str(caught.value).splitlines()
+    assert stimulus.startswith(f"{session}: stimulus: {rig / 'optotagging.pkl'} has no 'fps'")
+    assert light.startswith(f"{session}: optotagging: the light's pickle has no opto_conditions")
+    assert channels.endswith("bad.csv has no column 'channel'; its columns are channel;structure_acronym; its values "
+                             "are separated by semicolons: save it with commas")  # fmt: skip
+    assert not (session.parents[1] / "other").exists()
+    session.write_text(told(rig, output="../other", eye_ellipses="rig.sync"))
+    with pytest.raises(FileFormatError, match=r"eye_ellipses: .*rig\.sync has the tables data, meta"):
+        process_sessions([session])
 
 
 def test_the_plan_scales_what_was_measured(session: Path) -> None:
