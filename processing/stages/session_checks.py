@@ -37,6 +37,7 @@ def check_sessions(sessions: Sequence[SessionFile]) -> None:
             _check_folder(session, "output", folder)
         if session.cache is not None:
             _check_folder(session, "cache", session.cache)
+            _check_cache_apart(session, session.cache)
             _check_type(session)
         _check_same_session(session)
         for probe in session.told.probes:
@@ -64,6 +65,18 @@ def _check_folder(session: SessionFile, key: Literal["output", "cache"], folder:
         what = "cannot be written" if nearest == place else f"cannot be made, as {nearest} cannot be written"
         msg = f"{session.path}: `{key}` needs the folder {folder}, which {what}; name another place, or permit writing"
         raise AccessError(msg)
+
+
+def _check_cache_apart(session: SessionFile, cache: Path) -> None:
+    """Raise if a project's files would be written into raw data, or among a probe's stages."""
+    place = cache.resolve()
+    for probe in session.told.probes:
+        for folder in (probe.recording, session.output / probe.name):
+            if place.is_relative_to(folder.resolve()):
+                msg = (
+                    f"{session.path}: `cache` is {cache}, within {folder} of {probe.name}; name a folder outside of it"
+                )
+                raise FileFormatError(msg)
 
 
 def _check_type(session: SessionFile) -> None:

@@ -236,6 +236,13 @@ def test_what_cannot_be_added(own, nwb, tmp_path, replica):
     named = renumbered(nwb, tmp_path / "named.nwb", session="mouse 7")
     with pytest.raises(FileFormatError, match="whole number"):
         own.add_session(named)
+    early = tmp_path / "early.nwb"
+    shutil.copy(nwb, early)
+    with h5py.File(early, "r+") as file:
+        del file["session_start_time"]
+        file["session_start_time"] = "0001-01-01T00:00:00+08:00"
+    with pytest.raises(FileFormatError, match="before the year 1 in UTC"):
+        own.add_session(early)
     with h5py.File(nwb, "r+") as file:
         del file["general/stimulus"]
         file["general/stimulus"] = "../../somewhere"

@@ -429,6 +429,8 @@ def test_what_is_wrong_is_told_before_anything_runs(session: Path) -> None:
     for changes, said in (
         (("../project", "../file"), "`cache` needs the folder"),
         (("../project", "../file/below"), "file is a file; name another place"),
+        (("../project", "probeA/project"), "probeA/project, within "),
+        (("../project", "../done/probeB/project"), "name one outside of it"),
         (("../done", "../file"), "`output` needs the folder"),
         (("../done", "../file/below"), "file is a file; name another place"),
         (('session_type = "brain_observatory_1.1"\n', ""), "session_type is missing: set of stimuli"),
