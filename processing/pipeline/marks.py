@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -27,33 +28,51 @@ class Mark:
     Attributes
     ----------
     state
-        ``running``; ``elsewhere`` (running, as far as can be told from another machine); ``interrupted`` (its process
-        is gone) or ``failed``.
+        ``running``; ``elsewhere`` (running, as far as can be told from another machine); ``interrupted`` (it was
+        stopped, or its process is gone) or ``failed``.
     message
         Of the error.
     since
-        Seconds since 1970 at which it began to run, or failed.
+        Seconds since 1970 at which it began to run, was stopped, or failed.
+    process
+        Which runs it.
     """
 
     state: Literal["running", "elsewhere", "interrupted", "failed"]
     message: str
     since: float
+    process: Mapping[str, Any] | None = None
 
 
 def mark_running(place: Path, stage: str) -> None:
-    """Say that this process runs a stage."""
-    _write(place, stage, {"state": "running", "process": this_process()})
+    """Say that this process runs a stage, unless another one of this machine does."""
+    if not _is_of_another(place, stage):
+        _write(place, stage, {"state": "running", "process": this_process()})
 
 
 def mark_failed(place: Path, stage: str, message: str) -> None:
-    """Say how a stage failed."""
-    _write(place, stage, {"state": "failed", "message": message})
+    """Say how a stage failed, unless another process runs it."""
+    if not _is_of_another(place, stage):
+        _write(place, stage, {"state": "failed", "message": message})
+
+
+def mark_interrupted(place: Path, stage: str) -> None:
+    """Say that a stage was stopped, unless another process runs it."""
+    if not _is_of_another(place, stage):
+        _write(place, stage, {"state": "interrupted"})
 
 
 def unmark(place: Path, stage: str) -> None:
-    """Remove a stage's mark."""
-    with contextlib.suppress(OSError):
-        _file(place, stage).unlink()
+    """Remove a stage's mark, unless another process runs it."""
+    if not _is_of_another(place, stage):
+        with contextlib.suppress(OSError):
+            _file(place, stage).unlink()
+
+
+def _is_of_another(place: Path, stage: str) -> bool:
+    """Tell whether another process of this machine runs a stage: its mark is its own."""
+    mark = read_mark(place, stage)
+    return mark is not None and mark.state == "running" and mark.process != this_process()
 
 
 def read_mark(place: str | os.PathLike[str], stage: str) -> Mark | None:
@@ -63,12 +82,14 @@ def read_mark(place: str | os.PathLike[str], stage: str) -> Mark | None:
         since = float(told["since"])
         if told["state"] == "failed":
             return Mark("failed", str(told["message"]), since)
+        if told["state"] == "interrupted":
+            return Mark("interrupted", "", since)
         process = dict(told["process"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if process.get("host") != host():
-        return Mark("elsewhere", "", since)
-    return Mark("interrupted" if is_dead(process) else "running", "", since)
+        return Mark("elsewhere", "", since, process)
+    return Mark("interrupted" if is_dead(process) else "running", "", since, process)
 
 
 def _write(place: Path, stage: str, told: dict[str, Any]) -> None:

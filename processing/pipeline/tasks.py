@@ -16,7 +16,7 @@ from typing import Any, Literal
 from allen_ecephys.errors import AllenEcephysError, StageError, in_words
 
 from .log import log_to
-from .marks import mark_failed, mark_running, unmark
+from .marks import mark_failed, mark_interrupted, mark_running, unmark
 from .stage import StageResult
 
 logger = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ def perform(task: Task) -> TaskResult:
             log("failed", message=message, traceback=traceback.format_exc())
             return TaskResult(task.key, "failed", message)
         except BaseException:
-            unmark(task.place, task.stage)
+            mark_interrupted(task.place, task.stage)
             log("interrupted")
             raise
         unmark(task.place, task.stage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -80,16 +81,36 @@ def test_a_failure_holds_up_only_what_reads_it(tmp_path: Path, error: Exception)
     assert read_mark(tmp_path, "b") is None
 
 
-def test_an_interrupt_goes_on_up_and_leaves_no_mark(tmp_path: Path) -> None:
+def test_an_interrupt_goes_on_up_and_is_marked_and_logged(tmp_path: Path) -> None:
     stopped = Task("1", "", "a", tmp_path, tmp_path, (), partial(_interrupt))
     with pytest.raises(KeyboardInterrupt):
         perform(stopped)
-    assert read_mark(tmp_path, "a") is None
+    assert read_mark(tmp_path, "a").state == "interrupted"  # type: ignore[union-attr]
     assert [line["event"] for line in read_log(tmp_path)] == ["started", "interrupted"]
+    assert perform(task(tmp_path, "a")).outcome == "done"
+    assert read_mark(tmp_path, "a") is None
 
 
 def _interrupt() -> StageResult:
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("fail", [None, DiskFullError("no room"), KeyboardInterrupt()])
+def test_a_second_run_leaves_the_mark_of_the_first(tmp_path: Path, fail: Any) -> None:
+    code = (
+        f"from allen_ecephys.processing.pipeline.marks import *; mark_running(Path({str(tmp_path)!r}), 'a'); "
+        "print('marked', flush=True); input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == b"marked\n"
+        with contextlib.suppress(KeyboardInterrupt):
+            perform(task(tmp_path, "a", fail=fail))
+        assert read_mark(tmp_path, "a").state == "running"  # type: ignore[union-attr]
+        first.communicate(b"\n")
+    assert read_mark(tmp_path, "a").state == "interrupted"  # type: ignore[union-attr]
+    perform(task(tmp_path, "a"))
+    assert read_mark(tmp_path, "a") is None
 
 
 def test_marks_tell_who_runs_and_who_is_gone(tmp_path: Path) -> None:
