@@ -47,10 +47,16 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _MMAP_BYTES: Final = 32 * 2**20
 #: Of the dashboard: several clusters on a machine do not quarrel about one.
 _ANY_PORT: Final = ":0"
+#: What dask says of workers that come, go, and are killed because they are in the middle of a stage is not for users.
+_LOGGING: Final = {
+    "distributed": "warning",
+    **dict.fromkeys(("distributed.nanny", "distributed.worker.state_machine"), "error"),
+    "distributed.client": "critical",  # what it cannot do comes as an error besides
+}
 #: Stages map large files, whose pages the system takes back when it needs them: dask must not stop or kill for these.
 #: Its profiler looks at every thread a hundred times a second, which made sorting take a tenth more CPU time.
 _WORKERS: Final = {
-    "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "warning",
+    "distributed.nanny.pre-spawn-environ.DASK_LOGGING": str(_LOGGING),
     **{f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause", "terminate")},
     "distributed.worker.profile.enabled": False,
 }
@@ -405,8 +411,8 @@ def _dask() -> tuple[Any, Any]:
     try:
         import dask
 
-        # Its loggers are set up when it is first imported. What it tells of workers that come and go is not for users.
-        with dask.config.set(logging={"distributed": "warning"} | dask.config.get("logging", {})):
+        # Its loggers are set up when it is first imported.
+        with dask.config.set(logging=_LOGGING | dask.config.get("logging", {})):
             import distributed
     except ImportError as error:
         raise missing_extra(library="dask", extra="distributed", purpose="work on several processes") from error
