@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -11,12 +11,12 @@ from typing import Any, Final
 from allen_ecephys.errors import missing_extra
 from allen_ecephys.files import write_atomically
 
-from ..pipeline.log import read_log
+from ..pipeline.log import Line, read_log
 from . import depth_estimation, probe_figures, sorting, units, whole_session
 from .probe_outputs import ProbeOutputs, report_of
 from .probe_verdict import verdict
 from .session_file import SessionFile
-from .session_status import session_status
+from .session_status import StageStatus, session_status
 
 PAGE: Final = "session.html"
 _NOT_LOOKED: Final = f"Nothing to show: the stage {depth_estimation.STAGE.name} is not done."
@@ -74,8 +74,8 @@ def _contents(session: SessionFile) -> dict[str, Any]:
         "concerns": [f"{s.stage} is {s.state}{': ' + s.reason if s.reason else ''}" for s in of_session],
         "probes": probes,
         "labels": list(dict.fromkeys(label for probe in probes for label in probe["facts"])),
-        "stages": [_stage_row(s.key.partition("/")[2], s.state, s.cost or {}) for s in states],
-        "messages": _warnings(session.output),
+        "stages": [_stage_row(s) for s in states],
+        "messages": _warnings(session.output, states),
     }
 
 
@@ -181,18 +181,40 @@ def _of_quality(probe: ProbeOutputs) -> str:
     return "Bounds of the default unit filter; units in the shaded part fail."
 
 
-def _stage_row(name: str, state: str, cost: dict[str, Any]) -> dict[str, Any]:
-    row = {"name": name, "state": state, "seconds": "", "cpu": "", "memory": ""}
-    if cost:
-        row |= {"seconds": f"{cost['seconds']:,.1f}", "cpu": f"{cost['cpu_seconds']:,.1f}"}
-        peak = cost.get("peak_memory_bytes")  # which not every system tells
-        row["memory"] = "" if peak is None else f"{peak / 1e9:.2f}"
+def _stage_row(status: StageStatus) -> dict[str, Any]:
+    """Return a stage's state, and what it cost if its results are those of now."""
+    row = {"name": _name(status.key), "state": status.state, "seconds": "", "cpu": "", "memory": ""}
+    if status.state == "done" and status.cost:
+        row |= {"seconds": f"{status.cost['seconds']:,.1f}", "cpu": f"{status.cost['cpu_seconds']:,.1f}"}
+        row["memory"] = f"{status.cost['peak_memory_bytes'] / 1e9:.2f}"
     return row
 
 
-def _warnings(output: Path) -> list[str]:
-    lines = [line for line in read_log(output) if line["event"] in {"warning", "error", "failed"}]
-    return list(dict.fromkeys(f"{line['task'].partition('/')[2]}: {line.get('message', '')}" for line in lines))
+def _warnings(output: Path, states: Sequence[StageStatus]) -> list[str]:
+    """Return what was warned of when stages ran last, and how those failed that are not done since."""
+    lines: dict[str, list[Line]] = {state.key: [] for state in states}
+    earlier: dict[str, list[Line]] = {}
+    for line in read_log(output):
+        key, event = line["task"], line["event"]
+        if key not in lines:
+            continue
+        if event == "started":
+            earlier[key], lines[key] = lines[key], []
+        elif event == "reused":  # what was warned of when the results came to be still holds
+            lines[key] = earlier.pop(key, [])
+        elif event in {"warning", "error", "failed"}:
+            lines[key].append(line)
+    told = [
+        f"{_name(state.key)}: {line.get('message', '')}"
+        for state in states
+        for line in lines[state.key]
+        if line["event"] != "failed" or state.state != "done"
+    ]
+    return list(dict.fromkeys(told))
+
+
+def _name(key: str) -> str:
+    return key.partition("/")[2]
 
 
 def _base64(data: bytes) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from allen_ecephys.processing.stages import (
 )
 from allen_ecephys.processing.stages.probe_outputs import ProbeOutputs
 from allen_ecephys.processing.stages.probe_verdict import verdict
-from allen_ecephys.processing.stages.session_page import _facts, _figures
+from allen_ecephys.processing.stages.session_page import _facts, _figures, _stage_row, _warnings
 from allen_ecephys.processing.stages.session_status import StageStatus
 
 RATE, N_SAMPLES, BATCH = 30_000.0, 30_000 * 60, 65_536
@@ -267,3 +268,25 @@ def test_pictures_are_readable_in_a_narrow_window(tmp_path: Path) -> None:
         data = draw(probe)
         assert data is not None
         assert Image.open(io.BytesIO(data)).width == round(probe_figures.WIDTH * probe_figures.DPI)
+
+
+def test_only_what_holds_now_is_told(tmp_path: Path) -> None:
+    lines = [
+        ("1/probeA/units", "started", ""), ("1/probeA/units", "warning", "of a mended run"),
+        ("1/probeA/units", "failed", "mended"), ("1/probeA/units", "started", ""),
+        ("1/probeA/units", "warning", "still so"), ("1/probeA/units", "finished", ""),
+        ("1/probeA/units", "started", ""), ("1/probeA/units", "reused", ""),
+        ("1/probeA/lfp", "started", ""), ("1/probeA/lfp", "finished", ""),
+        ("1/probeA/lfp", "started", ""), ("1/probeA/lfp", "failed", "no clock"),
+        ("1/probeZ/lfp", "failed", "of a probe that is no more"),
+    ]  # fmt: skip
+    log = [
+        json.dumps({"time": when, "task": task, "event": event, "message": message})
+        for when, (task, event, message) in enumerate(lines)
+    ]
+    (tmp_path / "log.jsonl").write_text("\n".join(log) + "\n")
+    states = [state("units", "done"), state("lfp", "failed", "no clock")]
+    assert _warnings(tmp_path, states) == ["probeA/units: still so", "probeA/lfp: no clock"]
+    cost = {"seconds": 2.0, "cpu_seconds": 1.0, "peak_memory_bytes": 1e9}
+    rows = [_stage_row(replace(one, cost=cost)) for one in states]
+    assert [(row["name"], row["seconds"]) for row in rows] == [("probeA/units", "2.0"), ("probeA/lfp", "")]
