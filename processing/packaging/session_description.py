@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -154,13 +154,21 @@ class SessionDescription:
         return [p for p in (*named, *of_probes) if p is not None]
 
     def facts(self) -> dict[str, Any]:
-        """Return all that is told, as JSON holds it; files are called as they are from the description's folder."""
+        """Return all that is told, as JSON holds it; of files and folders, only whether they are named.
 
-        def plain(value: Any) -> str:
-            return Path(os.path.relpath(value, self.path.parent)).as_posix() if isinstance(value, Path) else str(value)
-
+        What they hold is an input of the stages that read them, and their names and places change nothing.
+        """
         told = {name: value for name, value in asdict(self).items() if name != "path"}
-        return dict(json.loads(json.dumps(told, default=plain)))
+        return without_file_names(json.loads(json.dumps(told, default=str)))
+
+
+def without_file_names(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts of a session as :meth:`SessionDescription.facts` tells them, where a record still names files."""
+
+    def given(row: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+        return {key: value not in (None, False) if key in names else value for key, value in row.items()}
+
+    return given(facts, _FILES) | {"probes": [given(probe, _FILES_OF_A_PROBE) for probe in facts.get("probes", ())]}
 
 
 def read_session_description(path: str | os.PathLike[str]) -> SessionDescription:

@@ -14,8 +14,8 @@ import numpy as np
 from allen_ecephys.errors import UnknownNameError
 
 from ..packaging.identities import probe_ids
-from ..packaging.session_description import ProbeDescription, SessionDescription
-from ..pipeline.stage import StageResult, input_files
+from ..packaging.session_description import ProbeDescription, SessionDescription, without_file_names
+from ..pipeline.stage import StageResult, input_files, read_manifest
 from ..readers.raw_folder import open_bands
 from ..synchronization import BandClock, open_sync_file
 from . import depth_estimation
@@ -68,8 +68,15 @@ def run_session_lfp(told: SessionDescription, name: str, folder: str | os.PathLi
         whole = shown[shown["stop_time"] <= stop]
         return write_probe_lfp(output, LfpOfProbe(bands, clock, told.metadata, row, channels, whole))
 
-    parameters = {"probe_id": probe_id, "session": _read_of(told, probe)}
+    told_of_it = as_recorded(STAGE.folder(place), "session", _read_of(told, probe))
+    parameters = {"probe_id": probe_id, "session": told_of_it}
     return STAGE.run(place, work, inputs=_inputs(told, probe, place), parameters=parameters)
+
+
+def as_recorded(folder: Path, parameter: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return a session's facts as a stage's folder records them, with names of files, if nothing but these differs."""
+    recorded = (read_manifest(folder) or {}).get("parameters", {}).get(parameter)
+    return recorded if isinstance(recorded, dict) and without_file_names(recorded) == facts else facts
 
 
 def _reference(told: SessionDescription, probe: ProbeDescription) -> list[ProbeDescription]:

@@ -26,7 +26,7 @@ from ..stimulus_table import read_restricted_pickle, within_recording
 from ..synchronization import ProbeClock, SyncFile, open_sync_file, plot_clock
 from .probe_lfp import collect
 from .session import PROBE_TAG, SESSION_FILE, check_measured
-from .session_lfp import run_session_lfp
+from .session_lfp import as_recorded, run_session_lfp
 from .session_stimuli import Shown
 from .synchronized_probe import SessionClock, SynchronizedProbe, probe_inputs, session_probe_row, synchronized_probe
 
@@ -112,7 +112,8 @@ def package_session(
     def work(place: Path) -> dict[str, Any]:
         return write_whole_session(told, folders, place, lfp)
 
-    return STAGE.run(folder, work, inputs=inputs, parameters={"lfp": bool(lfp), "description": told.facts()})
+    described = as_recorded(STAGE.folder(folder), "description", told.facts())
+    return STAGE.run(folder, work, inputs=inputs, parameters={"lfp": bool(lfp), "description": described})
 
 
 def check_probes(told: SessionDescription, probes: Mapping[str, str | os.PathLike[str]]) -> None:

@@ -45,7 +45,7 @@ def test_what_is_not_said_is_not_known(tmp_path: Path) -> None:
     assert told.stimulus is None
     assert told.files() == [tmp_path / "rig.sync", tmp_path / "a.csv"]
     facts = told.facts()
-    assert facts["probes"][0]["channels"] == "a.csv"
+    assert [probe["channels"] for probe in facts["probes"]] == [True, False]  # what it holds is an input
     assert facts["metadata"]["session_start_time"] == "2019-01-19 08:54:18-08:00"
     assert "path" not in facts
 

@@ -215,6 +215,25 @@ def test_without_lfp_there_is_no_such_stage(session: Path) -> None:
     assert "No LFP file is written" in write_session_page(read_session_file(session)).read_text()
 
 
+def test_where_a_session_is_described_from_changes_nothing(session: Path) -> None:
+    names = re.compile(r'^((?:sync|stimulus|optotagging|eye_ellipses|recording|channels|events) = ")', re.M)
+    above = session.parents[1] / "session.toml"
+    above.write_text(
+        names.sub(r"\1rig/", session.read_text().replace('"../done"', '"done"').replace('"../pro', '"pro'))
+    )
+    assert set(states(above).values()) == {"done"}
+    # As earlier versions recorded it: files by their names.
+    for stage, key in (("whole_session", "description"), ("probeB/lfp", "session")):
+        record = session.parents[1] / "done" / stage / "stage.json"
+        held = json.loads(record.read_text())
+        held["parameters"][key] |= {"sync": "rig.sync", "stimulus": "stimulus.pkl"}
+        held["parameters"][key]["probes"][-1] |= {"recording": "probeB", "channels": "probeB_channels.csv"}
+        record.write_text(json.dumps(held))
+    assert set(states(above).values()) == {"done"}
+    session.write_text(session.read_text().replace('channels = "probeB_channels.csv"', ""))
+    assert states(session)["whole_session"] == states(session)["probeB/lfp"] == "stale"
+
+
 def test_an_edited_description_redoes_the_files_only(session: Path) -> None:
     session.write_text("# A comment changes nothing.\n" + session.read_text().replace("NP.sim", "NP.2"))
     assert ran(session) == {"whole_session", "stimulus_metrics"}
