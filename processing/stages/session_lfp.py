@@ -15,7 +15,8 @@ from allen_ecephys.errors import UnknownNameError
 
 from ..packaging.identities import probe_ids
 from ..packaging.session_description import ProbeDescription, SessionDescription, without_file_names
-from ..pipeline.stage import StageResult, input_files, read_manifest
+from ..pipeline.manifest import read_manifest
+from ..pipeline.stage import StageResult, input_files
 from ..readers.raw_folder import open_bands
 from ..synchronization import BandClock, open_sync_file
 from . import depth_estimation
