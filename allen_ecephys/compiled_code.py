@@ -7,12 +7,14 @@ installation, a container without a home), importing a kernel would end in its e
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Final
 
 #: What numba itself asks for the folder.
 VARIABLE: Final = "NUMBA_CACHE_DIR"
+_THREADS: Final = "NUMBA_NUM_THREADS"
 
 
 def give_it_a_place() -> None:
@@ -35,6 +37,22 @@ def give_it_a_place() -> None:
     os.environ[VARIABLE] = str(folder)
     if "numba" in sys.modules:  # which has read the environment already
         sys.modules["numba"].config.CACHE_DIR = str(folder)
+
+
+def check_threads_of_numba() -> None:
+    """Raise if numba is told a number of threads with which it cannot be imported.
+
+    Raises
+    ------
+    InvalidValueError
+        If the number is not positive; what is no number at all, numba itself passes over.
+    """
+    from .errors import InvalidValueError
+
+    told = os.environ.get(_THREADS, "")
+    if re.fullmatch(r"\s*(-\d+|0+)\s*", told):
+        msg = f"{_THREADS}={told} lets nothing be computed; set it to 1 or more, or not at all"
+        raise InvalidValueError(msg)
 
 
 def _can_be_written(place: Path) -> bool:

@@ -263,7 +263,7 @@ class OfflineError(AllenEcephysError, ConnectionError):
 
 
 class DiskFullError(AllenEcephysError, OSError):
-    """The disk has no room for the file.
+    """The disk has no room for the file, or the system for one of its size.
 
     Attributes
     ----------

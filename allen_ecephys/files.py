@@ -469,7 +469,7 @@ def not_written(folder: Path, error: OSError, advice: str = "Choose another one"
 def disk_full(
     folder: Path, needed: int | None = None, *, number: int | None = None, advice: str = "choose another folder"
 ) -> DiskFullError:
-    """Return the error for a disk without room.
+    """Return the error for a disk without room, or for a file larger than one may be there.
 
     Parameters
     ----------
@@ -482,6 +482,12 @@ def disk_full(
     advice
         What to do besides making room.
     """
+    if number == errno.EFBIG:
+        wanted = "a file" if needed is None else f"a file of {needed:,} bytes"
+        return DiskFullError(
+            f"{wanted} in {folder} would be larger than one may be: {_limit_of_files()} {advice}.",
+            number,
+        )
     try:
         free = f"{shutil.disk_usage(folder).free:,} free"
     except OSError:
@@ -490,6 +496,17 @@ def disk_full(
     return DiskFullError(
         f"{folder} has no room: {wanted} needed, {free}. Free some, or {advice}.", number or errno.ENOSPC
     )
+
+
+def _limit_of_files() -> str:
+    """Say what limits the size of a file, this process's limit or else the file system, and begin to say what to do."""
+    of_the_system = "its file system allows no larger one;"
+    try:
+        import resource
+    except ImportError:  # Windows
+        return of_the_system
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return of_the_system if limit == resource.RLIM_INFINITY else f"`ulimit -f` allows {limit:,} bytes. Raise it, or"
 
 
 def _already_present(path: Path) -> AlreadyPresentError:

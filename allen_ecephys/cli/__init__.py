@@ -14,6 +14,7 @@ from types import FrameType
 
 import click
 
+from allen_ecephys.compiled_code import check_threads_of_numba
 from allen_ecephys.errors import AllenEcephysError
 from allen_ecephys.version import __version__
 
@@ -116,6 +117,7 @@ def main(debug: bool) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s")
+    check_threads_of_numba()
 
 
 @main.command(short_help="Print every setting, its environment variable and its value.")

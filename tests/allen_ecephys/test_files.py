@@ -113,11 +113,32 @@ def test_a_folder_appears_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_a_full_disk_has_its_name_and_its_number(tmp_path: Path, number: int) -> None:
-    with pytest.raises(DiskFullError, match="has no room") as caught, atomic_file(tmp_path / "a"):
+    reason = "its file system allows no larger one" if number == errno.EFBIG else "has no room"
+    with pytest.raises(DiskFullError, match=reason) as caught, atomic_file(tmp_path / "a"):
         raise OSError(number, os.strerror(number))
     assert caught.value.errno == number
     assert names(tmp_path) == []
     assert pickle.loads(pickle.dumps(disk_full(tmp_path, 5))).errno == errno.ENOSPC
+
+
+def test_a_file_over_the_limit_of_its_size_is_not_called_a_full_disk(tmp_path: Path) -> None:
+    code = """
+import resource, signal, sys
+from pathlib import Path
+from allen_ecephys.errors import DiskFullError
+from allen_ecephys.processing.pipeline.outputs import SampleFile
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
+try:
+    SampleFile(Path(sys.argv[1]) / "band.dat", 4_000_000)
+except DiskFullError as error:
+    print(error)
+"""
+    told = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True).stdout
+    assert told.startswith(
+        f"a file of 4,000,000 bytes in {tmp_path} would be larger than one may be: `ulimit -f` allows"
+    )
+    assert "1,000,000 bytes. Raise it, or choose another folder" in told
 
 
 def test_a_full_disk_that_shows_at_the_last_flush_has_its_name() -> None:

@@ -41,6 +41,14 @@ def test_a_number_of_channels_that_no_probe_has_is_refused_by_name(channels: int
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("threads", ["0", "-2"])
+def test_no_threads_for_compiled_code_are_told_in_a_line(threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_NUM_THREADS", threads)
+    done = CliRunner().invoke(main, ["process", "sorters"])
+    assert done.exit_code == 1
+    assert f"Error: NUMBA_NUM_THREADS={threads} lets nothing be computed; set it to 1 or more" in done.output
+
+
 def test_what_becomes_of_the_work_is_said_of_each_command() -> None:
     assert if_stopped("process run").startswith("Steps that were finished are kept")
     assert if_stopped("process simulate").startswith("The unfinished recording was removed")
