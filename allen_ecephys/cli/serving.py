@@ -37,15 +37,27 @@ class Served:
     session: SessionFile
     cache: Path
 
-    def check(self) -> None:
+    def check(self, *, replace: bool = False) -> None:
         """Raise unless the cache has room for the session: none of its id, or one that this output folder put there.
 
         Raises
         ------
         AlreadyPresentError
-            If it holds another one.
+            If it holds another one and `replace` is False.
+        FileFormatError
+            If the cache cannot be read, or files nothing under the session's type.
         """
-        if not self._is_listed or self._is_own:
+        from allen_ecephys.cache.manifest import standard_key
+
+        key = "session_type"
+        try:
+            standard_key("typewise_analysis_metrics", self.session.told.metadata.session_type or "")
+            key = "cache"
+            listed = self._is_listed
+        except (AllenEcephysError, OSError) as error:
+            msg = f"{self.session.path}: `{key}`: {error}"
+            raise FileFormatError(msg) from error
+        if replace or not listed or self._is_own:
             return
         by = self._note.get("output")
         whose = f"that {self._absolute(by)} put there" if isinstance(by, str) else "of another origin"
@@ -67,8 +79,7 @@ class Served:
         from allen_ecephys.processing import session_outputs
 
         made = session_outputs(self.session)
-        if not replace:
-            self.check()
+        self.check(replace=replace)
         listed, gone = self._is_listed, not self._file.is_file()
         if self._holds(made):
             self._write_note(made)

@@ -51,7 +51,7 @@ def session_command(
 
     sessions = [read_session_file(file) for file in files]
     check_sessions(sessions)
-    refused = {} if replace else _not_served(sessions)
+    refused = _not_served(sessions, replace=replace)
     wanted = [session for session in sessions if session.path not in refused]
     for error in refused.values():
         if not wanted:
@@ -124,7 +124,7 @@ def plan_command(files: tuple[Path, ...], workers: int, like: tuple[Path, ...], 
     from allen_ecephys.processing import plan_sessions, read_session_file
 
     plan = plan_sessions(files, workers=workers, like=like)
-    for error in () if replace else _not_served([read_session_file(file) for file in files]).values():
+    for error in _not_served([read_session_file(file) for file in files], replace=replace).values():
         raise error
     if as_json:
         click.echo(json.dumps(asdict(plan), indent=1))
@@ -256,13 +256,13 @@ def _served(session: SessionFile) -> Served | None:
     return None if session.cache is None else Served(session, session.cache)
 
 
-def _not_served(sessions: Sequence[SessionFile]) -> dict[Path, Exception]:
+def _not_served(sessions: Sequence[SessionFile], *, replace: bool) -> dict[Path, Exception]:
     """Return of which files the project cache will not take the session, and why."""
     refused: dict[Path, Exception] = {}
     for session in sessions:
         try:
             if (served := _served(session)) is not None:
-                served.check()
+                served.check(replace=replace)
         except (AllenEcephysError, OSError) as error:
             refused[session.path] = error
     return refused

@@ -445,11 +445,15 @@ def test_another_session_of_the_same_id_is_replaced_only_where_told(session: Pat
 
 def test_what_is_wrong_is_told_before_anything_runs(session: Path) -> None:
     (session.parents[1] / "file").touch()
+    (session.parents[1] / "broken").mkdir()
+    (session.parents[1] / "broken" / "manifest.json").write_text("{}")
     for changes, said in (
         (("../project", "../file"), "`cache` needs the folder"),
         (("../project", "../file/below"), "file is a file; name another place"),
         (("../project", "probeA/project"), "probeA/project, within "),
-        (("../project", "../done/probeB/project"), "name one outside of it"),
+        (("../project", "../done/probeB/project"), "name a folder outside of it"),
+        (("../project", "../broken"), "`cache`: "),
+        (("brain_observatory_1.1", "../x"), "`session_type`: "),
         (("../done", "../file"), "`output` needs the folder"),
         (("../done", "../file/below"), "file is a file; name another place"),
         (('session_type = "brain_observatory_1.1"\n', ""), "session_type is missing: set of stimuli"),
