@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from allen_ecephys.errors import (
     AllenEcephysError,
@@ -16,6 +17,7 @@ from allen_ecephys.written_tables import read_written_table
 
 from ..behavior import optotagging_table, read_ellipses
 from ..packaging.session_description import SessionDescription
+from ..readers.raw_folder import open_bands
 from ..stimulus_table import read_restricted_pickle
 from ..synchronization import SyncFile, open_sync_file
 from . import whole_session
@@ -27,18 +29,20 @@ _WRONG_CONTENTS = (FileFormatError, CorruptFileError, MissingDataError, UnknownN
 
 
 def check_rig_files(session: SessionFile) -> None:
-    """Raise if files of a session that is not packaged yet hold something else, each on a line with its key.
+    """Raise if two probes are of one recording, or files hold something else, each on a line with its key.
+
+    Files of the rig are looked at as long as the session is not packaged.
 
     Raises
     ------
     FileFormatError
         If they do.
     """
-    if whole_session.STAGE.is_finished(session.output):
-        return
-    faults = [f"{session.path}: {key}: {error}" for key, error in _faults(session.told)]
+    faults = list(_of_one_recording(session.told))
+    if not whole_session.STAGE.is_finished(session.output):
+        faults += [f"{key}: {error}" for key, error in _faults(session.told)]
     if faults:
-        raise FileFormatError("\n".join(faults))
+        raise FileFormatError("\n".join(f"{session.path}: {fault}" for fault in faults))
 
 
 def _faults(told: SessionDescription) -> Iterator[tuple[str, AllenEcephysError | str]]:
@@ -75,3 +79,17 @@ def _faults(told: SessionDescription) -> Iterator[tuple[str, AllenEcephysError |
             pass  # the stage says so
         except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
             yield key, in_words(error)
+
+
+def _of_one_recording(told: SessionDescription) -> Iterator[str]:
+    """Tell of probes that are named by different folders, or streams, of the same samples."""
+    seen: dict[tuple[tuple[Path, ...], str], str] = {}
+    for probe in told.probes:
+        try:
+            bands = open_bands(probe.recording, **probe.opened_with)
+        except (AllenEcephysError, OSError):
+            continue  # the stage says so
+        samples = tuple(file.resolve() for file in bands.spike_band.files), bands.probe
+        other = seen.setdefault(samples, probe.name)
+        if other != probe.name:
+            yield f"the probes {other} and {probe.name} are of one recording, {samples[0][0]}; give each one of its own"

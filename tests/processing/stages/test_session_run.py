@@ -286,6 +286,14 @@ def test_files_of_another_kind_are_told_before_anything_runs(session: Path) -> N
         process_sessions([session])
 
 
+def test_one_recording_by_two_folders_is_told_before_anything_runs(session: Path) -> None:
+    band = next((session.parent / "probeA").rglob("continuous.dat")).relative_to(session.parent)
+    text = told(session.parent, output="../other").replace('recording = "probeB"', f'recording = "{band.parents[1]}"')
+    session.write_text(text)
+    with pytest.raises(FileFormatError, match=r"session\.toml: the probes probeA and probeB are of one recording, /"):
+        process_sessions([session])
+
+
 def test_the_plan_scales_what_was_measured(session: Path) -> None:
     nothing = plan_sessions([session])
     assert (nothing.stages, nothing.n_done, nothing.seconds) == ((), 20, 0.0)
