@@ -27,6 +27,7 @@ def test_results_of_another_input_are_replaced_by_word(tmp_path: Path, caplog: p
 
     assert not run(one)
     assert "in place of" not in caplog.text
+    assert "out/counting: running" in caplog.messages  # of which probe
     assert run(one)
     assert not run(other)
     assert f"in place of what is in {tmp_path / 'out' / 'counting'}: input other.dat" in caplog.text
