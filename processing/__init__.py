@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .stages.opening import ProbeData, open_probe
     from .stages.probe import SortedProbe, sort_raw
     from .stages.session import package_units
+    from .stages.session_checks import check_sessions
     from .stages.session_file import SessionFile, read_session_file
     from .stages.session_page import write_session_page
     from .stages.session_plan import PlannedStage, Remaining, SessionPlan, plan_sessions
@@ -51,6 +52,7 @@ __all__ = [
     "SpikeBand",
     "StageStatus",
     "UnitParameters",
+    "check_sessions",
     "describe_folder",
     "measure_units",
     "open_probe",
@@ -84,6 +86,7 @@ __getattr__, __dir__ = lazy_names(
         "SpikeBand": ".stages.spike_band",
         "StageStatus": ".stages.session_status",
         "UnitParameters": ".stages.units",
+        "check_sessions": ".stages.session_checks",
         "describe_folder": ".stages.describing",
         "measure_units": ".stages.units",
         "open_probe": ".stages.opening",

@@ -46,8 +46,7 @@ def session_command(
       allen-ecephys process session rig/session.json
       allen-ecephys process session monday.toml tuesday.toml --workers 4
     """
-    from allen_ecephys.processing import process_sessions, read_session_file
-    from allen_ecephys.processing.stages.session_checks import check_sessions
+    from allen_ecephys.processing import check_sessions, process_sessions, read_session_file
 
     sessions = [read_session_file(file) for file in files]
     check_sessions(sessions)

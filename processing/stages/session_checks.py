@@ -29,6 +29,10 @@ def check_sessions(sessions: Sequence[SessionFile]) -> None:
         If a folder cannot be written.
     AlreadyPresentError
         If an output folder holds another session, or a probe's folder what was made of another recording.
+
+    Examples
+    --------
+    >>> check_sessions([])  # nothing is wrong with no session
     """
     check_session_files(sessions)
     for session in sessions:

@@ -26,7 +26,7 @@ GROUND_FLOOR = {
     f"allen_ecephys.{name}" for name in ("errors", "files", "metric_names", "progress", "version", "written_tables")
 }
 #: Its commands on caches are the other face of the fetching room, and call its planning and building directly.
-OWN_FACE = {"cache.py", "browsing.py"}
+OWN_FACE = {"cache.py", "browsing.py", "serving.py"}
 
 PAGES = [
     *sorted(REPOSITORY.glob("*.md")),
