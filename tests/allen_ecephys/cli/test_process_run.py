@@ -81,8 +81,8 @@ def test_one_command_turns_raw_data_into_a_session(
     assert "units that pass the default filter" in done.output
     said = [record.getMessage() for record in caplog.records]
     for stage in STAGES:
-        assert f"{stage}: running" in said
-    assert any(message.startswith("sorting: done in ") for message in said)
+        assert f"out/{stage}: running" in said
+    assert any(message.startswith("out/sorting: done in ") for message in said)
     for stage in STAGES:
         assert verify_stage(folder / stage) == []
     path = folder / "session" / "session.nwb"
