@@ -240,9 +240,14 @@ def test_a_run_that_is_stopped_logs_what_its_workers_were_at(tmp_path: Path, sum
         wait_for(place / f"{task_name}.pid")
         os.kill(os.getpid(), signal.SIGINT)
 
+    # Where tests run in the background of a shell, the signal is ignored otherwise.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=stop, args=("slow",)).start()
-    with pytest.raises(KeyboardInterrupt), running_scheduler(scheduler.address) as client:
-        run_on(client, tasks)
+    try:
+        with pytest.raises(KeyboardInterrupt), running_scheduler(scheduler.address) as client:
+            run_on(client, tasks)
+    finally:
+        signal.signal(signal.SIGINT, before)
     events = [(line["task"], line["event"]) for line in read_log(place)]
     assert events[-1] == ("1/slow", "interrupted")
     assert ("1/a", "interrupted") not in events
