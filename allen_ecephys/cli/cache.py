@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from allen_ecephys.errors import MissingFileError
+from allen_ecephys.errors import FileFormatError, MissingFileError
 
 from .speaking import AS_JSON
 
@@ -310,6 +310,9 @@ def add_to_project(
         from allen_ecephys.written_tables import read_written_table
 
         read = read_written_table(metrics, may_be_empty=True)  # of a session without units
+        if read.empty and read.columns[0] not in {"unit_id", "ecephys_unit_id"}:
+            msg = f"{metrics} has no row, and no column of unit ids: it is no table of a session's metrics"
+            raise FileFormatError(msg)
         table = read.set_index(read.columns[0])
     project = EcephysProjectCache(cache_dir, remote=None) if cache_dir.exists() else _new_project(cache_dir)
     return project.add_session(nwb, metrics=table, lfp=lfp, replace=replace, move=move), project.root

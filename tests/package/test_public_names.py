@@ -23,7 +23,8 @@ PUBLIC_MODULES |= {f"allen_ecephys.{name}" for name in ("ecephys_project_cache",
 PUBLIC_MODULES |= {f"allen_ecephys.stimulus_analysis.{path.stem}" for path in PACKAGE.glob("stimulus_analysis/*.py")}
 #: What the command line stands on besides: the ground floor, which every room shares.
 GROUND_FLOOR = {
-    f"allen_ecephys.{name}" for name in ("errors", "files", "metric_names", "progress", "version", "written_tables")
+    f"allen_ecephys.{name}"
+    for name in ("compiled_code", "errors", "files", "metric_names", "progress", "version", "written_tables")
 }
 #: Its commands on caches are the other face of the fetching room, and call its planning and building directly.
 OWN_FACE = {"cache.py", "browsing.py", "serving.py"}
