@@ -186,7 +186,8 @@ def _stage_row(status: StageStatus) -> dict[str, Any]:
     row = {"name": _name(status.key), "state": status.state, "seconds": "", "cpu": "", "memory": ""}
     if status.state == "done" and status.cost:
         row |= {"seconds": f"{status.cost['seconds']:,.1f}", "cpu": f"{status.cost['cpu_seconds']:,.1f}"}
-        row["memory"] = f"{status.cost['peak_memory_bytes'] / 1e9:.2f}"
+        peak = status.cost.get("peak_memory_bytes")  # which not every system tells
+        row["memory"] = "" if peak is None else f"{peak / 1e9:.2f}"
     return row
 
 

@@ -227,7 +227,8 @@ def write_recording(
     Spikes pass the amplifiers' 500 Hz high-pass; channels are digitised to the probe's bits (10 on a 1.0 probe), one
     after the other in a sample.
     The recording is made and written in blocks of one second, so any length fits in memory; the folder appears
-    complete or not at all. Equal arguments give equal bytes.
+    complete or not at all. Equal arguments give equal bytes where NumPy's linear algebra uses as many threads
+    (OMP_NUM_THREADS): its sums, and with them some samples' last bit, depend on these.
 
     Parameters
     ----------

@@ -143,21 +143,21 @@ def split_units(
     times, units = checked_spikes(times_s, unit, len(channels))
     _, templates = checked_spikes(times_s, template, len(channels))
     _check_features(features, channels, waveforms, times.size, n_channels)
-    spikes = UnitSpikes(times, features, channels, templates, waveforms, n_channels, AUCsplit, minimum_spikes)
+    spikes = UnitSpikes(times, features, channels, templates, waveforms, n_channels)
     labels, parents = units.copy(), list(range(len(channels)))
     for u, rows in enumerate(rows_by_unit(times, units, len(channels))):
-        for part in _cut_repeatedly(rows, u, spikes)[1:]:
+        for part in _cut_repeatedly(rows, u, spikes, AUCsplit, minimum_spikes)[1:]:
             labels[part] = len(parents)
             parents.append(u)
     return SplitUnits(labels, np.array(parents, dtype=np.int64))
 
 
-def _cut_repeatedly(rows: Integers, unit: int, spikes: UnitSpikes) -> list[Integers]:
+def _cut_repeatedly(rows: Integers, unit: int, spikes: UnitSpikes, purity: float, minimum: int) -> list[Integers]:
     """Return the spikes of each part of a unit, the largest part first."""
     waiting, parts = [rows], []
     while waiting:
         part = waiting.pop()
-        half = None if part.size <= 2 * spikes.minimum else _first_half(part, unit, spikes)
+        half = None if part.size <= 2 * minimum else _first_half(part, unit, spikes, purity, minimum)
         if half is None:
             parts.append(part)
         else:
@@ -177,17 +177,18 @@ def _pair_of_one_neuron(parts: list[Integers], unit: int, spikes: UnitSpikes) ->
     for second in range(1, len(parts)):
         for first in range(second):
             trains = spikes.times[parts[first]], spikes.times[parts[second]]
+            # They were cut apart, however purely: only one shape, or spikes that never meet, join them.
             if _is_one_neuron(trains, (points[first], points[second]), spikes.basis, 1.0):
                 return first, second
     return None
 
 
-def _first_half(rows: Integers, unit: int, spikes: UnitSpikes) -> NDArray[np.bool_] | None:
+def _first_half(rows: Integers, unit: int, spikes: UnitSpikes, purity: float, minimum: int) -> NDArray[np.bool_] | None:
     """Return which of a unit's spikes to cut off, or None if it is to stay whole."""
     for halves in bimodal_halves(rows, unit, spikes):
         if (
-            halves.n_smaller > max(spikes.minimum, SMALLEST_SHARE * rows.size)
-            and halves.purity > spikes.purity
+            halves.n_smaller > max(minimum, SMALLEST_SHARE * rows.size)
+            and halves.purity > purity
             and halves.is_compact
             and not _is_one_neuron(halves.trains(spikes.times[rows]), halves.parts, spikes.basis, halves.purity)
         ):
@@ -311,7 +312,7 @@ def likeness(parts: tuple[NDArray[np.float32], NDArray[np.float32]], basis: Floa
 
 @dataclass(eq=False)
 class UnitSpikes:
-    """All spikes, what is known of each, and what is asked of halves."""
+    """All spikes, and what is known of each."""
 
     times: Floats
     features: NDArray[Any]
@@ -319,8 +320,6 @@ class UnitSpikes:
     templates: Integers
     basis: Floats
     n_channels: int
-    purity: float
-    minimum: int
 
     def points(self, rows: Integers, unit: int, fill: Any = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return features (n_rows, n_pcs * n_local) of some spikes, and what stands where a channel has none.

@@ -110,9 +110,10 @@ def suggested_splits(
     """Return units that may hold two neurons, with the evidence, the likeliest first.
 
     Splitting (:func:`.splitting.split_units`) leaves units whole whose halves are not clearly apart, or differ in size
-    only, as the spikes of a burst do. Halves are found in the same way here. They are suggested where a spike belongs
-    to its half with a probability of 0.8 in the mean, the smaller half is compact, both are there at the same times,
-    and they are not refractory to each other; and, where they differ in size only, if they are seen to be two neurons.
+    only, as the spikes of a burst do. Halves are found in the same way here, of at least 40 spikes, the smaller one
+    compact, both there at the same times. They are suggested where they coincide as often as two neurons and spikes
+    belong to their halves with a probability of 0.8 in the mean; and, where coincidences are too few to tell, with one
+    of 0.9 if they do not differ in size only.
 
     Parameters
     ----------
@@ -154,17 +155,17 @@ def suggested_splits(
     channels = np.asarray(feature_channels, dtype=np.int64)
     times, units = checked_spikes(times_s, unit, len(channels))
     basis = np.eye(features.shape[1])  # correlations of features are those of waveforms
-    spikes = UnitSpikes(times, features, channels, units, basis, n_channels, LEAST_PURITY, FEWEST_SPIKES)
+    spikes = UnitSpikes(times, features, channels, units, basis, n_channels)
     found = []
     for u, rows in enumerate(rows_by_unit(times, units, len(channels))):
         if len(rows) >= 2 * FEWEST_SPIKES:
             listed = (_split(halves, u, times[rows], basis) for halves in bimodal_halves(rows, u, spikes))
-            found += sorted((row for row in listed if row is not None), key=lambda row: row[9])[:1]
+            found += sorted((row for row in listed if row is not None), key=lambda row: row["p_one_neuron"])[:1]
     table = pd.DataFrame(found, columns=[*SPLIT_COLUMNS]).astype(SPLIT_COLUMNS)
     return table.sort_values(["p_one_neuron", "purity", "cluster_id"], kind="stable", ignore_index=True)
 
 
-def _split(halves: Halves, unit: int, times: NDArray[np.float64], basis: NDArray[np.float64]) -> tuple[Any, ...] | None:
+def _split(halves: Halves, unit: int, times: NDArray[np.float64], basis: NDArray[np.float64]) -> dict[str, Any] | None:
     """Return the row of a unit's halves, or None if they are not to be suggested."""
     if halves.n_smaller < FEWEST_SPIKES or halves.purity < LEAST_PURITY or not halves.is_compact:
         return None
@@ -176,6 +177,16 @@ def _split(halves: Halves, unit: int, times: NDArray[np.float64], basis: NDArray
         return None
     if evidence.verdict == "too few spikes" and (alike > SAME_SHAPE or halves.purity < ALONE_PURITY):
         return None
-    numbers = (round(halves.purity, 3), round(alike, 3), round(float(sizes.min() / sizes.max()), 3))
-    told = (evidence.observed, round(evidence.expected, 3), evidence.p_independent, evidence.p_one_neuron)
-    return (unit, len(times), halves.n_smaller, *numbers, *told, evidence.verdict)
+    return {
+        "cluster_id": unit,
+        "n_spikes": len(times),
+        "n_smaller": halves.n_smaller,
+        "purity": round(halves.purity, 3),
+        "similarity": round(alike, 3),
+        "size_ratio": round(float(sizes.min() / sizes.max()), 3),
+        "coincidences": evidence.observed,
+        "expected": round(evidence.expected, 3),
+        "p_two_neurons": evidence.p_independent,
+        "p_one_neuron": evidence.p_one_neuron,
+        "verdict": evidence.verdict,
+    }

@@ -289,4 +289,6 @@ def test_only_what_holds_now_is_told(tmp_path: Path) -> None:
     assert _warnings(tmp_path, states) == ["probeA/units: still so", "probeA/lfp: no clock"]
     cost = {"seconds": 2.0, "cpu_seconds": 1.0, "peak_memory_bytes": 1e9}
     rows = [_stage_row(replace(one, cost=cost)) for one in states]
+    untold = [_stage_row(replace(one, cost=cost | {"peak_memory_bytes": None})) for one in states]
+    assert [row | {"memory": ""} for row in rows] == untold
     assert [(row["name"], row["seconds"]) for row in rows] == [("probeA/units", "2.0"), ("probeA/lfp", "")]
