@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +66,27 @@ def fill(disk: Path, leave: int) -> Path:
     return filler
 
 
-def test_a_disk_that_is_full_in_every_stage(truth_sorter: None, tmp_path: Path, mount: Callable[..., Path]) -> None:
+def open_files(disk: Path) -> list[str]:
+    """Return this process' open files on a disk."""
+    found = list[str]()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the one that lists them is gone
+            found.append(os.readlink(descriptor))
+    return [path for path in found if path.startswith(str(disk))]
+
+
+@pytest.fixture
+def only_counted() -> Iterator[None]:
+    """Free nothing but what nobody refers to any more: rings of objects would keep their files open."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_a_disk_that_is_full_in_every_stage(
+    truth_sorter: None, tmp_path: Path, mount: Callable[..., Path], only_counted: None
+) -> None:
     rig = tmp_path / "rig"
     write_rig(rig, repeats=1, n_units=3, n_channels=12, n_probes=1)
     assert all(result.ok for result in process_sessions([described(rig, tmp_path / "done")]))
@@ -86,5 +108,7 @@ def test_a_disk_that_is_full_in_every_stage(truth_sorter: None, tmp_path: Path, 
             filler.unlink()
             assert not stage.exists()
             assert not list(session.output.rglob("*.draft"))
+            assert not open_files(disk), (task.key, share)
         assert perform(task).outcome == "done"
+        assert not open_files(disk), task.key
     assert digests(session.output) == expected

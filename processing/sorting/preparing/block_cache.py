@@ -110,7 +110,11 @@ class BlockCache:
                 with self._lock:
                     self._blocks.pop(number, None)
                 block.set_exception(error)
-        return block.result()
+        try:
+            return block.result()
+        finally:
+            # An error knows the frames that it passed: one that knew the error would be a ring, and keep files open.
+            del known, block
 
     def _found_or_made(self, number: int) -> Int16:
         if self._file is None:

@@ -14,6 +14,7 @@ import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from zipfile import BadZipFile
@@ -37,7 +38,7 @@ from ..parameters import SortingParameters
 from .block_cache import BlockCache, BlockFile
 from .drift import Drift
 from .drift_pass import drift_pass
-from .front_end import FrontEnd, as_counts, dense_whitening, front_end, no_registration, sorting_plan
+from .front_end import FrontEnd, RegistrationAt, as_counts, dense_whitening, front_end, no_registration, sorting_plan
 from .interpolation import RegistrationWeights
 
 logger = logging.getLogger(__name__)
@@ -97,17 +98,17 @@ class PreparedRecording:
         identity: str | None = None,
         scratch: Path | None = None,
     ) -> None:
-        self._front, self.drift, self.identity = front, drift, identity
+        self.drift, self.identity = drift, identity
         self.n_samples, self.sampling_rate = front.recording.n_samples, front.recording.sampling_rate
         self.channel_map, self.positions, self.taps = front.channels, front.positions, front.taps
         self.whitening = dense_whitening(front.weights, front.channels)
         self.timeline: Timeline | None = front.recording.timeline if len(front.recording.timeline.gaps) else None
         still = drift.is_negligible
-        self._registration_at = (
-            no_registration if still else RegistrationWeights(front.positions, drift, interpolation_um).at
-        )
+        moving = no_registration if still else RegistrationWeights(front.positions, drift, interpolation_um).at
         self._n_threads = max(min(threads(), os.cpu_count() or 1), 1)
         file = None if scratch is None else BlockFile(scratch, STORED_BLOCKS)
+        # No method of this object: a ring of the two would keep the files of both open until rings are looked for.
+        self._make = partial(_block_of, front, moving)
         self._block = BlockCache(self._make, KEPT_BLOCKS + 2 * self._n_threads, file)
 
     @property
@@ -154,9 +155,10 @@ class PreparedRecording:
                 pass
         return path
 
-    def _make(self, number: int) -> Int16:
-        start = number * BLOCK_SAMPLES
-        return self._front.counts(start, min(start + BLOCK_SAMPLES, self.n_samples), self._registration_at)
+
+def _block_of(front: FrontEnd, registration_at: RegistrationAt, number: int) -> Int16:
+    start = number * BLOCK_SAMPLES
+    return front.counts(start, min(start + BLOCK_SAMPLES, front.recording.n_samples), registration_at)
 
 
 def prepare_recording(
