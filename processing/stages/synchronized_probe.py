@@ -191,6 +191,7 @@ def synchronized_probe(clock: SessionClock, number: int, folder: Path) -> Synchr
     probe = told.probes[number]
     bands = open_bands(probe.recording, **probe.opened_with)
     of_probe = clock.of_probe(probe, bands)
+    bands.spike_band.close()  # pynwb's rings of containers would keep it open
     probe_id = int(probe_ids(told.metadata.session_id, len(told.probes))[number])
     packaged = read_measured_probe(folder, probe.name, probe_id, UNKNOWN_STRUCTURE)
     channels = packaged.channels
