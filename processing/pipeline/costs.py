@@ -14,10 +14,14 @@ from typing import Any, Final
 
 @dataclass(frozen=True)
 class Size:
-    """Length (s) and channels of what a stage works on; of a session, those of its probes together."""
+    """Length (s) and channels of what a stage works on; of a session, those of its probes together.
+
+    ``compressed`` says that raw samples are stored so, and inflated by whoever reads them.
+    """
 
     seconds: float
     channels: float
+    compressed: bool = False
 
     @property
     def work(self) -> float:
@@ -109,6 +113,11 @@ MEASURED: Final = {
     "whole_session": Rate(seconds=5e-6, disk=90.0, memory=2e5, fixed_seconds=2.0),
     "stimulus_metrics": Rate(seconds=1e-6, disk=0.2, memory=2e5, fixed_seconds=0.5),
 }
+#: What it adds to read a compressed spike band once (``benchmarks/compressed.py``), and how often stages read the raw
+#: band (``benchmarks/whole_session.py --compress``), always or only where the band less its medians is not written.
+INFLATING: Final = Rate(seconds=3.3e-4, disk=0.0, memory=0.0, fixed_memory=0.0)
+READS_RAW: Final = {"median_subtraction": 1.0}
+READS_BAND: Final = {"sorting": 2.5, "mean_waveforms": 1.0, "features": 1.0}
 #: Seconds beside the stages: workers start, files are looked at, the page is drawn.
 AROUND_STAGES: Final = 15.0
 #: What it adds to write the band less its medians (and to digest it), on a disk that takes 0.3 GB a second.

@@ -8,7 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..pipeline.costs import AROUND_STAGES, MEASURED, WRITING_MEDIANS, Cost, Rate, Size, rates_of
+from ..pipeline.costs import (
+    AROUND_STAGES,
+    INFLATING,
+    MEASURED,
+    READS_BAND,
+    READS_RAW,
+    WRITING_MEDIANS,
+    Cost,
+    Rate,
+    Size,
+    rates_of,
+)
 from ..pipeline.manifest import read_manifest
 from ..pipeline.tasks import Task, TaskResult
 from ..readers.raw_folder import open_bands
@@ -84,8 +95,8 @@ class Remaining:
     def __init__(self, plan: SessionPlan) -> None:
         self._left = {stage.status.key: stage.cost.seconds for stage in plan.stages}
         self._workers = plan.workers
-        # Until a minute was spent, expectation counts for more than what short stages happened to take.
-        self._expected = self._spent = 60.0
+        # Until a quarter was spent, expectation counts for more than what the first stages happened to take.
+        self._expected = self._spent = max(60.0, sum(self._left.values()) / 4)
 
     def after(self, result: TaskResult) -> float:
         """Return the seconds that are left once a stage has come to this result."""
@@ -158,7 +169,8 @@ def probe_sizes(session: SessionFile) -> dict[str, Size]:
     found = {}
     for probe in session.told.probes:
         recording = open_bands(probe.recording, **probe.opened_with).spike_band
-        found[probe.name] = Size(duration(recording), recording.n_channels)
+        compressed = getattr(recording, "compressed", None) is not None
+        found[probe.name] = Size(duration(recording), recording.n_channels, compressed=compressed)
     return found
 
 
@@ -196,14 +208,16 @@ def until_done(tasks: Sequence[Task], seconds: Mapping[str, float], workers: int
 def _cost(task: Task, sizes: Mapping[str, Size], rates: Mapping[str, Rate], *, writes_medians: bool) -> Cost:
     rate, size = rates[task.stage], _size(task, sizes)
     cost = rate.of(size)
-    if task.stage != median_subtraction.STAGE.name:
-        return cost
-    if not writes_medians:
-        return replace(cost, disk=0.0)
-    if rate is not MEASURED[task.stage]:
-        return cost
-    added = WRITING_MEDIANS.of(size)
-    return replace(cost, seconds=cost.seconds + added.seconds, disk=cost.disk + added.disk)
+    if rate is MEASURED[task.stage]:  # of plain files, and of sessions that do not write the band less its medians
+        reads = READS_RAW if writes_medians else READS_RAW | READS_BAND
+        if size.compressed:
+            cost = replace(cost, seconds=cost.seconds + reads.get(task.stage, 0.0) * INFLATING.of(size).seconds)
+        if writes_medians and task.stage == median_subtraction.STAGE.name:
+            added = WRITING_MEDIANS.of(size)
+            cost = replace(cost, seconds=cost.seconds + added.seconds, disk=cost.disk + added.disk)
+    if task.stage == median_subtraction.STAGE.name and not writes_medians:
+        cost = replace(cost, disk=0.0)
+    return cost
 
 
 def _size(task: Task, sizes: Mapping[str, Size]) -> Size:
