@@ -97,13 +97,13 @@ def rates_of(records: Iterable[tuple[str, Size, Mapping[str, Any]]]) -> dict[str
     }
 
 
-#: Seconds of one core, where no record says more: of simulated probes of 384 channels and 80 neurons, 1 and 20 minutes,
-#: and of 192 channels and 40 neurons (``benchmarks/whole_session.py``). With more neurons sorting, and what comes after
-#: it, cost more.
+#: Seconds of one core, where no record says more: of simulated probes of 384 channels and 80 neurons, 1, 20 and (less
+#: what inflating took) 66 minutes, and of 192 channels and 40 neurons (``benchmarks/whole_session.py``). With more
+#: neurons sorting, and what comes after it, cost more.
 MEASURED: Final = {
     "depth_estimation": Rate(seconds=5e-5, disk=0.2, memory=1e6, channel_seconds=0.03, fixed_seconds=0.5),
     "median_subtraction": Rate(seconds=8e-5, disk=0.0, memory=2e5),
-    "sorting": Rate(seconds=2.85e-3, disk=570.0, memory=1.6e6, channel_seconds=0.12, fixed_seconds=10.0),
+    "sorting": Rate(seconds=1.65e-3, disk=570.0, memory=1.6e6, channel_seconds=0.17, fixed_seconds=10.0),
     "double_counted_spikes": Rate(seconds=7e-6, disk=25.0, memory=4e5, fixed_seconds=1.0),
     "mean_waveforms": Rate(seconds=5.8e-5, disk=90.0, memory=4e5, fixed_seconds=0.5),
     "noise_units": Rate(seconds=1e-6, disk=0.1, memory=4e5, fixed_seconds=0.1),
@@ -116,8 +116,9 @@ MEASURED: Final = {
 #: What it adds to read a compressed spike band once (``benchmarks/compressed.py``), and how often stages read the raw
 #: band (``benchmarks/whole_session.py --compress``), always or only where the band less its medians is not written.
 INFLATING: Final = Rate(seconds=3.3e-4, disk=0.0, memory=0.0, fixed_memory=0.0)
-READS_RAW: Final = {"median_subtraction": 1.0}
-READS_BAND: Final = {"sorting": 2.5, "mean_waveforms": 1.0, "features": 1.0}
+#: Probe and session read the synchronization line that lies in the band's file.
+READS_RAW: Final = {"median_subtraction": 1.2, "lfp": 0.8, "whole_session": 0.9}
+READS_BAND: Final = {"sorting": 2.0, "double_counted_spikes": 0.5, "mean_waveforms": 0.5, "features": 1.1}
 #: Seconds beside the stages: workers start, files are looked at, the page is drawn.
 AROUND_STAGES: Final = 15.0
 #: What it adds to write the band less its medians (and to digest it), on a disk that takes 0.3 GB a second.

@@ -223,7 +223,12 @@ def _cost(task: Task, sizes: Mapping[str, Size], rates: Mapping[str, Rate], *, w
 def _size(task: Task, sizes: Mapping[str, Size]) -> Size:
     if task.probe:
         return sizes[task.probe]
-    return Size(max(s.seconds for s in sizes.values()), sum(s.channels for s in sizes.values()))
+    probes = sizes.values()
+    return Size(
+        max(probe.seconds for probe in probes),
+        sum(probe.channels for probe in probes),
+        compressed=any(probe.compressed for probe in probes),
+    )
 
 
 def _records(session: SessionFile) -> Iterator[tuple[str, Size, dict[str, Any]]]:
