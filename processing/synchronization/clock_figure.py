@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import textwrap
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from .probe_clock import ProbeClock
+
+#: Characters in a line of the title.
+TITLE_WIDTH: Final = 100
 
 
 def plot_clock(clock: ProbeClock) -> Figure:
@@ -44,7 +48,8 @@ def plot_clock(clock: ProbeClock) -> Figure:
     ahead = (seconds - clock.matched_samples / clock.nominal_rate) * 1e3
     offset_axes.plot(seconds[used], ahead[used] - ahead[used][0], ".-", ms=4, lw=0.8)
     offset_axes.set_ylabel("offset - first (ms)")
-    offset_axes.set_title(clock.summary().replace("\n  ", "\n"), fontsize=7, loc="left")
+    lines = (line.strip() for line in clock.summary().splitlines())
+    offset_axes.set_title("\n".join(textwrap.fill(line, TITLE_WIDTH) for line in lines), fontsize=7, loc="left")
     residual_axes.plot(seconds[used], clock.residuals()[used] * 1e6, ".", ms=4)
     residual_axes.axhline(0.0, color="0.7", lw=0.8)
     residual_axes.set(xlabel="session time (s)", ylabel="from the line (us)")

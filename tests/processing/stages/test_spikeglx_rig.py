@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from click.testing import CliRunner
 from allen_ecephys import EcephysSession
 from allen_ecephys.cli import main
 from allen_ecephys.errors import FileFormatError, InvalidValueError, UnknownNameError
-from allen_ecephys.processing import describe_folder, read_session_file, run_whole_session
+from allen_ecephys.processing import describe_folder, plan_sessions, read_session_file, run_whole_session
+from allen_ecephys.processing.pipeline.costs import INFLATING, MEASURED, Size
 from allen_ecephys.processing.readers import open_bands
+from allen_ecephys.processing.recording import duration
 from allen_ecephys.processing.simulation.raw.recording import read_ground_truth
 from allen_ecephys.processing.simulation.rig import RigTruth, write_rig
 from allen_ecephys.processing.sorting import sorters
@@ -66,6 +69,25 @@ def test_spikes_are_where_they_were(rig: RigTruth, session: EcephysSession) -> N
         compared += len(times)
     assert compared > 500
     assert len(session.units) == 6
+
+
+def test_a_plan_counts_what_inflating_takes(rig: RigTruth) -> None:
+    told = json.loads((rig.folder / "session.json").read_text())
+    costs = {}
+    for write in (True, False):
+        path = rig.folder / f"written_{write}.json"
+        path.write_text(json.dumps(told | {"stages": {"median_subtraction": {"write": write}}}))
+        planned = plan_sessions([path]).stages
+        costs[write] = {stage.status.key.partition("/")[2]: stage.cost.seconds for stage in planned}
+        path.unlink()
+    band = rig.probes[0].recording.recording()
+    plain = Size(duration(band), band.n_channels)
+    once = INFLATING.of(plain).seconds
+    sorting, noise = (MEASURED[stage].of(plain).seconds for stage in ("sorting", "noise_units"))
+    assert costs[True]["probeA/sorting"] == pytest.approx(sorting)  # of what was written, which is not compressed
+    assert costs[False]["probeA/sorting"] == pytest.approx(sorting + 2 * once)
+    assert costs[True]["probeA/noise_units"] == costs[False]["probeA/noise_units"] == pytest.approx(noise)
+    assert costs[True]["probeA/lfp"] > MEASURED["lfp"].of(plain).seconds
 
 
 def test_what_was_shown_and_done_is_on_the_same_clock(rig: RigTruth, session: EcephysSession) -> None:
