@@ -23,7 +23,7 @@ from allen_ecephys.processing.sorting.silence import silences
 
 Array = npt.NDArray[Any]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
 RATE, SECONDS = 30_000, 1200
 #: When the fault begins, and when the minute of saturation ends, s.
