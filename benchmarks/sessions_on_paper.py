@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from allen_ecephys.processing.pipeline.costs import MEASURED, Size
+from allen_ecephys.processing.pipeline.costs import MEASURED, READS_BAND, READS_RAW, Size
 from allen_ecephys.processing.pipeline.tasks import Task
 from allen_ecephys.processing.stages.session_plan import until_done
 from allen_ecephys.processing.stages.session_steps import OF_A_PROBE, OF_A_SESSION
@@ -19,8 +19,8 @@ SESSIONS, PROBES, HOURS, CHANNELS, RATE = 58, 6, 2.6, 384, 30_000
 PROBE = Size(HOURS * 3600, CHANNELS)
 SESSION = Size(HOURS * 3600, CHANNELS * PROBES)
 RAW = PROBE.work * RATE * 2
-#: How often a stage reads the spike band after its digest was taken: to find medians, and in the passes of the sorter.
-PASSES = {"median_subtraction": 1, "sorting": 4, "mean_waveforms": 1, "features": 1, "lfp": 2 / 12}
+#: How often a stage reads the spike band after its digest was taken.
+PASSES = READS_RAW | READS_BAND
 
 
 def tasks() -> tuple[list[Task], dict[str, float]]:

@@ -99,7 +99,7 @@ def rates_of(records: Iterable[tuple[str, Size, Mapping[str, Any]]]) -> dict[str
 
 #: Seconds of one core, where no record says more: of simulated probes of 384 channels and 80 neurons, 1, 20 and (less
 #: what inflating took) 66 minutes, and of 192 channels and 40 neurons (``benchmarks/whole_session.py``). With more
-#: neurons sorting, and what comes after it, cost more.
+#: neurons sorting, and what comes after it, cost more. Sorting is of 1 and 66 minutes: the 20 were on a busy machine.
 MEASURED: Final = {
     "depth_estimation": Rate(seconds=5e-5, disk=0.2, memory=1e6, channel_seconds=0.03, fixed_seconds=0.5),
     "median_subtraction": Rate(seconds=8e-5, disk=0.0, memory=2e5),

@@ -1,6 +1,6 @@
 """Faults in recordings of twenty minutes: a minute of saturation, a probe that is pulled, a shank that dies half way.
 
-What they cost is told by the same recording without the fault. Five sortings, a quarter of an hour on two cores:
+What they cost is told by the same recording without the fault. Five sortings:
 ``pytest -m slow tests/processing/sorting/test_faults_at_length.py``.
 """
 
