@@ -71,7 +71,7 @@ def open_files(disk: Path) -> list[str]:
     found = list[str]()
     for descriptor in Path("/proc/self/fd").iterdir():
         with suppress(OSError):  # the one that lists them is gone
-            found.append(os.readlink(descriptor))
+            found.append(str(descriptor.readlink()))
     return [path for path in found if path.startswith(str(disk))]
 
 
