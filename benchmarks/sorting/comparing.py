@@ -12,6 +12,10 @@ DELTA_MS = 0.4
 WELL_FOUND = 0.8
 #: From this length on accuracy is looked at over time.
 LONG_SECONDS = 600.0
+#: Accuracy at the ends of a recording is that of this long.
+ENDS_SECONDS = 600.0
+#: The native sorter's batches (``SortingParameters.NT``), and into how many parts they are looked at.
+BATCH_SAMPLES, BATCH_PLACES = 65_536, 64
 #: Agreement below which a sorted unit belongs to no true unit (SpikeInterface's `redundant_score`).
 LEAST_AGREEMENT = 0.2
 
@@ -53,30 +57,42 @@ def score(data: Dataset, samples: np.ndarray, units: np.ndarray) -> dict[str, An
     over_time = {}
     if data.seconds >= LONG_SECONDS:
         partners = comparison.hungarian_match_12.loc[data.foreground].to_numpy(dtype=np.int64)
-        over_time = {"accuracy_over_time": _over_time(data, samples, units, partners)}
+        over_time = _over_time(data, samples, units, partners)
     return _summary(data, performance, agreement, matches / np.maximum(counts, 1), matched) | over_time
 
 
-def _over_time(data: Dataset, samples: np.ndarray, units: np.ndarray, partners: np.ndarray) -> list[float]:
-    """Return the mean accuracy of foreground units in each tenth of the recording, of those that fire in it.
+def _over_time(data: Dataset, samples: np.ndarray, units: np.ndarray, partners: np.ndarray) -> dict[str, Any]:
+    """Return the mean accuracy of foreground units in each tenth and in the first and last ten minutes.
 
-    Units are matched over the whole recording; one that nothing was matched to counts as 0.
+    A unit counts where it fires. Units are matched over the whole recording; one that nothing was matched to counts as
+    0. Of the true spikes of matched units, the share that was found is told for each 64th of the sorter's batches:
+    nothing may be lost at their borders.
     """
-    edges = np.linspace(0, data.n_samples, 11)
     tolerance = int(DELTA_MS / 1e3 * RATE)
-    scores: list[list[float]] = [[] for _ in edges[:-1]]
+    tenths = list(pairwise(np.linspace(0, data.n_samples, 11)))
+    ends = [(0.0, ENDS_SECONDS * RATE), (data.n_samples - ENDS_SECONDS * RATE, float(data.n_samples))]
+    scores: list[list[float]] = [[] for _ in (*tenths, *ends)]
+    place_hits, place_counts = np.zeros(BATCH_PLACES), np.zeros(BATCH_PLACES)
     for unit, partner in zip(data.foreground, partners, strict=True):
         true, found = data.spike_samples[data.spike_units == unit], samples[units == partner]
-        place = np.searchsorted(found, true)
+        nearest = np.searchsorted(found, true)
         padded = np.r_[np.iinfo(np.int64).min // 2, found, np.iinfo(np.int64).max // 2]
-        hit = np.minimum(np.abs(padded[place] - true), np.abs(padded[place + 1] - true)) <= tolerance
-        for tenth, (start, stop) in enumerate(pairwise(edges)):
+        hit = np.minimum(np.abs(padded[nearest] - true), np.abs(padded[nearest + 1] - true)) <= tolerance
+        if partner >= 0:
+            place = true % BATCH_SAMPLES * BATCH_PLACES // BATCH_SAMPLES
+            place_hits += np.bincount(place[hit], minlength=BATCH_PLACES)
+            place_counts += np.bincount(place, minlength=BATCH_PLACES)
+        for part, (start, stop) in zip(scores, (*tenths, *ends), strict=True):
             mine = (true >= start) & (true < stop)
             n_true, n_found = int(mine.sum()), int(((found >= start) & (found < stop)).sum())
             if n_true:
                 matches = int(hit[mine].sum())
-                scores[tenth].append(matches / max(n_true + n_found - matches, 1))
-    return [round(float(np.mean(part)), 4) if part else float("nan") for part in scores]
+                part.append(matches / max(n_true + n_found - matches, 1))
+    means = [round(float(np.mean(part)), 4) if part else float("nan") for part in scores]
+    return {
+        "accuracy_over_time": means[: len(tenths)], "accuracy_of_ends": means[len(tenths) :],
+        "found_by_place_in_batch": (place_hits / np.maximum(place_counts, 1)).round(4).tolist(),
+    }  # fmt: skip
 
 
 def _summary(

@@ -17,12 +17,15 @@ from allen_ecephys.progress import progress_bar
 
 from ..parameters import SortingParameters
 from .initial_templates import cluster_peaks
+from .remnants import find_remnants, summed
 from .searching import Found, Searcher
 from .template_bank import TemplateBank
 
 logger = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Spikes = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]
 
 #: Two templates may be one if they correlate more than this, at any lag...
 TWIN_SIMILARITY: Final = 0.9
@@ -36,6 +39,8 @@ DRIFTING_MEMORY: Final = 30.0
 #: A template of two spikes at once leaves no more than this, of its energy or in noise variances, without them.
 COMPOSITE_SHARE: Final = 0.3
 COMPOSITE_ENERGY: Final = 25.0
+#: No two units fire at one sample more often than at this share of the rarer one's spikes: what does is a neuron.
+COMPOSITE_RATE: Final = 0.1
 
 
 def momentum(searcher: Searcher, parameters: SortingParameters) -> tuple[float, float]:
@@ -101,9 +106,10 @@ def without_twins(bank: TemplateBank, counts: Floats, share: float = TWIN_SHARE)
 def without_composites(
     searcher: Searcher, bank: TemplateBank, counts: Floats, parameters: SortingParameters
 ) -> npt.NDArray[np.bool_]:
-    """Tell which templates stay: all but those that two or more others, each more frequent, explain together.
+    """Tell which templates stay: all but those that two or more others, each far more frequent, explain together.
 
-    Spikes of two units that often fall together form a cluster of their own.
+    Spikes of two units that often fall together form a cluster of their own. But any waveform looks much like the sum
+    of some two others on a probe full of them: how often it is seen tells a neuron from a coincidence.
     """
     stays, energies, templates = np.ones(len(bank), np.bool_), bank.norms**2, searcher.templates(bank)
     for i in np.argsort(counts, kind="stable"):
@@ -111,8 +117,41 @@ def without_composites(
         parts, amplitudes = searcher.explain(templates, int(i), stays, threshold=parameters.Th[1], lam=parameters.lam)
         left = energy - (amplitudes.astype(np.float64) ** 2).sum()
         enough = left < max(COMPOSITE_SHARE * energy, COMPOSITE_ENERGY)
-        stays[i] = not (len(parts) >= 2 and enough and (counts[parts] > counts[i]).all())
+        stays[i] = not (len(parts) >= 2 and enough and (COMPOSITE_RATE * counts[parts] > counts[i]).all())
     return stays
+
+
+def with_remnants_completed(bank: TemplateBank, spikes: Spikes, share: float) -> tuple[TemplateBank, Bools]:
+    """Replace templates that are never alone by the neurons that they are a part of.
+
+    Parameters
+    ----------
+    spikes
+        Of a pass: first samples, templates, amplitudes.
+
+    Returns
+    -------
+    TemplateBank
+        As many templates.
+    ndarray
+        bool: which stay. A neuron that has a template already needs no other.
+    """
+    start, template, amplitude = spikes
+    remnants = find_remnants(start, template, amplitude, bank.norms)
+    main, weights = bank.main.copy(), bank.weights.copy()
+    for remnant in remnants:
+        whole = summed(bank, remnant)
+        main[remnant.template], weights[remnant.template] = whole.main[0], whole.weights[0]
+    completed = TemplateBank(bank.layout, bank.basis, main, weights)
+    same, stays = alike(completed, share), np.ones(len(bank), np.bool_)
+    for remnant in remnants:
+        stays[remnant.template] = not (same[remnant.template] & stays).any()
+    if remnants:
+        logger.info(
+            "%d templates were never alone: %d completed, %d dropped",
+            len(remnants), len(remnants) - int((~stays).sum()), int((~stays).sum()),
+        )  # fmt: skip
+    return completed, stays
 
 
 def learn(
@@ -129,7 +168,7 @@ def learn(
     seconds = sum(stop - start for start, stop in batches) / searcher.recording.sampling_rate
     memories = forgetting(momentum(searcher, p), 2 * len(batches))
     for sweep in range(2):
-        counts, left = np.zeros(len(bank)), []
+        counts, left, spikes = np.zeros(len(bank)), [], list[Spikes]()
         caution = searcher.caution(f"learning {sweep + 1} of 2")
         # Back to the beginning, where the extraction starts.
         visited = batches if sweep == 0 else batches[::-1]
@@ -140,7 +179,10 @@ def learn(
             bank, n = updated(bank, found, memories[sweep * len(batches) + step], p.Th[0] * caution.root)
             counts += n
             left.append(found.residual)
-        stays = counts >= max(p.minFR * seconds, 1.0)
+            spikes.append((found.start, found.template, found.amplitude))
+        start, template, amplitude = (np.concatenate(part) for part in zip(*spikes, strict=True))
+        bank, stays = with_remnants_completed(bank, (start, template, amplitude), twin_share(searcher))
+        stays &= counts >= max(p.minFR * seconds, 1.0)
         bank, counts = bank.keep(stays).recentred(), counts[stays]
         stays = without_twins(bank, counts, twin_share(searcher))
         n_twins = int((~stays).sum())

@@ -172,7 +172,7 @@ class TemplateBank:
         """
         n = len(self)
         similarity, best_lag = np.eye(n, dtype=np.float32), np.zeros((n, n), np.float32)
-        steps, products = _lag_products(self.basis, lags)
+        steps, products = lag_products(self.basis, lags)
         units, channels = self.units(), self.layout.local[self.main]
         place = np.full(self.layout.n_channels, -1, np.int64)
         for i in range(n):
@@ -193,7 +193,7 @@ class TemplateBank:
         return similarity, best_lag
 
 
-def _lag_products(basis: Float32, lags: int) -> tuple[Float32, Float32]:
+def lag_products(basis: Float32, lags: int) -> tuple[Float32, Float32]:
     """Return lags in quarters of a sample, and for each ``[j, k]``: component `j` times component `k` so much later."""
     steps = np.arange(-4 * lags, 4 * lags + 1) / 4.0
     products = np.empty((len(steps), basis.shape[1], basis.shape[1]), np.float32)
