@@ -18,7 +18,6 @@ import logging
 import os
 import resource
 import time
-from itertools import pairwise
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any
@@ -29,6 +28,7 @@ from datasets import COMPUTED_FILE, ROOT, Dataset, get_dataset
 from allen_ecephys.processing.simulation.computed import ComputedRecording
 
 EVERY_SECONDS = 10.0
+RESULTS = Path(__file__).parents[1] / "results"
 
 
 class MeteredRecording(ComputedRecording):
@@ -97,21 +97,19 @@ def sort(data: Dataset, folder: Path) -> None:
     watch.join()
 
 
-def costs(folder: Path) -> dict[str, float]:
-    """Add up the costs of all starts."""
-    records = [json.loads(line) for line in (folder / "costs.jsonl").read_text().splitlines()]
-    ends = [a for a, b in pairwise([*records, {"pid": None, "wall_s": -1.0}])
-            if a["pid"] != b["pid"] or b["wall_s"] < a["wall_s"]]  # fmt: skip
-    return {
-        "starts": len(ends), "cpu_s": round(sum(r["cpu_s"] for r in ends), 1),
-        "computing_cpu_s": round(sum(r["computing_cpu_s"] for r in ends), 1),
-        "wall_s": round(sum(r["wall_s"] for r in ends), 1), "peak_gb": max(r["peak_gb"] for r in records),
-        "private_gb": max(r["private_gb"] for r in records),
-        "disk_gb": max(r["disk_gb"] for r in records),
-    }  # fmt: skip
+def records_of(folder: Path) -> list[dict[str, float]]:
+    """Return what was noted, of all starts one after the other: seconds go on where the start before ended."""
+    records, before, last = [], {"wall_s": 0.0, "cpu_s": 0.0, "computing_cpu_s": 0.0}, None
+    for line in (folder / "costs.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        if last is not None and record["wall_s"] < last["wall_s"]:
+            before = {name: before[name] + last[name] for name in before}
+        last = record
+        records.append(record | {name: before[name] + record[name] for name in before})
+    return records
 
 
-def report(data: Dataset, folder: Path) -> dict[str, object]:
+def report(data: Dataset, folder: Path) -> dict[str, Any]:
     """Score what was found; drift is the mean over the probe, estimated and true."""
     from comparing import score
 
@@ -119,30 +117,77 @@ def report(data: Dataset, folder: Path) -> dict[str, object]:
         samples, units, drift = found["samples"], found["units"], found["drift_um"].mean(axis=1)
     seconds = (np.arange(len(drift)) + 0.5) * data.seconds / len(drift)
     true = np.interp(seconds, data.drift_seconds, data.drift_um)
-    error = (drift - drift.mean()) - (true - true.mean())
+    estimated, true = drift - drift.mean(), true - true.mean()
+    error, some = np.abs(estimated - true), slice(None, None, max(len(drift) // 200, 1))
     minutes, _ = np.histogram(samples, np.arange(0, data.n_samples + 1, round(60 * data.n_samples / data.seconds)))
+    records = records_of(folder)
+    shown = records[:: max(len(records) // 100, 1)]
+    end = records[-1]
     return {
-        **costs(folder), "recording_gb": round(2 * data.n_samples * data.n_channels / 1e9, 2),
-        "drift_error_um": {"median": float(np.median(np.abs(error))), "largest": float(np.abs(error).max())},
+        "seconds": data.seconds, "starts": len({record["pid"] for record in records}), "cpu_s": round(end["cpu_s"], 1),
+        "computing_cpu_s": round(end["computing_cpu_s"], 1), "wall_s": round(end["wall_s"], 1),
+        **{name: max(record[name] for record in records) for name in ("peak_gb", "private_gb", "disk_gb")},
+        "recording_gb": round(2 * data.n_samples * data.n_channels / 1e9, 2),
+        "drift_error_um": {"median": round(float(np.median(error)), 2), "largest": round(float(error.max()), 2)},
         "spikes_a_minute": minutes.tolist(), **score(data, samples, units),
+        "drift_um": {
+            "seconds": seconds[some].round(1).tolist(), "estimated": estimated[some].round(2).tolist(),
+            "true": true[some].round(2).tolist(),
+        },
+        "costs": {name: [round(r[name], 3) for r in shown] for name in ("wall_s", "cpu_s", "private_gb", "disk_gb")},
     }  # fmt: skip
+
+
+def draw(reports: dict[str, dict[str, Any]], path: Path) -> None:
+    """Draw accuracy over time, drift, what was found at borders of batches, and costs."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, ((over_time, drift), (border, memory)) = plt.subplots(2, 2, figsize=(10, 6.4), layout="constrained")
+    for color, (name, r) in zip(("#1f77b4", "#d62728", "#2ca02c"), reports.items(), strict=False):
+        tenths = (np.arange(10) + 0.5) * r["seconds"] / 600
+        over_time.plot(tenths, r["accuracy_over_time"], "o-", color=color, label=name)
+        times = np.array(r["drift_um"]["seconds"]) / 60
+        drift.plot(times, r["drift_um"]["true"], color="0.75", lw=4, label=None if drift.lines else "true")
+        drift.plot(times, r["drift_um"]["estimated"], color=color, lw=1.0, label=f"{name}, estimated")
+        border.plot(np.array(r["found_by_place_in_batch"]), "-", color=color, label=name)
+        memory.plot(np.array(r["costs"]["wall_s"]) / 60, r["costs"]["private_gb"], color=color, label=f"{name}, memory")
+        memory.plot(np.array(r["costs"]["wall_s"]) / 60, r["costs"]["disk_gb"], "--", color=color, label="work folder")
+    over_time.set(xlabel="recorded (min)", ylabel="mean accuracy of true units", ylim=(0, 1))
+    drift.set(xlabel="recorded (min)", ylabel="drift (um, about its mean)")
+    border.set(xlabel="place in a batch (64ths of 2.2 s)", ylabel="true spikes of matched units found", ylim=(0, 1.03))
+    memory.set(xlabel="sorting (min)", ylabel="GB")
+    for axis in (over_time, drift, border, memory):
+        axis.legend(frameon=False, fontsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset")
+    parser.add_argument("datasets", nargs="+", metavar="dataset")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--score", action="store_true", help="score a sorting that is done")
+    parser.add_argument("--figure", action="store_true", help="draw and list what was scored")
     arguments = parser.parse_args()
-    data = get_dataset(arguments.dataset, arguments.seed)
-    folder = ROOT / "long" / data.folder.name
-    if arguments.score:
-        found = report(data, folder)
-        (folder / "report.json").write_text(json.dumps(found, indent=1))
-        print(json.dumps({k: v for k, v in found.items() if not k.startswith("unit_")}, indent=1))
-    else:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-        sort(data, folder)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    reports = {}
+    for name in arguments.datasets:
+        data = get_dataset(name, arguments.seed)
+        folder = ROOT / "long" / data.folder.name
+        if arguments.figure:
+            reports[name] = json.loads((folder / "report.json").read_text())
+        elif arguments.score:
+            found = report(data, folder)
+            (folder / "report.json").write_text(json.dumps(found, indent=1))
+            print(json.dumps({k: v for k, v in found.items() if not k.startswith("unit_")}, indent=1))
+        else:
+            sort(data, folder)
+    if arguments.figure:
+        (RESULTS / "long_run.json").write_text(json.dumps(reports, indent=1))
+        draw(reports, RESULTS / "long_run.png")
 
 
 if __name__ == "__main__":
