@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 from datasets import RATE, Dataset
 
+from allen_ecephys.processing.sorting import SortingParameters
+
 DELTA_MS = 0.4
 WELL_FOUND = 0.8
 #: From this length on accuracy is looked at over time.
 LONG_SECONDS = 600.0
 #: Accuracy at the ends of a recording is that of this long.
 ENDS_SECONDS = 600.0
-#: The native sorter's batches (``SortingParameters.NT``), and into how many parts they are looked at.
-BATCH_SAMPLES, BATCH_PLACES = 65_536, 64
+#: The native sorter's batches, and in how many parts they are looked at.
+BATCH_SAMPLES, BATCH_PLACES = SortingParameters().NT, 64
 #: Agreement below which a sorted unit belongs to no true unit (SpikeInterface's `redundant_score`).
 LEAST_AGREEMENT = 0.2
 

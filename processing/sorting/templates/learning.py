@@ -39,7 +39,8 @@ DRIFTING_MEMORY: Final = 30.0
 #: A template of two spikes at once leaves no more than this, of its energy or in noise variances, without them.
 COMPOSITE_SHARE: Final = 0.3
 COMPOSITE_ENERGY: Final = 25.0
-#: No two units fire at one sample more often than at this share of the rarer one's spikes: what does is a neuron.
+#: What is seen at more than this share of the rarer one's spikes is taken for a neuron, not for two at once: by chance
+#: a train shares 2.3 % of its spikes with one of 100 Hz within 7 samples.
 COMPOSITE_RATE: Final = 0.1
 
 
@@ -137,20 +138,21 @@ def with_remnants_completed(bank: TemplateBank, spikes: Spikes, share: float) ->
         bool: which stay. A neuron that has a template already needs no other.
     """
     start, template, amplitude = spikes
-    remnants = find_remnants(start, template, amplitude, bank.norms)
+    remnants, stays = find_remnants(start, template, amplitude, bank.norms), np.ones(len(bank), np.bool_)
+    if not remnants:
+        return bank, stays
     main, weights = bank.main.copy(), bank.weights.copy()
     for remnant in remnants:
         whole = summed(bank, remnant)
         main[remnant.template], weights[remnant.template] = whole.main[0], whole.weights[0]
     completed = TemplateBank(bank.layout, bank.basis, main, weights)
-    same, stays = alike(completed, share), np.ones(len(bank), np.bool_)
+    same = alike(completed, share)
     for remnant in remnants:
         stays[remnant.template] = not (same[remnant.template] & stays).any()
-    if remnants:
-        logger.info(
-            "%d templates were never alone: %d completed, %d dropped",
-            len(remnants), len(remnants) - int((~stays).sum()), int((~stays).sum()),
-        )  # fmt: skip
+    dropped = int((~stays).sum())
+    logger.info(
+        "%d templates were never alone: %d completed, %d dropped", len(remnants), len(remnants) - dropped, dropped
+    )
     return completed, stays
 
 

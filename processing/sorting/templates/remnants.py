@@ -1,9 +1,9 @@
 """Templates that are never alone: what is left of a neuron after another's template was subtracted from its spikes.
 
 While a neuron has no template of its own, the nearest one that resembles it is fitted to its spikes, and what that
-leaves makes a template: each of its spikes then falls on one of the other's, always at the same lag. Chance gives a
-hundredth of such coincidences, and neurons that fire together do so within a millisecond, not within a sample. The
-neuron's own template is the sum of both.
+leaves makes a template: each of its spikes then falls on one of the other's, always at the same lag. What
+coincides by chance, or because neurons fire together, is a part of a train, and spread over lags. The neuron's own
+template is the sum of both.
 """
 
 from __future__ import annotations

@@ -110,6 +110,9 @@ def test_a_unit_that_is_lost_half_way_shows_over_time(benchmark: SimpleNamespace
     truth.seconds, truth.n_samples = 600.0, 18_000_000
     got = benchmark.comparing.score(truth, *sorting_of([trains[0], trains[1][:10_800], trains[2]]))
     assert got["accuracy_over_time"] == [1.0] * 6 + [0.5] * 4
+    assert got["accuracy_of_ends"] == [0.8667, 0.8667]  # ten minutes are all of it
+    assert len(got["found_by_place_in_batch"]) == 64
+    np.testing.assert_allclose(got["found_by_place_in_batch"], 37_800 / 45_000, atol=0.05)
 
 
 def test_estimates_of_units_are_fitted_to_the_stored_units_and_hold_on_the_other_generator(

@@ -135,6 +135,15 @@ def test_templates_more_frequent_than_their_parts_stay(example_bank: TemplateBan
     assert without_composites(searcher, bank, counts, PARAMETERS)[5]
 
 
+@pytest.mark.parametrize(("seen", "stays"), [(7, False), (8, True), (40, True)])
+def test_what_is_seen_too_often_for_two_units_at_once_is_a_neuron(
+    example_bank: TemplateBank, searcher: Searcher, seen: int, stays: bool
+) -> None:
+    bank = joined_with(example_bank, 7, full_weights(example_bank, 0) + full_weights(example_bank, 2))
+    counts = np.array([100.0, 50, 80, 60, 70, seen])
+    assert without_composites(searcher, bank, counts, PARAMETERS)[5] == stays
+
+
 def test_a_template_that_one_other_explains_is_no_composite(example_bank: TemplateBank, searcher: Searcher) -> None:
     bank = joined_with(example_bank, 7, full_weights(example_bank, 2))
     assert without_composites(searcher, bank, np.array([9.0, 9, 100, 9, 9, 5]), PARAMETERS).all()
