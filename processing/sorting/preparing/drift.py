@@ -60,13 +60,15 @@ BLOCK_PEAKS: Final = 1000
 LEAST_UM: Final = 100.0
 LEAST_PEAKS: Final = 200
 LEAST_A_BATCH: Final = 5
+#: The tissue is held still where it is most of the time: where most batches lie within so many um of each other.
+USUAL_UM: Final = 30.0
 #: Movement that need not be undone: undoing it costs more signal than it restores.
 NEGLIGIBLE_UM: Final = 2.0
 
 
 @dataclass(frozen=True, eq=False)
 class Drift:
-    """Displacement of the tissue along the probe (positive: towards the surface), around its median.
+    """Displacement of the tissue along the probe (positive: towards the surface) from where it is most of the time.
 
     Attributes
     ----------
@@ -194,6 +196,19 @@ def _bins(batch: Int64, depth: Float64, amplitude: Float64, n_batches: int, low:
         n_places=n_places,
         lowest=low,
     )
+
+
+def usual_place(shift: Float64) -> Float64:
+    """Return where each depth block mostly is, float64 (n_blocks,), given shifts (n_batches, n_blocks) in um.
+
+    The median, but of the batches near where most are: after a jump half way the median of all lies between two places,
+    and the probe was at neither.
+    """
+    whole = shift.mean(axis=1)
+    places = np.sort(whole)
+    last = np.searchsorted(places, places + USUAL_UM, side="right")
+    n_near = last - np.searchsorted(places, places - USUAL_UM, side="left")
+    return np.asarray(np.median(shift[np.abs(whole - places[n_near.argmax()]) <= USUAL_UM], axis=0))
 
 
 def _centred(path: Int64) -> Int64:
@@ -361,6 +376,6 @@ def estimate_drift(
     bins = _bins(b, z, a, n_batches, low - REACH_UM / 2, high + REACH_UM / 2)
     rigid = _rigid(bins)
     centres = block_centres(z, depth_range, nblocks)
-    shift = rigid[:, None] if len(centres) == 1 else _blockwise(bins, rigid, centres)
-    shift = shift - np.median(shift, axis=0)
-    return Drift(shift.astype(np.float64), centres, n_peaks=len(b))
+    moved = rigid[:, None] if len(centres) == 1 else _blockwise(bins, rigid, centres)
+    shift = moved.astype(np.float64)
+    return Drift(shift - usual_place(shift), centres, n_peaks=len(b))

@@ -26,6 +26,8 @@ RIDGE: Final = 0.01
 #: Directions that kriging loses (a place beyond the end of the probe) are not restored from noise: singular values well
 #: below the root of this stay small.
 DAMPING: Final = 0.01
+#: Of a place from which less than this share of the noise's variance comes back hardly anything is seen.
+LEAST_SEEN: Final = 0.5
 #: Shifts are rounded to this many um: neighbouring blocks differ by less than a tenth of the noise.
 STEP_UM: Final = 0.5
 
@@ -82,6 +84,10 @@ class RegistrationWeights:
         steps = np.rint(self.drift.at_sample((start + stop) / 2, self.positions[:, 1]) / STEP_UM).astype(np.int64)
         sums = [self._sum(channel, step) for channel, step in enumerate(steps.tolist())]
         return LocalWeights(np.stack([s[0] for s in sums]), np.stack([s[1] for s in sums]))
+
+    def seen(self, start: int, stop: int) -> npt.NDArray[np.bool_]:
+        """Tell which channels' places the probe saw in samples ``[start, stop)``: not those beyond its ends then."""
+        return np.asarray((self.at(start, stop).weights ** 2).sum(axis=1) >= LEAST_SEEN)
 
     def _sum(self, channel: int, step: int) -> tuple[Int64, npt.NDArray[np.float32]]:
         """Return the channels and weights of one output. Kept: a probe passes the same shifts again and again."""

@@ -47,9 +47,10 @@ Int16 = npt.NDArray[np.int16]
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 #: Parameters of the sorter that prepared samples depend on.
-USED_PARAMETERS: Final = ("definition", "fshigh", "whitening_range", "minfr_goodchannels", "spkTh", "nblocks", "sig")
+USED_PARAMETERS: Final = ("definition", "fshigh", "whitening_range", "minfr_goodchannels", "nblocks", "sig")
 #: Blocks that are kept in memory besides two for each thread, and on disk: 6 MB each of 384 channels.
 KEPT_BLOCKS: Final = 4
 STORED_BLOCKS: Final = 512
@@ -104,7 +105,9 @@ class PreparedRecording:
         self.whitening = dense_whitening(front.weights, front.channels)
         self.timeline: Timeline | None = front.recording.timeline if len(front.recording.timeline.gaps) else None
         still = drift.is_negligible
-        moving = no_registration if still else RegistrationWeights(front.positions, drift, interpolation_um).at
+        weights = None if still else RegistrationWeights(front.positions, drift, interpolation_um)
+        moving = no_registration if weights is None else weights.at
+        self._seen = None if weights is None else weights.seen
         self._n_threads = max(min(threads(), os.cpu_count() or 1), 1)
         file = None if scratch is None else BlockFile(scratch, STORED_BLOCKS)
         # No method of this object: a ring of the two would keep the files of both open until rings are looked for.
@@ -134,6 +137,10 @@ class PreparedRecording:
             for (low, high), counts in zip(bounds, pool.map(lambda b: self.counts(*b), bounds), strict=True):
                 np.multiply(counts, np.float32(1 / SCALE), out=out[low - start : high - start])
         return out
+
+    def seen(self, start: int, stop: int) -> Bools:
+        """Tell which channels' places the probe saw in samples ``[start, stop)``: not those beyond its ends then."""
+        return np.ones(self.n_channels, np.bool_) if self._seen is None else self._seen(start, stop)
 
     def write(self, path: Path, *, n_workers: int | None = None) -> Path:
         """Write all samples to a file, int16 (n_samples, n_channels), in place of one that is there.

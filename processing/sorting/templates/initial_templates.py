@@ -50,6 +50,10 @@ class Peaks:
     def __len__(self) -> int:
         return len(self.channel)
 
+    def keep(self, which: npt.NDArray[np.bool_]) -> Peaks:
+        """Return some of the peaks."""
+        return self if which.all() else Peaks(self.channel[which], self.weights[which])
+
     @classmethod
     def concatenate(cls, parts: Sequence[Peaks], layout: ProbeLayout, n_components: int) -> Peaks:
         """Join the peaks of several stretches, in their order."""

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from threading import local
 from typing import TYPE_CHECKING, Final
 
@@ -44,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 #: Samples that one thread searches at a time. Part of the result's definition, as little as it changes.
 STRETCH: Final = 8192
@@ -54,6 +56,12 @@ CANDIDATE_ENERGY: Final = 20.0
 SPIKE_ENERGY: Final = 36.0
 #: Share of a template's energy on its weakest channels, which hold more noise than waveform: they are not subtracted.
 LEFT_OUT: Final = 0.005
+#: Size of a template that takes no part: no spike is half as large.
+TAKES_NO_PART: Final = 1e6
+#: A template of which less of its energy is seen (where the tissue moved past the end of the probe) takes no part.
+LEAST_SHARE: Final = 0.3
+#: Share of a recording for which the surroundings of a channel are seen whole, if spikes of these times are enough.
+ENOUGH_CLEAR: Final = 0.25
 #: Samples within which a spike of its own is the largest.
 SPIKE_REACH: Final = 30
 
@@ -122,11 +130,11 @@ class Searcher:
 
     def peaks(self, start: int, stop: int, caution: Caution | None = None) -> Peaks:
         """Return the energy peaks of samples ``[start, stop)``, in order."""
-        factor = 1.0 if caution is None else caution.factor
+        factor, clear = 1.0 if caution is None else caution.factor, self._clear(self.recording.seen(start, stop))
 
         def work(bounds: tuple[int, int]) -> tuple[Peaks, float]:
             space = self._project(*bounds)
-            return self._peaks_of(space, bounds, factor), space.loudness
+            return self._peaks_of(space, bounds, factor, clear), space.loudness
 
         parts, levels = zip(*self._pool.map(work, _stretches(start, stop)), strict=True)
         self._tell_of(start, max(levels))
@@ -157,7 +165,11 @@ class Searcher:
         residual
             Whether to look for spikes in what is left.
         """
-        templates, factor = self.templates(bank), 1.0 if caution is None else caution.factor
+        seen, factor = self.recording.seen(start, stop), 1.0 if caution is None else caution.factor
+        templates = self.templates(bank, seen)
+        shares, hidden = templates.norms / bank.norms.astype(np.float32), ~seen[templates.channels]
+        wholes = bank.units()
+        clear = self._clear(seen)
 
         def work(bounds: tuple[int, int]) -> tuple[Found, float]:
             space = self._project(*bounds)
@@ -179,9 +191,13 @@ class Searcher:
             found, sizes = found[owned], sizes[owned]
             weights = np.empty((len(owned), *templates.units.shape[1:]), np.float32)
             clean_weights(space.projections, templates, found, sizes, weights)
-            left = self._peaks_of(space, bounds, factor) if residual else self.joined_peaks([])
-            start = found[:, TIME] + (bounds[0] - HALO)
-            spikes_of = Found(start, found[:, TEMPLATE], sizes[:, AMPLITUDE], np.sqrt(sizes[:, COST]), weights, left)
+            left = self._peaks_of(space, bounds, factor, clear) if residual else self.joined_peaks([])
+            start, template = found[:, TIME] + (bounds[0] - HALO), found[:, TEMPLATE]
+            amplitudes = np.divide(sizes[:, AMPLITUDE], shares[template], dtype=np.float32)
+            # What is not seen of a spike is taken to be as its template has it.
+            rows, columns = np.nonzero(hidden[template])
+            weights[rows, columns] = amplitudes[rows, None] * wholes[template[rows], columns]
+            spikes_of = Found(start, template, amplitudes, np.sqrt(sizes[:, COST]), weights, left)
             return spikes_of, space.loudness
 
         parts, levels = zip(*self._pool.map(work, _stretches(start, stop)), strict=True)
@@ -190,6 +206,26 @@ class Searcher:
         if caution is not None:
             caution.see(max(len(joined), len(joined.residual)), stop - start)
         return joined
+
+    def _clear(self, seen: Bools) -> Bools:
+        """Tell on which channels new units may be looked for while these are `seen`.
+
+        A spike that is cut off by the probe's end looks like another unit's: where all around a channel is seen at
+        most other times, units are looked for then.
+        """
+        return self._whole(seen) | ~self._usually_whole
+
+    def _whole(self, seen: Bools) -> Bools:
+        near = self.layout.near
+        return np.asarray((seen[near] | (near < 0)).all(axis=1))
+
+    @cached_property
+    def _usually_whole(self) -> Bools:
+        drift, n_samples = self.recording.drift, self.recording.n_samples
+        size = drift.batch_samples
+        bounds = [(size * b, min(size * (b + 1), n_samples)) for b in range(len(drift.shift_um))]
+        whole = [self._whole(self.recording.seen(*b)) for b in bounds]
+        return np.asarray(np.mean(whole, axis=0) >= ENOUGH_CLEAR)
 
     def _tell_of(self, start: int, loudness: float) -> None:
         """Say once that thresholds rise with the noise."""
@@ -211,8 +247,7 @@ class Searcher:
         subtract(projections, templates, template, -float(templates.norms[template]), exact, middle)
         candidates = others.copy()
         candidates[template] = False
-        # A template so large that no spike is half its size takes no part.
-        templates = templates._replace(norms=np.where(candidates, templates.norms, 1e6).astype(np.float32))
+        templates = templates._replace(norms=np.where(candidates, templates.norms, TAKES_NO_PART).astype(np.float32))
         energy = np.empty((self.layout.n_channels, 2 * middle), np.float32)
         spikes = room_for_spikes(16, len(others))
         n = match(
@@ -221,9 +256,18 @@ class Searcher:
         )  # fmt: skip
         return spikes.found[:n, TEMPLATE], spikes.sizes[:n, AMPLITUDE]
 
-    def templates(self, bank: TemplateBank) -> Templates:
-        """Return a bank as the kernels read it, without the weakest channels of its templates."""
-        layout, units = self.layout, bank.units()
+    def templates(self, bank: TemplateBank, seen: Bools | None = None) -> Templates:
+        """Return a bank as the kernels read it, without the weakest channels of its templates.
+
+        Where only a part of a template is `seen` it is compared by that part, and its size is that part's; one of
+        which hardly anything is seen takes no part.
+        """
+        layout, units, norms = self.layout, bank.units(), bank.norms.astype(np.float32)
+        if seen is not None and not seen.all():
+            units[~seen[layout.local[bank.main]]] = 0
+            shares = np.sqrt((units**2).sum(axis=(1, 2)))
+            units /= np.maximum(shares, 1e-6)[:, None, None]
+            norms = np.where(shares**2 >= LEAST_SHARE, norms * shares, TAKES_NO_PART).astype(np.float32)
         energy = (units**2).sum(axis=2)
         active = np.argsort(-energy, axis=1, kind="stable")
         falling = np.take_along_axis(energy, active, axis=1)
@@ -233,7 +277,7 @@ class Searcher:
             unit[order[n:]] = 0
         return Templates(
             bank.main, layout.local[bank.main], units, active, n_active.astype(np.int64),
-            bank.norms.astype(np.float32), (listed := bank.by_channel()), layout.near, layout.interacts, layout.around,
+            norms, (listed := bank.by_channel()), layout.near, layout.interacts, layout.around,
             side_by_side(listed, layout.around, layout.local[bank.main], units),
         )  # fmt: skip
 
@@ -242,10 +286,11 @@ class Searcher:
         timeline = self.recording.timeline
         return np.ones(len(starts), np.bool_) if timeline is None else timeline.holds(starts, LENGTH)
 
-    def _peaks_of(self, space: _Workspace, bounds: tuple[int, int], factor: float) -> Peaks:
+    def _peaks_of(self, space: _Workspace, bounds: tuple[int, int], factor: float, clear: Bools) -> Peaks:
         stop = HALO + bounds[1] - bounds[0]
         least = factor * space.loudness**2 * SPIKE_ENERGY
-        return peaks_in(space.projections, space.energy, self.layout, least, SPIKE_REACH, HALO, stop)
+        peaks = peaks_in(space.projections, space.energy, self.layout, least, SPIKE_REACH, HALO, stop)
+        return peaks.keep(clear[peaks.channel])
 
     def _project(self, start: int, stop: int) -> _Workspace:
         """Project a stretch with its halo.

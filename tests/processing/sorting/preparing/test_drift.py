@@ -21,6 +21,7 @@ from allen_ecephys.processing.sorting.preparing.drift import (
     block_centres,
     estimate_drift,
     shared_weights,
+    usual_place,
 )
 from allen_ecephys.processing.sorting.preparing.drift_pass import drift_pass, looked_at
 from allen_ecephys.processing.sorting.preparing.front_end import front_end
@@ -234,6 +235,14 @@ def test_the_ends_of_a_long_probe_may_move_differently() -> None:
     rigid = tissue.estimate(np.column_stack([tip, top]), nblocks=1)
     assert rigid.shift_um.shape == (40, 1)
     assert np.abs(error(rigid.shift_um[:, 0], (tip + top) / 2)).max() < 5
+
+
+def test_tissue_is_held_where_it_mostly_is() -> None:
+    wander = 15 * np.sin(np.linspace(0, 20, 301))[:, None]
+    assert usual_place(wander) == pytest.approx(np.median(wander))
+    for first in (50, 40, 70):  # of 100: a jump half way, before and after it
+        place = usual_place(np.repeat([[0.0, 2.0], [100.0, 104.0]], [first, 100 - first], axis=0)).tolist()
+        assert place == ([0.0, 2.0] if first >= 50 else [100.0, 104.0])
 
 
 def test_the_order_of_peaks_does_not_matter() -> None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from allen_ecephys.processing.sorting.preparing.detection import ENERGY_COMPONENTS
+from allen_ecephys.processing.sorting.preparing.drift import Drift
 from allen_ecephys.processing.sorting.preparing.registration import PreparedRecording
 from allen_ecephys.processing.sorting.templates import searching
 from allen_ecephys.processing.sorting.templates.matching import (
@@ -460,6 +461,56 @@ def test_the_residual_holds_what_no_template_explains(whitened: Prepare, example
     assert (left == 7).sum() == 20
     assert len(everything) >= 40
     assert HALO >= 122
+
+
+def test_a_template_is_compared_by_the_part_of_it_that_is_seen(
+    whitened: Prepare, example_bank: TemplateBank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the tissue moved past the end of the probe a spike keeps its size, and the template its shape."""
+    spikes = [(400 + 300 * k, 0, 30.0, EXACT) for k in range(20)]
+    samples = recording(example_bank, 7000, spikes, noise=0.5).astype(np.float32)
+    hidden = np.isin(np.arange(16), [0, 1, 3])
+    samples[:, hidden] = 0
+    ended = whitened(samples)
+    with Searcher(ended, example_bank.layout, example_bank.basis) as searcher:
+        cut = searcher.search(example_bank, 0, 7000, threshold=4.0, lam=LAM)
+        monkeypatch.setattr(ended, "seen", lambda start, stop: ~hidden)
+        found = searcher.search(example_bank, 0, 7000, threshold=4.0, lam=LAM)
+        monkeypatch.setattr(ended, "seen", lambda start, stop: np.arange(16) >= 8)
+        unseen = searcher.search(example_bank, 0, 7000, threshold=4.0, lam=LAM)
+    mine = found.template == 0
+    assert found.start[mine].tolist() == [start for start, *_ in spikes]
+    np.testing.assert_allclose(found.amplitude[mine], 30.0, atol=1.5)
+    np.testing.assert_allclose(found.weights[mine].mean(axis=0), example_bank.weights[0], atol=0.5)
+    least = example_bank.units()[0][hidden[example_bank.layout.local[2]]]
+    assert 0.1 < (least**2).sum() < 0.7
+    assert cut.amplitude[cut.template == 0].mean() < 28.0
+    assert not (unseen.template == 0).any()
+
+
+def test_what_is_never_seen_whole_is_looked_for_all_the_same(
+    whitened: Prepare, example_bank: TemplateBank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spikes = [(400 + 300 * k, 0, 30.0, EXACT) for k in range(20)]
+    ended = whitened(recording(example_bank, 7000, spikes, noise=0.5).astype(np.float32))
+    monkeypatch.setattr(ended, "seen", lambda start, stop: np.arange(16) >= 4)
+    with Searcher(ended, example_bank.layout, example_bank.basis) as searcher:
+        assert len(searcher.peaks(0, 7000)) >= 20
+
+
+def test_new_units_are_looked_for_while_all_around_them_is_seen(
+    whitened: Prepare, example_bank: TemplateBank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spikes = [(400 + 300 * k, 0, 30.0, EXACT) for k in range(20)]
+    samples = recording(example_bank, 7000, spikes, noise=0.5).astype(np.float32)
+    moving = whitened(samples)
+    # Two batches in drift: in the second the lowest channels are beyond the end of the probe.
+    monkeypatch.setattr(moving, "drift", Drift(np.array([[0.0], [50.0]]), np.array([100.0]), batch_samples=3500))
+    monkeypatch.setattr(moving, "seen", lambda start, stop: np.arange(16) >= (4 if start >= 3500 else 0))
+    with Searcher(moving, example_bank.layout, example_bank.basis) as searcher:
+        first, second = searcher.peaks(0, 3500), searcher.peaks(3500, 7000)
+    assert len(first) >= 10
+    assert len(second) == 0
 
 
 def test_a_template_is_explained_by_its_parts(whitened: Prepare, example_bank: TemplateBank) -> None:
