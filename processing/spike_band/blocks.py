@@ -82,6 +82,21 @@ class BlockCounts:
 
 
 @numba.njit(cache=True, nogil=True)
+def flat_channels(samples: Int16) -> npt.NDArray[np.bool_]:
+    """Tell which channels hold one value in all `samples`: they are cut off, or at the end of their range."""
+    flat = np.ones(samples.shape[1], np.bool_)
+    n_flat = len(flat)
+    for t in range(1, len(samples)):
+        for c in range(len(flat)):
+            if flat[c] and samples[t, c] != samples[0, c]:
+                flat[c] = False
+                n_flat -= 1
+        if not n_flat:
+            break
+    return flat
+
+
+@numba.njit(cache=True, nogil=True)
 def _less_offsets(samples: Int16, blank: npt.NDArray[np.bool_], offsets: Float32, first: int, out: Float32) -> None:
     """Write samples from `first` on less offsets to `out`; blanked ones and those that do not exist are 0."""
     for i in range(out.shape[0]):
@@ -215,8 +230,9 @@ def whiten_block(
     lead = start - first
     buffer, blank = prepare_block(samples, first, plan)
     reference = NO_REFERENCE if plan.reference is None else plan.reference
+    taps = NO_TAPS if plan.taps is None else plan.taps
     n_clipped = filter_and_whiten(
-        buffer, blank, lead, plan.sections, reference, NO_TAPS if plan.taps is None else plan.taps,
+        buffer, blank, lead, plan.sections, reference, taps,
         weights.neighbors, weights.weights, registration.neighbors, registration.weights, out,
     )  # fmt: skip
     return BlockCounts(int(n_clipped), int(blank[lead : lead + len(out)].sum()))
@@ -229,6 +245,8 @@ def filter_block(samples: Int16, first: int, start: int, stop: int, plan: SpikeB
     block = buffer[start - first : stop - first]
     if plan.reference is not None:
         subtract_common(block, plan.reference)
+        # The mirror image of the median is no noise of a channel that is cut off.
+        block[:, flat_channels(samples)] = 0
     block[blank[start - first : stop - first]] = 0
     return block
 

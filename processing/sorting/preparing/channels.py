@@ -17,6 +17,7 @@ from ...recording import Recording, duration
 from ...shanks import ShankLines
 from ...spike_band.blocks import SpikeBandPlan, filter_block, halo_bounds
 from ...spike_band.saturation import SATURATED_SHARE, SATURATION_MARGIN, saturated_rows
+from ...spike_band.temporal_whitening import GAUSSIAN_MAD, NOISE_STRIDE
 from ...spike_band.whitening import depth_order
 from ...spike_band.writing import covariance_blocks, plan_for
 from ..parameters import SortingParameters
@@ -42,8 +43,11 @@ LEAST_CHANNELS: Final = 4
 #: Shortest recording, in seconds, whose channels are judged by their spikes, and the blocks that are looked at.
 LEAST_SECONDS: Final = 300.0
 RATE_BLOCKS: Final = 200
-#: A channel without spikes is kept if one this near (um) has some: it sees the edges of their waveforms.
-MARGIN_UM: Final = 60.0
+#: A channel without spikes is kept if one this near (um) has some: it sees the edges of their waveforms (60 um), and
+#: neurons that come to it when the tissue moves.
+MARGIN_UM: Final = 160.0
+#: Spikes are counted from so many robust SDs on: of Gaussian noise a channel has one in a hundred seconds.
+COUNTED_SDS: Final = -5.0
 #: A spike is the lowest sample within this many on both sides.
 SPIKE_REACH: Final = 30
 
@@ -100,26 +104,29 @@ def channel_levels(recording: Recording, high_pass: float) -> ChannelLevels:
         Corner of the filter, Hz.
     """
     n_channels = recording.n_channels
-    sums, squares, sizes = np.zeros(n_channels), [], []
+    sums, n_blocks, squares, lengths = np.zeros(n_channels), np.zeros(n_channels, np.int64), [], []
     lowest, highest = np.full(n_channels, np.iinfo(np.int16).max), np.full(n_channels, np.iinfo(np.int16).min)
-    n_blocks = 0
     for sound, mean, filtered in _blocks_without_offsets(recording, high_pass, covariance_blocks(recording.n_samples)):
-        squares.append(np.einsum("tc,tc->c", filtered, filtered, dtype=np.float64))
-        sizes.append(len(filtered))
+        # A channel that is cut off in this block says nothing in it.
+        alive = np.zeros(n_channels, np.bool_)
         if len(sound):
-            sums += mean
-            n_blocks += 1
-            lowest, highest = np.minimum(lowest, sound.min(axis=0)), np.maximum(highest, sound.max(axis=0))
-    power, lengths = np.array(squares).reshape(-1, n_channels), np.array(sizes)
-    calm = quiet(np.median(np.sqrt(power / np.maximum(lengths, 1)[:, None]), axis=1))
+            low, high = sound.min(axis=0), sound.max(axis=0)
+            lowest, highest, alive = np.minimum(lowest, low), np.maximum(highest, high), high > low
+        squares.append(np.einsum("tc,tc->c", filtered, filtered, dtype=np.float64))
+        lengths.append(len(filtered) * alive)
+        sums += np.where(alive, mean, 0.0)
+        n_blocks += alive
+    power, sizes = np.array(squares).reshape(-1, n_channels), np.array(lengths).reshape(-1, n_channels)
+    rms = np.sqrt(power / np.maximum(sizes, 1))
+    calm = quiet(np.array([np.median(of_block[of_block > 0]) if of_block.any() else 0.0 for of_block in rms]))
     if not calm.all():
         logger.warning(
             "%d of %d blocks that were looked at are more than twice as loud as most; noise is measured without them",
             len(calm) - int(calm.sum()), len(calm),
         )  # fmt: skip
     return ChannelLevels(
-        offsets=(sums / max(n_blocks, 1)).astype(np.float32),
-        rms_uv=np.sqrt(power[calm].sum(axis=0) / max(int(lengths[calm].sum()), 1)) * np.abs(recording.uv_per_bit),
+        offsets=(sums / np.maximum(n_blocks, 1)).astype(np.float32),
+        rms_uv=np.sqrt(power[calm].sum(axis=0) / np.maximum(sizes[calm].sum(axis=0), 1)) * np.abs(recording.uv_per_bit),
         flat=highest <= lowest,
         quiet=calm,
     )
@@ -160,9 +167,10 @@ def count_spikes(samples: Float32, limit: Float32, reach: int, counts: Int64) ->
 
 
 def spiking_rates(recording: Recording, high_pass: float, threshold: float) -> Float64:
-    """Return the rate (Hz) at which each channel falls below `threshold` SDs of its filtered samples, in spread blocks.
+    """Return the rate (Hz) at which each channel falls below `threshold` SDs of its noise, in spread blocks.
 
-    Kilosort 2's look for good channels, on blocks of 8192 samples.
+    Kilosort 2's look for good channels, on blocks of 8192 samples. Its SDs are those of all samples, and it counts
+    from 6 of them on: where small neurons live, or fire much, it finds none.
     """
     from ...spike_band.blocks import BLOCK_SAMPLES
 
@@ -172,7 +180,7 @@ def spiking_rates(recording: Recording, high_pass: float, threshold: float) -> F
     bounds = [(int(i) * BLOCK_SAMPLES, (int(i) + 1) * BLOCK_SAMPLES) for i in starts]
     counts = np.zeros(recording.n_channels, np.int64)
     for _, _, filtered in _blocks_without_offsets(recording, high_pass, bounds):
-        spread = filtered.std(axis=0)
+        spread = np.median(np.abs(filtered[::NOISE_STRIDE]), axis=0) / GAUSSIAN_MAD
         limit = np.where(spread > 0, threshold * spread, -np.inf).astype(np.float32)
         count_spikes(filtered, limit, SPIKE_REACH, counts)
     return np.asarray(counts / (len(bounds) * (BLOCK_SAMPLES - 2 * SPIKE_REACH) / recording.sampling_rate))
@@ -180,7 +188,7 @@ def spiking_rates(recording: Recording, high_pass: float, threshold: float) -> F
 
 def _near_spikes(recording: Recording, channels: Int64, p: SortingParameters) -> Int64:
     """Return the channels that have spikes, or lie beside one that has; all if none has."""
-    active = spiking_rates(recording, p.fshigh, p.spkTh)[channels] >= p.minfr_goodchannels
+    active = spiking_rates(recording, p.fshigh, COUNTED_SDS)[channels] >= p.minfr_goodchannels
     if not active.any():
         return channels
     places = recording.geometry[channels]

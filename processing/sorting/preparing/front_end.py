@@ -14,7 +14,7 @@ from allen_ecephys.errors import GeometryError, RecordingTooShortError
 
 from ...recording import Recording
 from ...shanks import ShankLines
-from ...spike_band.blocks import NO_REGISTRATION, SpikeBandPlan, halo_bounds, whiten_block
+from ...spike_band.blocks import NO_REGISTRATION, SpikeBandPlan, flat_channels, halo_bounds, whiten_block
 from ...spike_band.common_reference import reference_floors
 from ...spike_band.ingest import QuantizedRecording
 from ...spike_band.probe_info import ProbeInfo
@@ -92,7 +92,9 @@ class FrontEnd:
             first, last = halo_bounds(begin, end, timeline)
             samples = np.ascontiguousarray(self.recording.read(first, last))
             target = counts[begin - start : end - start]
-            whiten_block(samples, first, begin, self.plan, self.weights, target, registration_at(begin, end))
+            # What a channel's neighbours have is no signal of one that is cut off.
+            weights = self.weights.without(flat_channels(samples))
+            whiten_block(samples, first, begin, self.plan, weights, target, registration_at(begin, end))
         return counts
 
     def whitened(self, start: int, stop: int) -> Float32:
@@ -157,11 +159,20 @@ def whitening_weights(
         raise RecordingTooShortError(msg)
     good = np.zeros(recording.n_channels, bool)
     good[channels] = True
-    blocks = filtered_blocks(recording, plan, listed)
+    alive: list[npt.NDArray[np.bool_]] = []
+    lengths: list[int] = []
+
+    def blocks() -> Iterator[Float32]:
+        for block in filtered_blocks(recording, plan, listed):
+            alive.append(np.asarray((block != 0).any(axis=0)))
+            lengths.append(len(block))
+            yield block
+
     if plan.taps is None:
-        covariance = covariance_band(blocks, recording.geometry, good, n_neighbors)
+        covariance = covariance_band(blocks(), recording.geometry, good, n_neighbors)
     else:
-        covariance = _noise_covariance(blocks, plan.taps, recording.geometry, good, n_neighbors)
+        covariance = _noise_covariance(blocks(), plan.taps, recording.geometry, good, n_neighbors)
+    covariance = _as_if_never_cut_off(covariance, alive, lengths)
     weights = local_weights(covariance, recording.geometry, good, n_neighbors=n_neighbors)
     return LocalWeights(weights.neighbors[channels], weights.weights[channels])
 
@@ -182,6 +193,17 @@ def white_in_time(front: FrontEnd, parameters: SortingParameters, blocks: list[t
     logger.info("noise has a colour: it is made white in time too")
     weights = whitening_weights(front.recording, front.channels, plan, parameters, blocks)
     return replace(front, plan=plan, weights=weights)
+
+
+def _as_if_never_cut_off(covariance: Float64, alive: list[npt.NDArray[np.bool_]], lengths: list[int]) -> Float64:
+    """Return a covariance over blocks with every channel's variance as it is in those in which it is `alive`.
+
+    Scaled so rather than averaged over the blocks of every two channels, it stays one: none of its axes has a variance
+    below zero. Channels that are cut off at different times are taken for less alike than they are.
+    """
+    share = np.array(lengths) @ np.array(alive, np.float64) / max(sum(lengths), 1)
+    root = np.sqrt(np.where(share > 0, share, 1.0))
+    return np.asarray(covariance / np.outer(root, root))
 
 
 def _noise_covariance(

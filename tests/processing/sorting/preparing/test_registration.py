@@ -29,6 +29,7 @@ from allen_ecephys.processing.sorting.preparing.interpolation import (
     shifted_sum,
 )
 from allen_ecephys.processing.sorting.preparing.registration import PreparedRecording, prepare_recording
+from allen_ecephys.processing.spike_band.blocks import BLOCK_SAMPLES
 from allen_ecephys.processing.spike_band.common_reference import lower_median, reference_floors, subtract_common
 from allen_ecephys.processing.spike_band.depth_estimation import estimate_depth
 from allen_ecephys.processing.spike_band.filtering import high_pass_sections
@@ -322,6 +323,20 @@ def test_saturated_moments_are_blanked(write: Writer) -> None:
     assert prepared.read(0, 60_000).std() == pytest.approx(1.0, abs=0.05)
 
 
+def test_channels_that_are_cut_off_half_way_are_silent_then_and_as_loud_as_others_before(write: Writer) -> None:
+    samples = noise(40 * BLOCK_SAMPLES, 32)
+    cut = 20 * BLOCK_SAMPLES
+    samples[cut:, 8:16] = 17
+    prepared = prepare_recording(write(samples), parameters=STILL)
+    dead = np.isin(prepared.channel_map, np.arange(8, 16))
+    before, after = prepared.read(0, cut - BLOCK_SAMPLES), prepared.read(cut + BLOCK_SAMPLES, len(samples))
+    # Beside those that are cut off channels are taken for a little less alike than they are.
+    np.testing.assert_allclose(before.std(axis=0), 1.0, atol=0.09)
+    np.testing.assert_allclose(before[:, dead].std(axis=0)[1:-1], 1.0, atol=0.03)
+    assert (after[:, dead] == 0).all()
+    assert (after[:, ~dead].std(axis=0) < 1.2).all()
+
+
 # --- channels ----------------------------------------------------------------------------------------------------
 
 
@@ -378,13 +393,26 @@ def test_channels_away_from_spikes_are_left_out_of_long_recordings(
     recording = write(samples)
     assert len(choose_channels(recording)) == 48
     monkeypatch.setattr(channel_choice, "LEAST_SECONDS", 2.0)
-    kept = choose_channels(recording)
+    # In four seconds one sample beyond five SDs, by chance, is a quarter of a spike a second.
+    often = SortingParameters(minfr_goodchannels=5.0)
+    kept = choose_channels(recording, often)
     geometry = recording.geometry
     near = np.flatnonzero(np.hypot(*(geometry - geometry[20]).T) <= channel_choice.MARGIN_UM)
     assert sorted(kept.tolist()) == near.tolist()
     assert len(choose_channels(recording, SortingParameters(minfr_goodchannels=0.0))) == 48
     silent = write(noise(120_000, 48, common=0.0))
-    assert len(choose_channels(silent)) == 48
+    assert len(choose_channels(silent, often)) == 48
+
+
+def test_neurons_that_are_small_or_fire_much_keep_their_channels(
+    write: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their spikes are less than six SDs of all samples, and more than five of the noise."""
+    monkeypatch.setattr(channel_choice, "LEAST_SECONDS", 2.0)
+    samples = np.random.default_rng(0).normal(0, 40, (120_000, 48))
+    samples[500::400, 20] -= 3_000
+    samples[700::100, 2] -= 280
+    assert 2 in choose_channels(write(np.rint(samples).astype(np.int16)))
 
 
 # --- registration ------------------------------------------------------------------------------------------------
@@ -432,6 +460,16 @@ def test_white_noise_stays_white_whatever_the_shift(shift: float) -> None:
     gram = matrix.T @ matrix
     np.testing.assert_allclose(np.diag(gram), 1.0, atol=0.05)
     assert np.abs(gram - np.diag(np.diag(gram))).max() < 0.1
+
+
+@pytest.mark.parametrize("shift", [0.0, 5.0, 40.0, -40.0, 60.0, -60.0, 100.0])
+def test_places_beyond_the_ends_are_not_seen(shift: float) -> None:
+    column = np.column_stack([np.zeros(40), 20.0 * np.arange(40)])
+    seen = RegistrationWeights(column, Drift(np.full((2, 1), shift), np.array([0.0])), 20.0).seen(0, 8192)
+    place = column[:, 1] + shift
+    assert seen[(place >= 20) & (place <= 760)].all()
+    assert not seen[(place <= -20) | (place >= 800)].any()
+    assert seen.all() == (abs(shift) < 20)
 
 
 def test_few_channels_are_registered_too() -> None:
