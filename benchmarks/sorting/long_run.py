@@ -1,41 +1,75 @@
 """One sorting of hours by the native sorter, which goes on where it was when it is started again.
 
+    python benchmarks/sorting/long_run.py long-384-20 --seed 0 --keep
     python benchmarks/sorting/long_run.py long-384-20 --seed 0
     python benchmarks/sorting/long_run.py long-384-20 --seed 0 --score
     python benchmarks/sorting/long_run.py long-384-20 long-384-60 --figure
 
-The first line sorts: checkpoints, spikes and ``costs.jsonl`` (CPU seconds, those of them that computed the recording,
-memory, size of the work folder, every ten seconds) are kept in ``long/`` where the data sets are
-(ALLEN_ECEPHYS_SORTING_BENCHMARK); killed at any time and started again, it goes on. The second scores what was found,
-over time too, and adds up the costs of all starts. The third draws and lists what was scored, to benchmarks/results.
+The first line, which need not be, computes the recording once and keeps it, deflated to less than half (13 and 39 GB).
+The second sorts: checkpoints, spikes and ``costs.jsonl`` (CPU seconds, those of them that computed or inflated the
+recording, memory, size of the work folder, every ten seconds) are kept in ``long/`` where the data sets are
+(ALLEN_ECEPHYS_SORTING_BENCHMARK); killed at any time and started again, it goes on. The third scores what was found,
+over time too, and adds up the costs of all starts; it says by which bytes equal sortings are told. The fourth draws
+and lists what was scored, to benchmarks/results.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import os
 import resource
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Event, Lock, Thread, get_ident
 from typing import Any
 
 import numpy as np
 from datasets import COMPUTED_FILE, ROOT, Dataset, get_dataset
+from numcodecs import Blosc
 
 from allen_ecephys.processing.simulation.computed import ComputedRecording
+from allen_ecephys.processing.simulation.computed.recording import BLOCK_SAMPLES
 
 EVERY_SECONDS = 10.0
 RESULTS = Path(__file__).parents[1] / "results"
 
 
+BITSHUFFLE = Blosc(cname="lz4", clevel=3, shuffle=Blosc.BITSHUFFLE)
+
+
 class MeteredRecording(ComputedRecording):
-    """A computed recording that notes what computing it takes, which no recording on a disk would."""
+    """A computed recording that notes what computing it takes, which no recording on a disk would.
+
+    Blocks that are in the folder `kept` are not computed again.
+    """
 
     cpu_s, read_s = 0.0, 0.0
+    kept: Path | None = None
     _metered = Lock()
+
+    def _compute(self, number: int) -> Any:
+        path = None if self.kept is None else self.kept / f"{number}.lz4"
+        if path is None or not path.exists():
+            return super()._compute(number)
+        return np.frombuffer(BITSHUFFLE.decode(path.read_bytes()), np.int16).reshape(-1, self.n_channels)
+
+    def keep(self, folder: Path) -> None:
+        """Compute all blocks and keep them, deflated, in a folder."""
+        folder.mkdir(exist_ok=True)
+
+        def work(number: int) -> None:
+            target = folder / f"{number}.lz4"
+            if not target.exists():
+                draft = target.with_suffix(f".{get_ident()}")
+                draft.write_bytes(BITSHUFFLE.encode(np.ascontiguousarray(self._compute(number))))
+                draft.rename(target)
+
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(work, range(-(-self.n_samples // BLOCK_SAMPLES))))
 
     def read(self, start: int, stop: int, channels: Any = None) -> Any:
         """Return samples."""
@@ -79,6 +113,15 @@ def note_costs(folder: Path, done: Event) -> None:
                 return
 
 
+def opened(data: Dataset) -> MeteredRecording:
+    """Return the recording of a data set."""
+    recording = MeteredRecording.open(data.folder / COMPUTED_FILE)
+    assert isinstance(recording, MeteredRecording)
+    if (data.folder / "blocks").exists():
+        recording.kept = data.folder / "blocks"
+    return recording
+
+
 def sort(data: Dataset, folder: Path) -> None:
     """Sort a data set, or go on with it."""
     from allen_ecephys.processing.sorting.native import sort_native
@@ -87,7 +130,7 @@ def sort(data: Dataset, folder: Path) -> None:
     done = Event()
     watch = Thread(target=note_costs, args=(folder, done), daemon=True)
     watch.start()
-    result = sort_native(MeteredRecording.open(data.folder / COMPUTED_FILE), folder / "work")
+    result = sort_native(opened(data), folder / "work")
     drift = np.zeros((1, 1)) if result.drift_um is None else result.drift_um
     draft = folder / "draft.npz"
     np.savez(draft, samples=result.samples, units=result.units, good=result.good, drift_um=drift)
@@ -107,6 +150,16 @@ def records_of(folder: Path) -> list[dict[str, float]]:
         last = record
         records.append(record | {name: before[name] + record[name] for name in before})
     return records
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return SHA-256 of the arrays that were found and of the features: equal sortings have equal ones."""
+    with np.load(folder / "spikes.npz") as found:
+        made = {name: hashlib.sha256(np.ascontiguousarray(found[name]).data).hexdigest() for name in found.files}
+    for path in sorted((folder / "work").glob("*.dat")):
+        with path.open("rb") as file:
+            made[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return made
 
 
 def report(data: Dataset, folder: Path) -> dict[str, Any]:
@@ -130,6 +183,7 @@ def report(data: Dataset, folder: Path) -> dict[str, Any]:
         "recording_gb": round(2 * data.n_samples * data.n_channels / 1e9, 2),
         "drift_error_um": {"median": round(float(np.median(error)), 2), "largest": round(float(error.max()), 2)},
         "spikes_a_minute": minutes.tolist(), **score(data, samples, units),
+        "sha256": digests(folder),
         "drift_um": {
             "seconds": seconds[some].round(1).tolist(), "estimated": estimated[some].round(2).tolist(),
             "true": true[some].round(2).tolist(),
@@ -169,6 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("datasets", nargs="+", metavar="dataset")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", action="store_true", help="compute the recording once, and keep it")
     parser.add_argument("--score", action="store_true", help="score a sorting that is done")
     parser.add_argument("--figure", action="store_true", help="draw and list what was scored")
     arguments = parser.parse_args()
@@ -177,7 +232,9 @@ def main() -> None:
     for name in arguments.datasets:
         data = get_dataset(name, arguments.seed)
         folder = ROOT / "long" / data.folder.name
-        if arguments.figure:
+        if arguments.keep:
+            opened(data).keep(data.folder / "blocks")
+        elif arguments.figure:
             reports[name] = json.loads((folder / "report.json").read_text())
         elif arguments.score:
             found = report(data, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from allen_ecephys.processing.simulation.computed import Population
+
 FOLDER = Path(__file__).parents[3] / "benchmarks" / "sorting"
-MODULES = ("comparing", "datasets", "results", "simulated", "table", "unit_estimates")
+MODULES = ("comparing", "datasets", "long_run", "results", "simulated", "table", "unit_estimates")
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +116,30 @@ def test_a_unit_that_is_lost_half_way_shows_over_time(benchmark: SimpleNamespace
     assert got["accuracy_of_ends"] == [0.8667, 0.8667]  # ten minutes are all of it
     assert len(got["found_by_place_in_batch"]) == 64
     np.testing.assert_allclose(got["found_by_place_in_batch"], 37_800 / 45_000, atol=0.05)
+
+
+def test_a_long_recording_that_was_kept_is_the_one_that_is_computed(benchmark: SimpleNamespace, tmp_path: Path) -> None:
+    kind = benchmark.long_run.MeteredRecording
+    size = {"n_channels": 8, "population": Population(n_units=2, n_background=2)}
+    kind(0.7, **size).keep(tmp_path / "blocks")
+    kept, computed = kind(0.7, **size), kind(0.7, **size)
+    kept.kept = tmp_path / "blocks"
+    assert sorted(path.name for path in kept.kept.iterdir()) == ["0.lz4", "1.lz4", "2.lz4"]
+    np.testing.assert_array_equal(kept.read(100, 21_000), computed.read(100, 21_000))
+    assert kept.fingerprint == computed.fingerprint  # one sorting may go on with the other
+    (kept.kept / "0.lz4").write_bytes((kept.kept / "1.lz4").read_bytes())
+    again = kind(0.7, **size)
+    again.kept = kept.kept
+    np.testing.assert_array_equal(again.read(0, 8192), computed.read(8192, 16_384))
+
+
+def test_costs_of_all_starts_are_added_up(benchmark: SimpleNamespace, tmp_path: Path) -> None:
+    lines = [(1, 10.0, 15.0), (1, 20.0, 33.0), (2, 5.0, 4.0), (2, 15.0, 20.0)]
+    records = [{"pid": p, "wall_s": w, "cpu_s": c, "computing_cpu_s": c / 2} for p, w, c in lines]
+    (tmp_path / "costs.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    added = benchmark.long_run.records_of(tmp_path)
+    assert [record["wall_s"] for record in added] == [10.0, 20.0, 25.0, 35.0]
+    assert [record["cpu_s"] for record in added] == [15.0, 33.0, 37.0, 53.0]
 
 
 def test_estimates_of_units_are_fitted_to_the_stored_units_and_hold_on_the_other_generator(

@@ -1,6 +1,6 @@
 """Faults in recordings of twenty minutes: a minute of saturation, a probe that is pulled, a shank that dies half way.
 
-What they cost is told by the same recording without the fault. Five sortings:
+What they cost is told by the same recording without the fault. Nine sortings, half an hour on two cores:
 ``pytest -m slow tests/processing/sorting/test_faults_at_length.py``.
 """
 
@@ -28,6 +28,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 RATE, SECONDS = 30_000, 1200
 #: When the fault begins, and when the minute of saturation ends, s.
 FAULT, MENDED = 600, 660
+#: Recordings in which a shank dies.
+SHANK_SEEDS = (4, 5, 6)
 #: Twice the filters' reach, samples: what is this near to a fault is not looked at.
 MARGIN = 600
 
@@ -115,24 +117,32 @@ def test_a_probe_that_is_pulled_keeps_the_units_that_it_still_sees(sound: Sortin
 
 
 def test_a_shank_that_dies_costs_what_it_would_have_seen(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    whole = recorded("NP2010")
-    best = scored(whole, run_sorter(whole, tmp_path / "sound"))
-    dead = whole.shanks == 1
+    """In three recordings: a neuron whose accuracy goes from 0.55 to 0.45 counts as lost, and each shank has ten."""
+    costs: dict[bool, list[Array]] = {True: [], False: []}
+    for seed in SHANK_SEEDS:
+        whole = recorded("NP2010", seed=seed)
+        best = scored(whole, run_sorter(whole, tmp_path / f"sound{seed}"))
+        dead = whole.shanks == 1
 
-    def harm(samples: Array, start: int) -> None:
-        samples[max(FAULT * RATE - start, 0) :, dead] = 0
+        def harm(samples: Array, start: int, dead: Array = dead) -> None:
+            samples[max(FAULT * RATE - start, 0) :, dead] = 0
 
-    recording: Any = Faulty(whole, harm, "dead")
-    with caplog.at_level(logging.WARNING):
-        result = run_sorter(recording, tmp_path / "dead")
-    truth = whole.truth()
-    lost = dead[truth.peak_channel][truth.units] & (truth.samples >= FAULT * RATE - MARGIN)
-    found = scored(recording, result, lost)
-    mine = dead[truth.peak_channel[~truth.background]]
-    assert mine.sum() >= 4
-    for units in (mine, ~mine):
-        assert found.units["accuracy"][units].mean() >= best.units["accuracy"][units].mean() - 0.03
-    (silence,) = silences(result, recording)
-    assert silence.shank == 1
-    assert silence.start_time == pytest.approx(FAULT, abs=7)
-    assert len([record for record in caplog.records if "shank 1 has hardly a spike" in record.getMessage()]) == 1
+        recording: Any = Faulty(whole, harm, "dead")
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            result = run_sorter(recording, tmp_path / f"dead{seed}")
+        truth = whole.truth()
+        lost = dead[truth.peak_channel][truth.units] & (truth.samples >= FAULT * RATE - MARGIN)
+        cost = (best.units["accuracy"] - scored(recording, result, lost).units["accuracy"]).to_numpy()
+        mine = dead[truth.peak_channel[~truth.background]]
+        costs[True].append(cost[mine])
+        costs[False].append(cost[~mine])
+        (silence,) = silences(result, recording)
+        assert silence.shank == 1
+        assert silence.start_time == pytest.approx(FAULT, abs=7)
+        told = [record for record in caplog.records if "shank 1 has hardly a spike" in record.getMessage()]
+        assert len(told) == 1
+    for of_dead_shank in (True, False):
+        listed = np.concatenate(costs[of_dead_shank])
+        assert len(listed) >= 15
+        assert listed.mean() <= 0.03, (of_dead_shank, [part.mean() for part in costs[of_dead_shank]])
