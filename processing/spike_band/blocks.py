@@ -82,21 +82,6 @@ class BlockCounts:
 
 
 @numba.njit(cache=True, nogil=True)
-def flat_channels(samples: Int16) -> npt.NDArray[np.bool_]:
-    """Tell which channels hold one value in all `samples`: they are cut off, or at the end of their range."""
-    flat = np.ones(samples.shape[1], np.bool_)
-    n_flat = len(flat)
-    for t in range(1, len(samples)):
-        for c in range(len(flat)):
-            if flat[c] and samples[t, c] != samples[0, c]:
-                flat[c] = False
-                n_flat -= 1
-        if not n_flat:
-            break
-    return flat
-
-
-@numba.njit(cache=True, nogil=True)
 def _less_offsets(samples: Int16, blank: npt.NDArray[np.bool_], offsets: Float32, first: int, out: Float32) -> None:
     """Write samples from `first` on less offsets to `out`; blanked ones and those that do not exist are 0."""
     for i in range(out.shape[0]):
@@ -189,12 +174,16 @@ def filter_and_whiten(
     return clipped
 
 
+def blanked_rows(samples: Int16, start: int, plan: SpikeBandPlan) -> npt.NDArray[np.bool_]:
+    """Tell which samples (from sample `start` on) are too near to saturated ones."""
+    if plan.saturated is None:
+        return saturated_rows(samples, plan.saturation, SATURATED_SHARE, SATURATION_MARGIN)
+    return spanned_rows(start, len(samples), plan.saturated, SATURATION_MARGIN)
+
+
 def prepare_block(samples: Int16, start: int, plan: SpikeBandPlan) -> tuple[Float32, npt.NDArray[np.bool_]]:
     """Return samples (from sample `start` on) without medians, filtered forward, and which of them are blanked."""
-    if plan.saturated is None:
-        blank = saturated_rows(samples, plan.saturation, SATURATED_SHARE, SATURATION_MARGIN)
-    else:
-        blank = spanned_rows(start, len(samples), plan.saturated, SATURATION_MARGIN)
+    blank = blanked_rows(samples, start, plan)
     m = plan.medians
     if m is not None:
         subtracted, residuals = np.empty_like(samples), np.empty((len(samples), len(m.ranks)), np.int16)
@@ -230,9 +219,8 @@ def whiten_block(
     lead = start - first
     buffer, blank = prepare_block(samples, first, plan)
     reference = NO_REFERENCE if plan.reference is None else plan.reference
-    taps = NO_TAPS if plan.taps is None else plan.taps
     n_clipped = filter_and_whiten(
-        buffer, blank, lead, plan.sections, reference, taps,
+        buffer, blank, lead, plan.sections, reference, NO_TAPS if plan.taps is None else plan.taps,
         weights.neighbors, weights.weights, registration.neighbors, registration.weights, out,
     )  # fmt: skip
     return BlockCounts(int(n_clipped), int(blank[lead : lead + len(out)].sum()))
@@ -245,8 +233,6 @@ def filter_block(samples: Int16, first: int, start: int, stop: int, plan: SpikeB
     block = buffer[start - first : stop - first]
     if plan.reference is not None:
         subtract_common(block, plan.reference)
-        # The mirror image of the median is no noise of a channel that is cut off.
-        block[:, flat_channels(samples)] = 0
     block[blank[start - first : stop - first]] = 0
     return block
 

@@ -36,7 +36,7 @@ class LocalWeights:
     Attributes
     ----------
     neighbors
-        int64 (n_channels, n): the channels that are summed, itself first, `n` a multiple of four.
+        int64 (n_channels, n): the channels that are summed, `n` a multiple of four.
     weights
         float32 (n_channels, n): their weights; zero for channels that are not good, and where there are fewer than `n`.
     """
@@ -50,12 +50,6 @@ class LocalWeights:
         matrix = np.zeros((n_channels, n_channels), np.float32)
         np.add.at(matrix, (self.neighbors, np.arange(n_channels)[:, None]), self.weights)
         return matrix
-
-    def without(self, channels: npt.NDArray[np.bool_]) -> LocalWeights:
-        """Return weights that leave some channels (bool, n_channels) at zero."""
-        if not channels.any():
-            return self
-        return LocalWeights(self.neighbors, np.where(channels[self.neighbors[:, :1]], np.float32(0), self.weights))
 
 
 def depth_order(geometry: npt.NDArray[np.float64]) -> Int64:

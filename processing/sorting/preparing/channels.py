@@ -15,12 +15,12 @@ from allen_ecephys.errors import TooFewChannelsError
 
 from ...recording import Recording, duration
 from ...shanks import ShankLines
-from ...spike_band.blocks import SpikeBandPlan, filter_block, halo_bounds
-from ...spike_band.saturation import SATURATED_SHARE, SATURATION_MARGIN, saturated_rows
+from ...spike_band.blocks import blanked_rows, filter_block, halo_bounds
 from ...spike_band.temporal_whitening import GAUSSIAN_MAD, NOISE_STRIDE
 from ...spike_band.whitening import depth_order
 from ...spike_band.writing import covariance_blocks, plan_for
 from ..parameters import SortingParameters
+from .cut_off import cut_off
 from .loudness import quiet
 
 logger = logging.getLogger(__name__)
@@ -74,23 +74,20 @@ class ChannelLevels:
     quiet: Bool
 
 
-def _unsaturated(samples: npt.NDArray[np.int16], plan: SpikeBandPlan) -> npt.NDArray[np.int16]:
-    return samples[~saturated_rows(samples, plan.saturation, SATURATED_SHARE, SATURATION_MARGIN)]
-
-
 def _blocks_without_offsets(
     recording: Recording, high_pass: float, bounds: list[tuple[int, int]]
-) -> Iterator[tuple[npt.NDArray[np.int16], Float64, Float32]]:
-    """Give of each block its unsaturated samples, their mean, and the filtered block."""
+) -> Iterator[tuple[npt.NDArray[np.int16], Float64, Bool, Float32]]:
+    """Give of each block its unsaturated samples, their mean, the channels that are not cut off, the filtered block."""
     plan = plan_for(recording, None, high_pass)
     for start, stop in bounds:
         start, stop = recording.timeline.longest(start, stop)
         first, last = halo_bounds(start, stop, recording.timeline)
         samples = np.ascontiguousarray(recording.read(first, last))
-        sound = _unsaturated(samples, plan)
+        off, adapted = cut_off(samples, first, plan)
+        sound = samples[~blanked_rows(samples, first, adapted)]
         mean = sound.mean(axis=0, dtype=np.float64) if len(sound) else np.zeros(recording.n_channels)
-        centred = replace(plan, offsets=mean.astype(np.float32))
-        yield sound, mean, filter_block(samples, first, start, stop, centred)
+        centred = replace(adapted, offsets=mean.astype(np.float32))
+        yield sound, mean, ~off & bool(len(sound)), filter_block(samples, first, start, stop, centred)
 
 
 def channel_levels(recording: Recording, high_pass: float) -> ChannelLevels:
@@ -106,13 +103,11 @@ def channel_levels(recording: Recording, high_pass: float) -> ChannelLevels:
     n_channels = recording.n_channels
     sums, n_blocks, squares, lengths = np.zeros(n_channels), np.zeros(n_channels, np.int64), [], []
     lowest, highest = np.full(n_channels, np.iinfo(np.int16).max), np.full(n_channels, np.iinfo(np.int16).min)
-    for sound, mean, filtered in _blocks_without_offsets(recording, high_pass, covariance_blocks(recording.n_samples)):
-        # A channel that is cut off in this block says nothing in it.
-        alive = np.zeros(n_channels, np.bool_)
+    blocks = _blocks_without_offsets(recording, high_pass, covariance_blocks(recording.n_samples))
+    for sound, mean, alive, filtered in blocks:
         if len(sound):
-            low, high = sound.min(axis=0), sound.max(axis=0)
-            lowest, highest, alive = np.minimum(lowest, low), np.maximum(highest, high), high > low
-        squares.append(np.einsum("tc,tc->c", filtered, filtered, dtype=np.float64))
+            lowest, highest = np.minimum(lowest, sound.min(axis=0)), np.maximum(highest, sound.max(axis=0))
+        squares.append(np.einsum("tc,tc->c", filtered, filtered, dtype=np.float64) * alive)
         lengths.append(len(filtered) * alive)
         sums += np.where(alive, mean, 0.0)
         n_blocks += alive
@@ -178,12 +173,13 @@ def spiking_rates(recording: Recording, high_pass: float, threshold: float) -> F
         np.linspace(0, recording.n_samples - BLOCK_SAMPLES, RATE_BLOCKS).astype(np.int64) // BLOCK_SAMPLES
     )
     bounds = [(int(i) * BLOCK_SAMPLES, (int(i) + 1) * BLOCK_SAMPLES) for i in starts]
-    counts = np.zeros(recording.n_channels, np.int64)
-    for _, _, filtered in _blocks_without_offsets(recording, high_pass, bounds):
+    counts, n_alive = np.zeros(recording.n_channels, np.int64), np.zeros(recording.n_channels, np.int64)
+    for _, _, alive, filtered in _blocks_without_offsets(recording, high_pass, bounds):
         spread = np.median(np.abs(filtered[::NOISE_STRIDE]), axis=0) / GAUSSIAN_MAD
-        limit = np.where(spread > 0, threshold * spread, -np.inf).astype(np.float32)
+        limit = np.where(alive & (spread > 0), threshold * spread, -np.inf).astype(np.float32)
         count_spikes(filtered, limit, SPIKE_REACH, counts)
-    return np.asarray(counts / (len(bounds) * (BLOCK_SAMPLES - 2 * SPIKE_REACH) / recording.sampling_rate))
+        n_alive += alive
+    return np.asarray(counts / (np.maximum(n_alive, 1) * (BLOCK_SAMPLES - 2 * SPIKE_REACH) / recording.sampling_rate))
 
 
 def _near_spikes(recording: Recording, channels: Int64, p: SortingParameters) -> Int64:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -14,15 +14,16 @@ from allen_ecephys.errors import GeometryError, RecordingTooShortError
 
 from ...recording import Recording
 from ...shanks import ShankLines
-from ...spike_band.blocks import NO_REGISTRATION, SpikeBandPlan, flat_channels, halo_bounds, whiten_block
+from ...spike_band.blocks import NO_REGISTRATION, SpikeBandPlan, filter_block, halo_bounds, whiten_block
 from ...spike_band.common_reference import reference_floors
 from ...spike_band.ingest import QuantizedRecording
 from ...spike_band.probe_info import ProbeInfo
 from ...spike_band.temporal_whitening import filter_in_time, noise_autocovariance, temporal_weights, without_spikes
 from ...spike_band.whitening import SCALE, LocalWeights, covariance_band, local_weights
-from ...spike_band.writing import covariance_blocks, filtered_blocks, plan_for
+from ...spike_band.writing import covariance_blocks, plan_for
 from ..parameters import SortingParameters
 from .channels import channel_levels, choose_channels
+from .cut_off import cut_off
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ Int16 = npt.NDArray[np.int16]
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 RegistrationAt = Callable[[int, int], LocalWeights]
 
 #: Fewer channels than this, or on a dense probe fewer um along the shanks, share no common median: it would hold too
@@ -37,6 +39,8 @@ RegistrationAt = Callable[[int, int], LocalWeights]
 LEAST_REFERENCED, LEAST_REFERENCED_UM = 16, 160.0
 #: Blocks, spread over the recording, that the colour of the noise is measured in.
 COLOUR_BLOCKS: Final = 8
+#: Sets of channels that are cut off together whose whitening is kept.
+KEPT_WEIGHTS: Final = 32
 
 
 def no_registration(start: int, stop: int) -> LocalWeights:
@@ -59,12 +63,18 @@ class FrontEnd:
         Filter, reference, and what makes the noise white in time.
     weights
         Whitening: one row of weights over the recording's channels for each of `channels`.
+    covariance, n_neighbors
+        Of the noise, float64 (n_channels, n_channels) of the recording, and how many channels are whitened together:
+        what `weights` were made from, and those of blocks in which channels are cut off are.
     """
 
     recording: Recording
     channels: Int64
     plan: SpikeBandPlan
     weights: LocalWeights
+    covariance: Float64
+    n_neighbors: int
+    _without: dict[bytes, LocalWeights] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def positions(self) -> Float64:
@@ -92,10 +102,23 @@ class FrontEnd:
             first, last = halo_bounds(begin, end, timeline)
             samples = np.ascontiguousarray(self.recording.read(first, last))
             target = counts[begin - start : end - start]
-            # What a channel's neighbours have is no signal of one that is cut off.
-            weights = self.weights.without(flat_channels(samples))
-            whiten_block(samples, first, begin, self.plan, weights, target, registration_at(begin, end))
+            off, plan = cut_off(samples, first, self.plan)
+            whiten_block(samples, first, begin, plan, self._weights_without(off), target, registration_at(begin, end))
         return counts
+
+    def _weights_without(self, off: Bools) -> LocalWeights:
+        """Return the whitening of the channels that are not cut `off`; several threads may ask at once."""
+        if not off.any():
+            return self.weights
+        key = off.tobytes()
+        if key not in self._without:
+            good = np.zeros(len(off), np.bool_)
+            good[self.channels] = True
+            made = local_weights(self.covariance, self.recording.geometry, good & ~off, n_neighbors=self.n_neighbors)
+            if len(self._without) >= KEPT_WEIGHTS:
+                self._without.clear()
+            self._without[key] = LocalWeights(made.neighbors[self.channels], made.weights[self.channels])
+        return self._without[key]
 
     def whitened(self, start: int, stop: int) -> Float32:
         """Return samples ``[start, stop)`` in noise SDs, float32 (stop - start, n), rounded to counts."""
@@ -132,16 +155,16 @@ def sorting_plan(
     return replace(plan, offsets=offsets, reference=reference_floors(members) if members.any() else None)
 
 
-def whitening_weights(
+def whitened_front(
     recording: Recording,
     channels: Int64,
     plan: SpikeBandPlan,
     parameters: SortingParameters,
     listed: list[tuple[int, int]],
-) -> LocalWeights:
-    """Return the local whitening of the chosen channels, one row of weights each, over the recording's channels.
+) -> FrontEnd:
+    """Return a front end with the local whitening of the chosen channels.
 
-    The covariance is averaged over the blocks that are `listed`.
+    The covariance is averaged over the blocks that are `listed`, without the channels that are cut off in each.
 
     Where `plan` makes noise white in time the covariance is that of such noise: no frequency decides alone.
 
@@ -159,12 +182,18 @@ def whitening_weights(
         raise RecordingTooShortError(msg)
     good = np.zeros(recording.n_channels, bool)
     good[channels] = True
-    alive: list[npt.NDArray[np.bool_]] = []
+    alive: list[Bools] = []
     lengths: list[int] = []
 
     def blocks() -> Iterator[Float32]:
-        for block in filtered_blocks(recording, plan, listed):
-            alive.append(np.asarray((block != 0).any(axis=0)))
+        for bounds in listed:
+            start, stop = recording.timeline.longest(*bounds)
+            first, last = halo_bounds(start, stop, recording.timeline)
+            samples = np.ascontiguousarray(recording.read(first, last))
+            off, adapted = cut_off(samples, first, plan)
+            block = filter_block(samples, first, start, stop, adapted)
+            block[:, off] = 0
+            alive.append(~off)
             lengths.append(len(block))
             yield block
 
@@ -174,7 +203,8 @@ def whitening_weights(
         covariance = _noise_covariance(blocks(), plan.taps, recording.geometry, good, n_neighbors)
     covariance = _as_if_never_cut_off(covariance, alive, lengths)
     weights = local_weights(covariance, recording.geometry, good, n_neighbors=n_neighbors)
-    return LocalWeights(weights.neighbors[channels], weights.weights[channels])
+    chosen = LocalWeights(weights.neighbors[channels], weights.weights[channels])
+    return FrontEnd(recording, channels, plan, chosen, covariance, n_neighbors)
 
 
 def white_in_time(front: FrontEnd, parameters: SortingParameters, blocks: list[tuple[int, int]]) -> FrontEnd:
@@ -191,11 +221,10 @@ def white_in_time(front: FrontEnd, parameters: SortingParameters, blocks: list[t
     taps[:, front.channels] = filters
     plan = replace(front.plan, taps=taps)
     logger.info("noise has a colour: it is made white in time too")
-    weights = whitening_weights(front.recording, front.channels, plan, parameters, blocks)
-    return replace(front, plan=plan, weights=weights)
+    return whitened_front(front.recording, front.channels, plan, parameters, blocks)
 
 
-def _as_if_never_cut_off(covariance: Float64, alive: list[npt.NDArray[np.bool_]], lengths: list[int]) -> Float64:
+def _as_if_never_cut_off(covariance: Float64, alive: list[Bools], lengths: list[int]) -> Float64:
     """Return a covariance over blocks with every channel's variance as it is in those in which it is `alive`.
 
     Scaled so rather than averaged over the blocks of every two channels, it stays one: none of its axes has a variance
@@ -277,8 +306,7 @@ def front_end(
         chosen = _checked_channels(channels, source.n_channels)
     plan = sorting_plan(source, chosen, levels.offsets, parameters, info)
     blocks = [block for block, calm in zip(covariance_blocks(source.n_samples), levels.quiet, strict=True) if calm]
-    front = FrontEnd(source, chosen, plan, whitening_weights(source, chosen, plan, parameters, blocks))
-    return white_in_time(front, parameters, blocks)
+    return white_in_time(whitened_front(source, chosen, plan, parameters, blocks), parameters, blocks)
 
 
 def _checked_channels(channels: npt.ArrayLike, n_channels: int) -> Int64:

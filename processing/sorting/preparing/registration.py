@@ -281,6 +281,7 @@ def _save(path: Path, identity: str | None, front: FrontEnd, drift: Drift) -> No
             offsets=np.empty(0, np.float32) if plan.offsets is None else plan.offsets,
             taps=np.empty((0, 0), np.float32) if plan.taps is None else plan.taps,
             neighbors=front.weights.neighbors, weights=front.weights.weights,
+            covariance=front.covariance, n_neighbors=np.array(front.n_neighbors),
             shift_um=drift.shift_um, block_depths=drift.block_depths,
         )  # fmt: skip
 
@@ -297,6 +298,7 @@ def _reopen(
             plan = sorting_plan(recording, channels, arrays["offsets"], p, info)
             plan = replace(plan, taps=taps if len(taps) else None)
             weights = LocalWeights(arrays["neighbors"], arrays["weights"])
-            return FrontEnd(recording, channels, plan, weights), Drift(arrays["shift_um"], arrays["block_depths"])
+            front = FrontEnd(recording, channels, plan, weights, arrays["covariance"], int(arrays["n_neighbors"]))
+            return front, Drift(arrays["shift_um"], arrays["block_depths"])
     except (FileNotFoundError, KeyError, ValueError, EOFError, BadZipFile):
         return None

@@ -29,7 +29,6 @@ from allen_ecephys.processing.sorting.preparing.interpolation import (
     shifted_sum,
 )
 from allen_ecephys.processing.sorting.preparing.registration import PreparedRecording, prepare_recording
-from allen_ecephys.processing.spike_band.blocks import BLOCK_SAMPLES
 from allen_ecephys.processing.spike_band.common_reference import lower_median, reference_floors, subtract_common
 from allen_ecephys.processing.spike_band.depth_estimation import estimate_depth
 from allen_ecephys.processing.spike_band.filtering import high_pass_sections
@@ -321,20 +320,6 @@ def test_saturated_moments_are_blanked(write: Writer) -> None:
     assert blanked[29_970:31_030].all()
     assert blanked.sum() == 1_000 + 2 * 30
     assert prepared.read(0, 60_000).std() == pytest.approx(1.0, abs=0.05)
-
-
-def test_channels_that_are_cut_off_half_way_are_silent_then_and_as_loud_as_others_before(write: Writer) -> None:
-    samples = noise(40 * BLOCK_SAMPLES, 32)
-    cut = 20 * BLOCK_SAMPLES
-    samples[cut:, 8:16] = 17
-    prepared = prepare_recording(write(samples), parameters=STILL)
-    dead = np.isin(prepared.channel_map, np.arange(8, 16))
-    before, after = prepared.read(0, cut - BLOCK_SAMPLES), prepared.read(cut + BLOCK_SAMPLES, len(samples))
-    # Beside those that are cut off channels are taken for a little less alike than they are.
-    np.testing.assert_allclose(before.std(axis=0), 1.0, atol=0.09)
-    np.testing.assert_allclose(before[:, dead].std(axis=0)[1:-1], 1.0, atol=0.03)
-    assert (after[:, dead] == 0).all()
-    assert (after[:, ~dead].std(axis=0) < 1.2).all()
 
 
 # --- channels ----------------------------------------------------------------------------------------------------
