@@ -3,14 +3,15 @@
     python benchmarks/sorting/long_run.py long-384-20 --seed 0 --keep
     python benchmarks/sorting/long_run.py long-384-20 --seed 0
     python benchmarks/sorting/long_run.py long-384-20 --seed 0 --score
+    python benchmarks/sorting/long_run.py long-384-20 --seed 0 --again
     python benchmarks/sorting/long_run.py long-384-20 long-384-60 --figure
 
 The first line, which need not be, computes the recording once and keeps it, deflated to less than half (13 and 39 GB).
 The second sorts: checkpoints, spikes and ``costs.jsonl`` (CPU seconds, those of them that computed or inflated the
 recording, memory, size of the work folder, every ten seconds) are kept in ``long/`` where the data sets are
 (ALLEN_ECEPHYS_SORTING_BENCHMARK); killed at any time and started again, it goes on. The third scores what was found,
-over time too, and adds up the costs of all starts; it says by which bytes equal sortings are told. The fourth draws
-and lists what was scored, to benchmarks/results.
+over time too, and adds up the costs of all starts. The fourth puts a sorting that was scored aside: sorted again and
+scored, the two are compared byte by byte. The fifth draws and lists what was scored, to benchmarks/results.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import json
 import logging
 import os
 import resource
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -192,6 +194,21 @@ def report(data: Dataset, folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def compared_with_the_run_before(found: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a report with what the sorting that was put aside took, and whether its bytes are the same."""
+    path = aside(folder) / "report.json"
+    if not path.exists():
+        return found
+    before = json.loads(path.read_text())
+    took = {name: before[name] for name in ("starts", "cpu_s", "computing_cpu_s", "wall_s", "peak_gb", "private_gb")}
+    return found | {"run_before": took | {"equal_bytes": before["sha256"] == found["sha256"]}}
+
+
+def aside(folder: Path) -> Path:
+    """Return where a sorting is put that is to be compared with the next."""
+    return folder.with_name(f"{folder.name}-before")
+
+
 def draw(reports: dict[str, dict[str, Any]], path: Path) -> None:
     """Draw accuracy over time, drift, what was found at borders of batches, and costs."""
     import matplotlib as mpl
@@ -225,6 +242,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", action="store_true", help="compute the recording once, and keep it")
     parser.add_argument("--score", action="store_true", help="score a sorting that is done")
+    parser.add_argument("--again", action="store_true", help="put a sorting aside that was scored, and sort again")
     parser.add_argument("--figure", action="store_true", help="draw and list what was scored")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -237,10 +255,13 @@ def main() -> None:
         elif arguments.figure:
             reports[name] = json.loads((folder / "report.json").read_text())
         elif arguments.score:
-            found = report(data, folder)
+            found = compared_with_the_run_before(report(data, folder), folder)
             (folder / "report.json").write_text(json.dumps(found, indent=1))
             print(json.dumps({k: v for k, v in found.items() if not k.startswith("unit_")}, indent=1))
         else:
+            if arguments.again:
+                shutil.rmtree(folder / "work")
+                folder.rename(aside(folder))
             sort(data, folder)
     if arguments.figure:
         (RESULTS / "long_run.json").write_text(json.dumps(reports, indent=1))

@@ -133,6 +133,23 @@ def test_a_long_recording_that_was_kept_is_the_one_that_is_computed(benchmark: S
     np.testing.assert_array_equal(again.read(0, 8192), computed.read(8192, 16_384))
 
 
+def test_two_sortings_are_compared_by_their_bytes(benchmark: SimpleNamespace, tmp_path: Path) -> None:
+    folder, before = tmp_path / "long-384-20-s0", tmp_path / "long-384-20-s0-before"
+    took = {"starts": 1, "cpu_s": 9.0, "computing_cpu_s": 1.0, "wall_s": 5.0, "peak_gb": 1.0, "private_gb": 0.5}
+    assert benchmark.long_run.compared_with_the_run_before({"a": 1}, folder) == {"a": 1}
+    (folder / "work").mkdir(parents=True)
+    before.mkdir()
+    for number, equal in ((3, True), (4, False)):
+        np.savez(folder / "spikes.npz", samples=np.arange(3), units=np.array([0, 1, number]))
+        (folder / "work" / "features.dat").write_bytes(b"features")
+        made = {"sha256": benchmark.long_run.digests(folder)}
+        assert sorted(made["sha256"]) == ["features.dat", "samples", "units"]
+        if equal:
+            (before / "report.json").write_text(json.dumps(took | made))
+        got = benchmark.long_run.compared_with_the_run_before(made, folder)["run_before"]
+        assert got == took | {"equal_bytes": equal}
+
+
 def test_costs_of_all_starts_are_added_up(benchmark: SimpleNamespace, tmp_path: Path) -> None:
     lines = [(1, 10.0, 15.0), (1, 20.0, 33.0), (2, 5.0, 4.0), (2, 15.0, 20.0)]
     records = [{"pid": p, "wall_s": w, "cpu_s": c, "computing_cpu_s": c / 2} for p, w, c in lines]
