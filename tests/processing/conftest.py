@@ -206,7 +206,7 @@ def whitened(tmp_path_factory: pytest.TempPathFactory, example_bank: TemplateBan
         )
         alone = np.tile(np.float32([1, 0, 0, 0]), (n_channels, 1))
         weights = LocalWeights(np.repeat(np.arange(n_channels)[:, None], 4, axis=1), alone)
-        front = FrontEnd(recording, np.arange(n_channels), nothing, weights, np.eye(n_channels), 1)
+        front = FrontEnd(recording, np.arange(n_channels), nothing, weights, SCALE**2 * np.eye(n_channels), 1)
         return PreparedRecording(front, Drift(np.zeros((1, 1)), np.array([100.0])))
 
     return write
