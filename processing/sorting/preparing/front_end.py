@@ -110,15 +110,16 @@ class FrontEnd:
         """Return the whitening of the channels that are not cut `off`; several threads may ask at once."""
         if not off.any():
             return self.weights
-        key = off.tobytes()
-        if key not in self._without:
+        weights = self._without.get(off.tobytes())
+        if weights is None:
             good = np.zeros(len(off), np.bool_)
             good[self.channels] = True
             made = local_weights(self.covariance, self.recording.geometry, good & ~off, n_neighbors=self.n_neighbors)
+            weights = LocalWeights(made.neighbors[self.channels], made.weights[self.channels])
             if len(self._without) >= KEPT_WEIGHTS:
                 self._without.clear()
-            self._without[key] = LocalWeights(made.neighbors[self.channels], made.weights[self.channels])
-        return self._without[key]
+            self._without[off.tobytes()] = weights
+        return weights
 
     def whitened(self, start: int, stop: int) -> Float32:
         """Return samples ``[start, stop)`` in noise SDs, float32 (stop - start, n), rounded to counts."""
