@@ -5,7 +5,7 @@
     python benchmarks/sorting --report                  writes the table and the figures from the results so far
 
 Every sorter runs in a process of its own with one thread (``--threads``); peers in the interpreter that the environment
-variable ALLEN_ECEPHYS_SORTERS_PYTHON names (an environment with spikeinterface 0.105.3, scikit-learn, hdbscan, numba,
+variable ALLEN_ECEPHYS_SORTER_PYTHON names (an environment with spikeinterface 0.105.3, scikit-learn, hdbscan, numba,
 networkx, a CPU torch and kilosort). A run that the results file holds already is not repeated. Data sets are made once,
 in the folder that ALLEN_ECEPHYS_SORTING_BENCHMARK names: small (32 channels, 60 s, 20 units), medium (128, 120 s, 80),
 drift (medium that moves), large (384, 60 s, 200) and long (32, 600 s, 20), each as -sim (our simulator) and, but for

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from datasets import ROOT, Dataset
 
-PEER_PYTHON = "ALLEN_ECEPHYS_SORTERS_PYTHON"
+PEER_PYTHON = "ALLEN_ECEPHYS_SORTER_PYTHON"
 NUMBA_CACHE = ROOT / "numba-cache"
 #: CPU seconds after which a sorter is stopped.
 CAPS = {"kilosort4": 300.0}
