@@ -92,8 +92,10 @@ def _run_once(sorter: str, data: Dataset, threads: int, cap: float | None, out: 
             time.sleep(POLL_SECONDS)
     process.returncode = os.waitstatus_to_exitcode(status)
     cpu = usage.ru_utime + usage.ru_stime
-    peak = max(resident, usage.ru_maxrss * 1024) / 1e9
-    found = {"cpu": cpu, "wall": time.perf_counter() - start, "peak_gb": peak, "private_gb": private / 1e9}
+    # Not `usage.ru_maxrss`: that begins with what this process holds, which made the data set.
+    found = {
+        "cpu": cpu, "wall": time.perf_counter() - start, "peak_gb": resident / 1e9, "private_gb": private / 1e9,
+    }  # fmt: skip
     if process.returncode or not (out / "details.json").exists():
         # The kernel counts what of a process is charged to it a little differently than the signal that stops it.
         capped = cap is not None and (process.returncode == -signal.SIGXCPU or cpu >= 0.98 * cap)
