@@ -38,6 +38,8 @@ from allen_ecephys.processing.simulation.computed.recording import BLOCK_SAMPLES
 
 EVERY_SECONDS = 10.0
 RESULTS = Path(__file__).parents[1] / "results"
+#: Units above this many times the noise are listed apart.
+LARGE_SNR = 3.4
 
 
 BITSHUFFLE = Blosc(cname="lz4", clevel=3, shuffle=Blosc.BITSHUFFLE)
@@ -166,7 +168,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 def report(data: Dataset, folder: Path) -> dict[str, Any]:
     """Score what was found; drift is the mean over the probe, estimated and true."""
-    from comparing import score
+    from comparing import WELL_FOUND, score
 
     with np.load(folder / "spikes.npz") as found:
         samples, units, drift = found["samples"], found["units"], found["drift_um"].mean(axis=1)
@@ -174,6 +176,8 @@ def report(data: Dataset, folder: Path) -> dict[str, Any]:
     true = np.interp(seconds, data.drift_seconds, data.drift_um)
     estimated, true = drift - drift.mean(), true - true.mean()
     error, some = np.abs(estimated - true), slice(None, None, max(len(drift) // 200, 1))
+    scores = score(data, samples, units)
+    larger, accuracy = data.snr[data.foreground] > LARGE_SNR, np.array(scores["unit_accuracy"])
     minutes, _ = np.histogram(samples, np.arange(0, data.n_samples + 1, round(60 * data.n_samples / data.seconds)))
     records = records_of(folder)
     shown = records[:: max(len(records) // 100, 1)]
@@ -184,7 +188,11 @@ def report(data: Dataset, folder: Path) -> dict[str, Any]:
         **{name: max(record[name] for record in records) for name in ("peak_gb", "private_gb", "disk_gb")},
         "recording_gb": round(2 * data.n_samples * data.n_channels / 1e9, 2),
         "drift_error_um": {"median": round(float(np.median(error)), 2), "largest": round(float(error.max()), 2)},
-        "spikes_a_minute": minutes.tolist(), **score(data, samples, units),
+        "spikes_a_minute": minutes.tolist(), **scores,
+        "larger_than_snr": {
+            "snr": LARGE_SNR, "n": int(larger.sum()), "n_found": int((accuracy[larger] >= WELL_FOUND).sum()),
+            "accuracy": round(float(accuracy[larger].mean()), 4),
+        },
         "sha256": digests(folder),
         "drift_um": {
             "seconds": seconds[some].round(1).tolist(), "estimated": estimated[some].round(2).tolist(),

@@ -15,12 +15,12 @@ from allen_ecephys.errors import TooFewChannelsError
 
 from ...recording import Recording, duration
 from ...shanks import ShankLines
-from ...spike_band.blocks import blanked_rows, filter_block, halo_bounds
+from ...spike_band.blocks import blanked_rows, filter_block
 from ...spike_band.temporal_whitening import GAUSSIAN_MAD, NOISE_STRIDE
 from ...spike_band.whitening import depth_order
 from ...spike_band.writing import covariance_blocks, plan_for
 from ..parameters import SortingParameters
-from .cut_off import cut_off
+from .cut_off import seen_blocks
 from .loudness import quiet
 
 logger = logging.getLogger(__name__)
@@ -79,11 +79,7 @@ def _blocks_without_offsets(
 ) -> Iterator[tuple[npt.NDArray[np.int16], Float64, Bool, Float32]]:
     """Give of each block its unsaturated samples, their mean, the channels that are not cut off, the filtered block."""
     plan = plan_for(recording, None, high_pass)
-    for start, stop in bounds:
-        start, stop = recording.timeline.longest(start, stop)
-        first, last = halo_bounds(start, stop, recording.timeline)
-        samples = np.ascontiguousarray(recording.read(first, last))
-        off, adapted = cut_off(samples, first, plan)
+    for samples, first, start, stop, off, adapted in seen_blocks(recording, plan, bounds):
         sound = samples[~blanked_rows(samples, first, adapted)]
         mean = sound.mean(axis=0, dtype=np.float64) if len(sound) else np.zeros(recording.n_channels)
         centred = replace(adapted, offsets=mean.astype(np.float32))

@@ -6,14 +6,16 @@ the whitening of the channels around, a neighbour without noise. In every block 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
-from ...spike_band.blocks import SpikeBandPlan, blanked_rows
+from ...recording import Recording
+from ...spike_band.blocks import SpikeBandPlan, blanked_rows, halo_bounds
 from ...spike_band.common_reference import ABSENT
 
 Int16 = npt.NDArray[np.int16]
@@ -79,8 +81,8 @@ def cut_off(samples: Int16, first: int, plan: SpikeBandPlan) -> tuple[Bools, Spi
     ndarray
         bool (n_channels,).
     SpikeBandPlan
-        `plan`, in which channels that are cut off count neither as saturated nor in the common median; in the median
-        they do, as zeros, if they are half of its members: what is left would be a median of its own spikes.
+        `plan`, in which channels that are cut off count neither as saturated nor in the common median. If they are half
+        of its members they stay in it, as zeros: that of the others would be a median of their own spikes.
     """
     off = stuck_channels(samples, np.zeros(len(samples), np.bool_))
     if not off.any():
@@ -93,3 +95,33 @@ def cut_off(samples: Int16, first: int, plan: SpikeBandPlan) -> tuple[Bools, Spi
         if 2 * (members & off).sum() < members.sum():
             adapted = replace(adapted, reference=np.where(off, ABSENT, plan.reference).astype(np.int32))
     return off, adapted
+
+
+class SeenBlock(NamedTuple):
+    """Samples of a block with its halo, and what of them is cut off.
+
+    Attributes
+    ----------
+    samples, first
+        int16 (n_samples, n_channels), C-contiguous, and the number of the first.
+    start, stop
+        The block without its halo.
+    off, plan
+        From :func:`cut_off`.
+    """
+
+    samples: Int16
+    first: int
+    start: int
+    stop: int
+    off: Bools
+    plan: SpikeBandPlan
+
+
+def seen_blocks(recording: Recording, plan: SpikeBandPlan, bounds: Iterable[tuple[int, int]]) -> Iterator[SeenBlock]:
+    """Read blocks, of each what no gap in time divides."""
+    for block in bounds:
+        start, stop = recording.timeline.longest(*block)
+        first, last = halo_bounds(start, stop, recording.timeline)
+        samples = np.ascontiguousarray(recording.read(first, last))
+        yield SeenBlock(samples, first, start, stop, *cut_off(samples, first, plan))

@@ -23,7 +23,7 @@ from ...spike_band.whitening import SCALE, LocalWeights, covariance_band, local_
 from ...spike_band.writing import covariance_blocks, plan_for
 from ..parameters import SortingParameters
 from .channels import channel_levels, choose_channels
-from .cut_off import cut_off
+from .cut_off import cut_off, seen_blocks
 
 logger = logging.getLogger(__name__)
 
@@ -187,11 +187,7 @@ def whitened_front(
     lengths: list[int] = []
 
     def blocks() -> Iterator[Float32]:
-        for bounds in listed:
-            start, stop = recording.timeline.longest(*bounds)
-            first, last = halo_bounds(start, stop, recording.timeline)
-            samples = np.ascontiguousarray(recording.read(first, last))
-            off, adapted = cut_off(samples, first, plan)
+        for samples, first, start, stop, off, adapted in seen_blocks(recording, plan, listed):
             block = filter_block(samples, first, start, stop, adapted)
             block[:, off] = 0
             alive.append(~off)

@@ -210,8 +210,8 @@ class Searcher:
     def _clear(self, seen: Bools) -> Bools:
         """Tell on which channels new units may be looked for while these are `seen`.
 
-        A spike that is cut off by the probe's end looks like another unit's: where all around a channel is seen at
-        most other times, units are looked for then.
+        A spike that is cut off by the probe's end looks like another unit's: where all around a channel is seen for a
+        quarter of the recording (:data:`ENOUGH_CLEAR`), units are looked for then.
         """
         return self._whole(seen) | ~self._usually_whole
 
